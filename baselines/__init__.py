@@ -1,0 +1,1 @@
+"""Baseline methods, one file each: plugins like any third party's."""

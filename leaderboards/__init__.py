@@ -1,0 +1,1 @@
+"""Figures published by others, and the boards that ``spectral-bench leaderboard`` makes."""

@@ -1,0 +1,153 @@
+"""What a pretrained vision transformer must offer here: images in, features after four tap blocks out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from spectral_tl_bench.errors import DataError
+from spectral_tl_bench.sensors import Sensor
+
+NUM_TAPS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Tokens:
+    """Patch tokens on their way into the blocks.
+
+    Attributes:
+        patches: B x T x D, positions added.
+        prefix: B x P x D, class and register tokens (P may be 0).
+        grid: Rows and columns of patches; T = rows * columns until tokens are dropped.
+        rotary: Rotary position code of the patches, T x R or B x T x R, for backbones that turn queries and keys.
+        context: What a tokenizer passes on to the parts behind it, by name.
+    """
+
+    patches: Tensor
+    prefix: Tensor
+    grid: tuple[int, int]
+    rotary: Tensor | None = None
+    context: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
+
+    def keep(self, positions: Tensor) -> Tokens:
+        """Keep only some patches of each image, as a masked autoencoder's encoder does.
+
+        Args:
+            positions: B x K indices into T.
+        """
+        width = self.patches.shape[-1]
+        patches = self.patches.gather(1, positions.unsqueeze(-1).expand(-1, -1, width))
+        rotary = self.rotary[positions] if self.rotary is not None else None
+        return dataclasses.replace(self, patches=patches, rotary=rotary)
+
+
+class Tokenizer(nn.Module):
+    """Images to patch tokens; a method may put its own in place of the backbone's patch embedding."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Turn B x C x H x W images into B x T x D tokens and what later parts want to know."""
+        raise NotImplementedError
+
+
+class PatchEmbedding(Tokenizer):
+    """The plain patch embedding: one convolution with kernel and stride of the patch size."""
+
+    def __init__(self, projection: nn.Conv2d) -> None:
+        """Wrap a convolution C -> D."""
+        super().__init__()
+        self.projection = projection
+
+    def forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Turn B x C x H x W images into B x T x D tokens."""
+        return self.projection(images).flatten(2).transpose(1, 2), {}
+
+
+class TapModule(nn.Module):
+    """Something that refines the patch tokens after a tap block; the plain one returns them as they are."""
+
+    def forward(self, patches: Tensor, tokens: Tokens) -> Tensor:
+        """Refine B x T x D patch tokens; ``tokens`` gives the grid and the tokenizer's context."""
+        return patches
+
+
+class Backbone(nn.Module):
+    """A vision transformer as methods see it.
+
+    A method may replace ``tokenizer``, wrap modules inside ``blocks`` (each has ``norm1``, ``attn``, ``norm2`` and
+    ``mlp`` with ``fc1`` and ``fc2``) and put a :class:`TapModule` into ``after_tap``. A family overrides
+    :meth:`position` and, where its blocks take more than tokens, :meth:`run_block`.
+
+    Attributes:
+        tokenizer: B x C x H x W -> B x T x D.
+        blocks: The transformer blocks.
+        taps: Indices of the four blocks whose output the decoder sees: quarter, half, three quarters, last.
+        after_tap: One module a tap.
+        sensor: Sensor of the images.
+        width: D.
+        patch_size: Side of a patch in pixels.
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, blocks: nn.ModuleList, *, sensor: Sensor, width: int, patch_size: int
+    ) -> None:
+        """Assemble a backbone; see the class for what each part is."""
+        super().__init__()
+        depth = len(blocks)
+        self.tokenizer = tokenizer
+        self.blocks = blocks
+        self.taps = tuple(depth * quarter // NUM_TAPS - 1 for quarter in range(1, NUM_TAPS + 1))
+        self.after_tap = nn.ModuleList(TapModule() for _ in self.taps)
+        self.sensor = sensor
+        self.width = width
+        self.patch_size = patch_size
+        self.pretrained_parameters: frozenset[int] = frozenset()
+
+    def position(self, patches: Tensor, grid: tuple[int, int], context: dict[str, Tensor]) -> Tokens:
+        """Add the position code to B x T x D patch tokens and make the prefix tokens."""
+        raise NotImplementedError
+
+    def run_block(self, block: nn.Module, x: Tensor, tokens: Tokens) -> Tensor:
+        """Run one block on B x (P + T) x D tokens."""
+        out: Tensor = block(x)
+        return out
+
+    def grid_of(self, images: Tensor) -> tuple[int, int]:
+        """Rows and columns of patches of B x C x H x W images.
+
+        Raises:
+            DataError: If the patch does not divide the image or the bands are not the sensor's.
+        """
+        _, bands, height, width = images.shape
+        if bands != len(self.sensor.bands):
+            raise DataError(f"the backbone was built for {len(self.sensor.bands)} bands but the image has {bands}")
+        if height % self.patch_size or width % self.patch_size:
+            raise DataError(f"images of {height} x {width} px: both sides must be multiples of {self.patch_size}")
+        return height // self.patch_size, width // self.patch_size
+
+    def embed(self, images: Tensor) -> Tokens:
+        """Turn B x C x H x W images into tokens with positions."""
+        grid = self.grid_of(images)
+        patches, context = self.tokenizer(images)
+        return self.position(patches, grid, context)
+
+    def encode(self, tokens: Tokens) -> list[Tensor]:
+        """Run the blocks and return the patch tokens after each tap, B x T x D each."""
+        prefix = tokens.prefix.shape[1]
+        x = torch.cat([tokens.prefix, tokens.patches], dim=1)
+        features = []
+        for index, block in enumerate(self.blocks):
+            x = self.run_block(block, x, tokens)
+            if index in self.taps:
+                refined = self.after_tap[len(features)](x[:, prefix:], tokens)
+                x = torch.cat([x[:, :prefix], refined], dim=1)
+                features.append(refined)
+        return features
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return the features after each tap as maps, B x D x h x w each."""
+        tokens = self.embed(images)
+        rows, columns = tokens.grid
+        return [f.transpose(1, 2).unflatten(2, (rows, columns)) for f in self.encode(tokens)]

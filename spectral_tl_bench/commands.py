@@ -1,0 +1,197 @@
+"""What the commands do, apart from parsing arguments."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spectral_tl_bench.errors import SpectralBenchError
+from spectral_tl_bench.protocols import load_protocols
+from spectral_tl_bench.spec import DEFAULT_BACKBONE, override, preset
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from spectral_tl_bench.protocols import Protocol
+    from spectral_tl_bench.runner import Request
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The options of ``spectral-bench run`` as typed; None where nothing was."""
+
+    method: str | None = None
+    protocol: str | None = None
+    root: Path | None = None
+    preset: str | None = None
+    backbone: str | None = None
+    weights: str | None = None
+    seed: int = 0
+    options: dict[str, str] = field(default_factory=dict)
+    training: dict[str, str] = field(default_factory=dict)
+    stage1: Path | None = None
+    config: Path | None = None
+
+
+def _protocol_file(name: str) -> Path | None:
+    path = name.partition(":")[0]
+    return Path(path) if path.endswith((".yaml", ".yml")) else None
+
+
+def default_preset(root: Path | None) -> str:
+    """The preset where the user names none: the full size only where it can be trained in reasonable time."""
+    if root is None:
+        return "quick"
+    import torch
+
+    return "standard" if torch.cuda.is_available() else "quick"
+
+
+def _requests(asked: Asked) -> list[Request]:
+    from spectral_tl_bench.runner import Request
+
+    if asked.method is None or asked.protocol is None:
+        raise SpectralBenchError("name what to run: --method and --protocol, or --config run.yaml")
+    name = asked.preset or default_preset(asked.root)
+    training = override(preset(name), asked.training)
+    backbone = asked.backbone or DEFAULT_BACKBONE[name]
+    weights = asked.weights or ("none" if backbone == "vit_micro" else "hub")
+    return [
+        Request(
+            protocol=protocol,
+            method=asked.method,
+            backbone=backbone,
+            preset=name,
+            training=training,
+            options=asked.options,
+            seed=asked.seed,
+            root=asked.root,
+            weights=weights,
+            stage1=asked.stage1,
+            protocol_file=_protocol_file(asked.protocol),
+        )
+        for protocol in load_protocols(asked.protocol)
+    ]
+
+
+def _repeated(config: Path, root: Path | None) -> Request:
+    from spectral_tl_bench.records import read_run_yaml
+    from spectral_tl_bench.runner import Request
+
+    spec, where = read_run_yaml(config)
+    name = spec.protocol
+    if where.protocol_file is not None:
+        member = spec.protocol.partition("/")[2]
+        name = f"{where.protocol_file}:{member}" if member else where.protocol_file
+    (protocol,) = load_protocols(name)
+    return Request(
+        protocol=protocol,
+        method=spec.method,
+        backbone=spec.backbone,
+        preset=spec.preset,
+        training=spec.training,
+        options=spec.method_options,
+        seed=spec.seed,
+        root=root or (None if where.root is None else Path(where.root)),
+        weights=where.weights or spec.weights,
+        stage1=None if where.stage1 is None else Path(where.stage1),
+        protocol_file=None if where.protocol_file is None else Path(where.protocol_file),
+    )
+
+
+def run(asked: Asked, console: Console, *, out: Path, device: str, workers: int, force: bool) -> None:
+    """Run one method on one or several protocols; print a table each, and one over all of them."""
+    if asked.config is not None:
+        if asked.method or asked.protocol or asked.options or asked.training:
+            raise SpectralBenchError("--config repeats a run as it was: leave --method, --protocol, --set and --train out")
+        requests = [_repeated(asked.config, asked.root)]
+    else:
+        requests = _requests(asked)
+    first = requests[0]
+    if first.root is None:
+        console.print(
+            "[bold yellow]SIMULATED data[/]: no --root was given, so this runs on the embedded simulated archive; "
+            "its figures say nothing about a real sensor.",
+            highlight=False,
+        )
+    elif asked.preset is None and first.preset == "quick" and asked.config is None:
+        console.print("no GPU here: preset quick (--preset standard for the full size)", highlight=False)
+
+    from spectral_tl_bench import runner
+    from spectral_tl_bench.records import prepare_folder
+    from spectral_tl_bench.report.tables import render
+
+    prepare_folder(out)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*geotransform.*")
+        # Every input is opened before anything trains: a mistake in the last protocol shows at once.
+        plans = [runner.plan(request) for request in requests]
+        for number, plan in enumerate(plans, start=1):
+            spec = plan.spec
+            console.print(
+                f"[{number}/{len(plans)}] {spec.method_name} on {spec.protocol}: backbone {spec.backbone}, "
+                f"preset {spec.preset}, seed {spec.seed}" + (", SIMULATED data" if spec.simulated else ""),
+                highlight=False,
+                markup=False,
+            )
+            done = runner.execute(plan, out, console, device=device, workers=workers, force=force)
+            console.print(render(done))
+            console.print(f"written to {done.folder}", highlight=False)
+
+
+def leaderboard(runs: Path, out: Path, console: Console) -> None:
+    """Regenerate the leaderboards."""
+    from spectral_tl_bench.report.leaderboard import build
+
+    result = build(runs, out)
+    for path in result:
+        console.print(f"written: {path}", highlight=False)
+
+
+def simulate(
+    dataset: str,
+    folder: Path,
+    console: Console,
+    seed: int,
+    tile_size: int | None,
+    *,
+    real_size: bool,
+    real_counts: bool,
+) -> None:
+    """Write one simulated archive, or all three."""
+    from spectral_tl_bench.datasets.simulation import SIMULATED, simulate_archive
+
+    names = list(SIMULATED) if dataset == "all" else [dataset]
+    for name in names:
+        target = folder / name if dataset == "all" else folder
+        simulate_archive(name, target, seed=seed)
+        console.print(f"SIMULATED {name} archive written to {target}", highlight=False)
+
+
+def _file_of(name: str) -> Protocol:
+    return load_protocols(name)[0]
+
+
+def check(dataset: str, folder: Path, console: Console, *, as_json: bool) -> bool:
+    """Check an archive and print the report; return whether all is well."""
+    from spectral_tl_bench.datasets.check import check_archive, render
+    from spectral_tl_bench.protocols import read_protocol_file
+
+    what = read_protocol_file(Path(dataset)) if _protocol_file(dataset) else dataset
+    report = check_archive(what, folder)
+    if as_json:
+        print(report.model_dump_json(indent=2))  # noqa: T201  # for a program: no console's line breaks
+    else:
+        console.print(render(report))
+    return report.ok
+
+
+def index(dataset: str, folder: Path, out: Path | None, console: Console) -> None:
+    """Index an archive and say where the index lies."""
+
+
+def shift(protocol: str, root: Path | None, out: Path, seed: int, console: Console) -> None:
+    """Measure the shift of each protocol meant."""

@@ -1,0 +1,223 @@
+"""What every archive here has in common: an index of tiles, and tiles read as TorchGeo samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import geopandas as gpd
+import numpy as np
+import torch
+from torchgeo.datasets import DatasetNotFoundError, NonGeoDataset
+
+from spectral_tl_bench.datasets.files import Problem
+from spectral_tl_bench.datasets.headers import Header, raster_header
+from spectral_tl_bench.datasets.raster import Window, label_table, map_labels, read_image, read_label, to_reflectance
+from spectral_tl_bench.errors import DataError
+from spectral_tl_bench.protocols import LandClass
+from spectral_tl_bench.sensors import Sensor
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+IGNORE_INDEX = 255
+"""Class id of pixels that take no part in training or scoring."""
+
+Sample = dict[str, Any]
+
+
+def raise_first(problems: Sequence[Problem]) -> None:
+    """Refuse an archive that has problems.
+
+    Raises:
+        DataError: With the first problem and the number of others, if there is any.
+    """
+    if not problems:
+        return
+    others = len(problems) - 1
+    more = f" ({len(problems)} such files in all; `spectral-bench data check` lists them)" if others else ""
+    raise DataError(f"{problems[0].message}{more}")
+
+
+class TileDataset(NonGeoDataset):
+    """Tiles of one archive with their label maps.
+
+    A subclass states the facts (class constants) and finds the files (:meth:`scan`). Samples follow TorchGeo:
+
+    * ``image``: float32, C x H x W, reflectance (stored value divided by ``sensor.scale``); pixels without data are 0
+    * ``mask``: int64, H x W, contiguous class ids in the order of ``classes``, 255 = ignore (also where the image has
+      no data)
+    * ``tile``: the tile's name in ``index``
+
+    Attributes:
+        index: One row a tile. Columns ``tile`` (unique name), ``image`` and ``label`` (absolute paths), ``split``,
+            ``height``, ``width``, ``block`` (tiles of one block are neighbours in space), the archive's own domain
+            attributes, and ``geometry`` (footprint in WGS 84 where the file has a CRS, else missing).
+        classes: Classes in the order of their ids.
+        problems: What kept tiles out of the index; empty unless ``strict`` is False.
+        expected_counts: Published numbers of tiles, by attribute and value.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    citation: ClassVar[str]
+    splits: tuple[str, ...] = ("train", "val", "test")
+    all_classes: tuple[LandClass, ...]
+    ignored_codes: ClassVar[tuple[int, ...]] = ()
+    expected_counts: ClassVar[dict[str, dict[str, int]]] = {}
+
+    sensor: Sensor
+
+    def __init__(
+        self,
+        root: str | Path = "data",
+        split: str | None = None,
+        transforms: Callable[[Sample], Sample] | None = None,
+        download: bool = False,
+        checksum: bool = False,
+        *,
+        ignore: Sequence[int] | Literal["rest"] = (),
+        strict: bool = True,
+    ) -> None:
+        """Find the tiles.
+
+        Args:
+            root: Folder of the archive, in any of the layouts that the class names.
+            split: One of ``splits``, or None for every tile.
+            transforms: Applied to each sample.
+            download: Fetch the archive into ``root`` if it is not there.
+            checksum: Verify what was downloaded.
+            ignore: Label codes to ignore beyond the archive's own; the remaining classes keep their order. "rest"
+                ignores every code that is not a class.
+            strict: Refuse an archive with a tile that does not fit; False leaves such tiles out of ``index`` and lists
+                them in ``problems``.
+
+        Raises:
+            DatasetNotFoundError: If ``root`` holds no tile of this archive.
+            DataError: If a tile does not fit the archive (bands, label, truncation); the message names the file.
+        """
+        if split is not None and split not in self.splits:
+            raise DataError(f"{self.name} has no split {split!r}; choose one of {', '.join(self.splits)}")
+        self.root = Path(root).expanduser()
+        self.split = split
+        self.transforms = transforms
+        self.download = download
+        self.checksum = checksum
+        dropped = set() if ignore == "rest" else set(ignore)
+        self.classes = tuple(c for c in self.all_classes if c.code not in dropped)
+        self._table = label_table(
+            [c.code for c in self.classes],
+            None if ignore == "rest" else (*self.ignored_codes, *dropped),
+        )
+        if download:
+            self.fetch()
+        from spectral_tl_bench.datasets.index import survey
+
+        index, self.problems = survey(self)
+        if strict:
+            raise_first(self.problems)
+        if index.empty and not self.problems:
+            raise DatasetNotFoundError(self)
+        if split is not None:
+            index = index[index["split"] == split].reset_index(drop=True)
+        self.index: gpd.GeoDataFrame = index
+
+    # What a subclass provides.
+
+    def find(self) -> tuple[list[dict[str, Any]], list[Problem]]:
+        """List the tiles under ``root`` by their names and folders, without opening them.
+
+        Returns:
+            One dict a tile with at least ``tile``, ``image``, ``label``, ``split``, ``block`` and the domain
+            attributes, in a fixed order; and a problem for each file that is no part of a tile. Both are empty when
+            ``root`` holds nothing of this archive.
+        """
+        raise NotImplementedError
+
+    def image_header(self, path: Path) -> Header:
+        """Read what an image's header says; a file that was cut short is refused."""
+        return raster_header(path)
+
+    def label_header(self, path: Path) -> Header:
+        """Read what a label map's header says; a file that was cut short is refused."""
+        return raster_header(path)
+
+    def fetch(self) -> None:
+        """Download the archive into ``root``; archives without a public address refuse with what to do instead."""
+        raise DataError(f"{self.name} cannot be downloaded: put its files under {self.root} by hand")
+
+    def read_image(self, path: Path, window: Window | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+        """Read a C x H x W image in the type on disk, and its H x W validity where some pixels have no data."""
+        return read_image(path, window)
+
+    def read_label(self, path: Path, window: Window | None = None) -> np.ndarray:
+        """Read an H x W label map as integer codes."""
+        return read_label(path, window)
+
+    # What they all share.
+
+    def scan(self) -> list[dict[str, Any]]:
+        """List the tiles like :meth:`find`.
+
+        Raises:
+            DataError: If an image has no label or a label no image.
+        """
+        rows, problems = self.find()
+        raise_first(problems)
+        return rows
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = self.read(index)
+        return self.transforms(sample) if self.transforms is not None else sample
+
+    def read(self, position: int, window: Window | None = None) -> Sample:
+        """Read one tile, or a window of it.
+
+        Args:
+            position: Row of ``index``.
+            window: (top, left, height, width) in pixels, inside the tile; None reads it whole.
+
+        Returns:
+            The sample without ``transforms`` applied.
+
+        Raises:
+            DataError: If a file cannot be read or does not fit the archive.
+        """
+        row = self.index.iloc[position]
+        pixels, valid = self.read_image(Path(row["image"]), window)
+        if pixels.shape[0] != len(self.sensor.bands):
+            raise DataError(
+                f"{row['image']} has {pixels.shape[0]} bands where {self.sensor.name} has {len(self.sensor.bands)}; "
+                f"use the archive's own tiles or describe yours in a protocol file with 'dataset: tiles'"
+            )
+        codes = self.read_label(Path(row["label"]), window)
+        if codes.shape != pixels.shape[1:]:
+            raise DataError(
+                f"{row['label']} is {codes.shape[0]} x {codes.shape[1]} px but its image is "
+                f"{pixels.shape[1]} x {pixels.shape[2]}; restore the pair from the archive"
+            )
+        mask = map_labels(codes, self._table, row["label"], IGNORE_INDEX)
+        image = to_reflectance(pixels, self.sensor.scale)
+        if valid is not None:
+            image[:, ~valid] = 0.0
+            mask[~valid] = IGNORE_INDEX
+        return {"image": torch.from_numpy(image), "mask": torch.from_numpy(mask), "tile": str(row["tile"])}
+
+    def plot(self, sample: Sample, show_titles: bool = True, suptitle: str | None = None) -> Figure:
+        """Draw a sample's true-colour view beside its label map and, where it has one, its prediction.
+
+        Args:
+            sample: A sample of this dataset, optionally with ``prediction`` (H x W class ids).
+            show_titles: Whether each panel has a title.
+            suptitle: Title of the whole figure.
+
+        Returns:
+            The figure.
+        """
+        from spectral_tl_bench.datasets.plot import plot_sample
+
+        return plot_sample(sample, self.sensor, self.classes, show_titles, suptitle)

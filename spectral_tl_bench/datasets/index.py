@@ -1,0 +1,190 @@
+"""The tile index: what an archive holds, checked once, as a GeoDataFrame."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import geopandas as gpd
+import pandas as pd
+from pyarrow import ArrowException
+from shapely.errors import GEOSException
+
+from spectral_tl_bench.cache import cache_dir
+from spectral_tl_bench.datasets.files import Problem
+from spectral_tl_bench.errors import DataError
+
+if TYPE_CHECKING:
+    from spectral_tl_bench.datasets.base import TileDataset
+
+_FORMAT = 1
+"""Raised when the columns or meaning of a cached index change."""
+
+FACTS = ("height", "width", "bands", "dtype", "label_height", "label_width", "geometry")
+
+
+def load_index(dataset: TileDataset) -> gpd.GeoDataFrame:
+    """Index an archive's tiles; see :attr:`TileDataset.index` for the columns.
+
+    Raises:
+        DataError: If any tile does not fit the archive; the message names the first.
+    """
+    from spectral_tl_bench.datasets.base import raise_first
+
+    index, problems = survey(dataset)
+    raise_first(problems)
+    return index
+
+
+def survey(dataset: TileDataset) -> tuple[gpd.GeoDataFrame, list[Problem]]:
+    """Index the tiles that fit the archive and list what is wrong with the others.
+
+    Headers are read once and kept beside the archive, so that a second start only lists the folders.
+    """
+    rows, problems = dataset.find()
+    facts, unreadable = _read_facts(dataset, rows)
+    problems = [*problems, *unreadable]
+    usable = []
+    for row in rows:
+        fact = facts.get(row["tile"])
+        if fact is None:
+            continue
+        problem = _mismatch(dataset, row, fact)
+        if problem is None:
+            usable.append({**row, **fact})
+        else:
+            problems.append(problem)
+    columns = list(rows[0]) if rows else ["tile", "image", "label", "split", "block"]
+    frame = pd.DataFrame(usable, columns=[*columns, *FACTS])
+    return gpd.GeoDataFrame(frame, geometry="geometry", crs="EPSG:4326"), problems
+
+
+def data_fingerprint(dataset: TileDataset) -> str:
+    """Identify the data by its tiles' names and file sizes: the same for a copy elsewhere, whatever its dates.
+
+    Returns:
+        The first 16 hexadecimal digits of a SHA-256.
+    """
+    digest = hashlib.sha256()
+    tiles = dataset.index.sort_values("tile")
+    for tile, image, label in zip(tiles["tile"], tiles["image"], tiles["label"], strict=True):
+        digest.update(f"{tile}\0{os.stat(image).st_size}\0{os.stat(label).st_size}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _read_facts(
+    dataset: TileDataset, rows: Sequence[dict[str, Any]]
+) -> tuple[dict[str, dict[str, Any]], list[Problem]]:
+    """Header facts by tile, from the cache where the files have not changed."""
+    if not rows:
+        return {}, []
+    name = f"index-{dataset.name}-{_state(dataset, rows)}.parquet"
+    for folder in _cache_folders(dataset):
+        cached = _load(folder / name)
+        if cached is not None and len(cached) == len(rows):
+            return cached, []
+    facts, problems = _read_headers(dataset, rows)
+    # Only a sound archive is remembered: the other is read again once it is mended.
+    if not problems:
+        for folder in _cache_folders(dataset):
+            if _store(facts, folder, name):
+                break
+    return facts, problems
+
+
+def _read_headers(
+    dataset: TileDataset, rows: Sequence[dict[str, Any]]
+) -> tuple[dict[str, dict[str, Any]], list[Problem]]:
+    def read(row: dict[str, Any]) -> dict[str, Any] | Problem:
+        path = row["image"]
+        try:
+            image = dataset.image_header(Path(path))
+            path = row["label"]
+            label = dataset.label_header(Path(path))
+        except DataError as error:
+            return Problem("unreadable", path, str(error))
+        values = (image.height, image.width, image.bands, image.dtype, label.height, label.width, image.footprint)
+        return dict(zip(FACTS, values, strict=True))
+
+    facts: dict[str, dict[str, Any]] = {}
+    problems: list[Problem] = []
+    # GDAL waits for the disk without holding Python's lock.
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        for row, result in zip(rows, pool.map(read, rows), strict=True):
+            if isinstance(result, Problem):
+                problems.append(result)
+            else:
+                facts[row["tile"]] = result
+    return facts, problems
+
+
+def _state(dataset: TileDataset, rows: Sequence[dict[str, Any]]) -> str:
+    """Digest of the files' relative paths, sizes and times: another one once any file changes."""
+    root = os.path.abspath(dataset.root)
+    digest = hashlib.sha256(f"{_FORMAT}\0{dataset.name}\n".encode())
+    for row in rows:
+        for path in (row["image"], row["label"]):
+            status = os.stat(path)
+            relative = path.removeprefix(root)
+            digest.update(f"{row['tile']}\0{relative}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:20]
+
+
+def _cache_folders(dataset: TileDataset) -> tuple[Path, Path]:
+    """Beside the archive, so that whoever shares it shares the index; else the user's own cache, by the root."""
+    root = os.path.abspath(dataset.root)
+    mine = hashlib.sha256(os.path.realpath(root).encode()).hexdigest()[:16]
+    return Path(root, ".spectral_tl_bench"), cache_dir() / "index" / mine
+
+
+def _load(path: Path) -> dict[str, dict[str, Any]] | None:
+    """Facts of a cache file, or None where there is none that can be used."""
+    try:
+        frame = gpd.read_parquet(path)
+        names = frame.pop("tile").tolist()
+        columns = [frame[fact].tolist() for fact in FACTS]
+    except (OSError, ValueError, KeyError, TypeError, ArrowException, GEOSException):
+        return None
+    return {name: dict(zip(FACTS, values, strict=True)) for name, *values in zip(names, *columns, strict=True)}
+
+
+def _store(facts: dict[str, dict[str, Any]], folder: Path, name: str) -> bool:
+    """Write a cache file and remove the archive's older ones; False where the folder cannot be written."""
+    frame = pd.DataFrame.from_dict(facts, orient="index", columns=list(FACTS)).rename_axis("tile").reset_index()
+    partial = folder / f"{name}.{os.getpid()}.partial"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        gpd.GeoDataFrame(frame, geometry="geometry", crs="EPSG:4326").to_parquet(partial, index=False)
+        # Two runs may start at once; the rename lets a reader see a whole file or none.
+        partial.replace(folder / name)
+        for stale in folder.glob(f"{name.rsplit('-', 1)[0]}-*.parquet"):
+            if stale.name != name:
+                stale.unlink(missing_ok=True)
+    except OSError:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        return False
+    return True
+
+
+def _mismatch(dataset: TileDataset, row: dict[str, Any], fact: dict[str, Any]) -> Problem | None:
+    sensor = dataset.sensor
+    if fact["bands"] != len(sensor.bands):
+        message = (
+            f"{row['image']} has {fact['bands']} bands where {sensor.name} has {len(sensor.bands)}; "
+            "use the archive's own tiles, or describe yours in a protocol file with 'dataset: tiles'"
+        )
+        return Problem("bands", row["image"], message)
+    size, label_size = (fact["height"], fact["width"]), (fact["label_height"], fact["label_width"])
+    if size != label_size:
+        message = (
+            f"{row['label']} is {label_size[0]} x {label_size[1]} px but its image is {size[0]} x {size[1]}; "
+            "restore the pair from the archive"
+        )
+        return Problem("size", row["label"], message)
+    return None

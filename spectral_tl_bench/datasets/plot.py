@@ -1,0 +1,71 @@
+"""Pictures of samples: true colour, label map and prediction side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spectral_tl_bench.protocols import LandClass
+from spectral_tl_bench.sensors import Sensor
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def true_color(image: np.ndarray, sensor: Sensor) -> np.ndarray:
+    """Stretch the red, green and blue bands for display.
+
+    Args:
+        image: C x H x W reflectance.
+        sensor: Names the bands shown.
+
+    Returns:
+        H x W x 3 in 0-1, stretched between the 2nd and 98th percentile of the three bands together, so that colours
+        keep their ratio.
+    """
+    rgb = image[list(sensor.rgb_indices)].transpose(1, 2, 0)
+    low, high = np.percentile(rgb, (2, 98))
+    return np.clip((rgb - low) / max(high - low, 1e-6), 0.0, 1.0)
+
+
+def color_mask(mask: np.ndarray, classes: Sequence[LandClass]) -> np.ndarray:
+    """Paint class ids (H x W) in the classes' colours (H x W x 3 in 0-1); ignored pixels are black."""
+    from matplotlib.colors import to_rgb
+
+    palette = np.zeros((256, 3))
+    palette[: len(classes)] = [to_rgb(c.color) for c in classes]
+    return palette[mask]
+
+
+def plot_sample(
+    sample: Mapping[str, Any],
+    sensor: Sensor,
+    classes: Sequence[LandClass],
+    show_titles: bool = True,
+    suptitle: str | None = None,
+) -> Figure:
+    """Draw a sample; see :meth:`spectral_tl_bench.datasets.base.TileDataset.plot`."""
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    panels = [("Image", true_color(np.asarray(sample["image"]), sensor))]
+    shown: set[int] = set()
+    for key, title in (("mask", "Label"), ("prediction", "Prediction")):
+        if key in sample:
+            mask = np.asarray(sample[key])
+            panels.append((title, color_mask(mask, classes)))
+            shown |= set(np.unique(mask).tolist())
+    figure = Figure(figsize=(4 * len(panels), 4.6), layout="constrained")
+    for axes, (title, picture) in zip(np.ravel(figure.subplots(1, len(panels))), panels, strict=True):
+        axes.imshow(picture)
+        axes.axis("off")
+        if show_titles:
+            axes.set_title(title)
+    handles = [Patch(color=c.color, label=c.name) for i, c in enumerate(classes) if i in shown]
+    if handles:
+        figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    if suptitle is not None:
+        figure.suptitle(suptitle)
+    return figure

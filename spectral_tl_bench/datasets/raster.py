@@ -1,0 +1,159 @@
+"""Reading tiles: straight into the type on disk, labels mapped by one table lookup."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
+from rasterio.windows import Window as RasterioWindow
+
+from spectral_tl_bench.errors import DataError
+
+# Tiles without coordinates are the rule in benchmark archives; one warning a tile would drown everything else.
+warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
+
+Window = tuple[int, int, int, int]
+"""(top, left, height, width) in pixels."""
+
+_TABLE_SIZE = 65_536
+_UNKNOWN = -1
+_IGNORED = -2
+
+
+def unreadable(path: Path | str, error: Exception) -> DataError:
+    """Return the error for a file that a reader gave up on, in one line."""
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return DataError(f"cannot read {path}: {reason}; the file is damaged or incomplete, fetch it again")
+
+
+def _rasterio_window(window: Window | None) -> RasterioWindow | None:
+    if window is None:
+        return None
+    top, left, height, width = window
+    return RasterioWindow(left, top, width, height)  # type: ignore[no-untyped-call, unused-ignore]
+
+
+def read_image(path: Path | str, window: Window | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read a raster of any integer or float type.
+
+    Args:
+        path: File.
+        window: Part to read; None reads it whole.
+
+    Returns:
+        The pixels, C x H x W in the type on disk, and either None (every pixel has data) or an H x W boolean map that
+        is False where any band is nodata or not finite.
+
+    Raises:
+        DataError: If the file cannot be read.
+    """
+    try:
+        with rasterio.open(path) as source:
+            pixels = source.read(window=_rasterio_window(window))
+            nodata = source.nodata
+    except (RasterioIOError, RasterioError) as error:
+        raise unreadable(path, error) from error
+    valid: np.ndarray | None = None
+    if np.issubdtype(pixels.dtype, np.floating):
+        valid = np.isfinite(pixels).all(axis=0)
+    if nodata is not None and np.isfinite(nodata):
+        has_data = (pixels != nodata).all(axis=0)
+        valid = has_data if valid is None else valid & has_data
+    if valid is not None and valid.all():
+        valid = None
+    return pixels, valid
+
+
+def read_label(path: Path | str, window: Window | None = None) -> np.ndarray:
+    """Read the first band of a label raster; codes stored as floats are accepted when they are whole numbers.
+
+    Args:
+        path: File.
+        window: Part to read; None reads it whole.
+
+    Returns:
+        H x W integer codes.
+
+    Raises:
+        DataError: If the file cannot be read or holds fractions.
+    """
+    try:
+        with rasterio.open(path) as source:
+            codes = source.read(1, window=_rasterio_window(window))
+    except (RasterioIOError, RasterioError) as error:
+        raise unreadable(path, error) from error
+    return whole_numbers(codes, path)
+
+
+def whole_numbers(codes: np.ndarray, path: Path | str) -> np.ndarray:
+    """Return label codes as integers.
+
+    Args:
+        codes: H x W codes of any numeric type; NaN counts as 0, the code of unlabelled pixels in every archive.
+        path: File they come from, for the error.
+
+    Raises:
+        DataError: If a code is not a whole number from 0 to 65535.
+    """
+    if np.issubdtype(codes.dtype, np.floating):
+        codes = np.nan_to_num(codes, nan=0.0)
+        rounded = np.rint(codes)
+        if not np.array_equal(rounded, codes):
+            raise DataError(f"{path} is not a label map: it holds fractions; labels must be whole class codes")
+        codes = rounded.astype(np.int64)
+    if codes.size and (codes.min() < 0 or codes.max() >= _TABLE_SIZE):
+        raise DataError(f"{path} is not a label map: its codes run from {codes.min()} to {codes.max()}")
+    return codes
+
+
+def label_table(codes: Sequence[int], ignored: Sequence[int] | None) -> np.ndarray:
+    """Build the lookup table from codes on disk to contiguous class ids.
+
+    Args:
+        codes: Codes of the classes, in the order of their ids.
+        ignored: Codes to ignore; None ignores every code that is not a class.
+
+    Returns:
+        int16, 65536: the class id, -2 for ignored, -1 for a code that should not occur.
+    """
+    table = np.full(_TABLE_SIZE, _UNKNOWN if ignored is not None else _IGNORED, dtype=np.int16)
+    table[list(ignored or ())] = _IGNORED
+    table[list(codes)] = np.arange(len(codes), dtype=np.int16)
+    return table
+
+
+def map_labels(codes: np.ndarray, table: np.ndarray, path: Path | str, ignore_index: int) -> np.ndarray:
+    """Turn codes on disk into contiguous class ids.
+
+    Args:
+        codes: H x W integer codes.
+        table: From :func:`label_table`.
+        path: File they come from, for the error.
+        ignore_index: Id given to ignored pixels.
+
+    Returns:
+        int64, H x W.
+
+    Raises:
+        DataError: If a code is neither a class nor ignored.
+    """
+    ids = table[codes]
+    lowest = ids.min(initial=0)
+    if lowest < 0:
+        if (ids == _UNKNOWN).any():
+            unknown = np.unique(codes[ids == _UNKNOWN])
+            raise DataError(
+                f"{path} holds label code {', '.join(map(str, unknown[:5]))}, which is neither a class nor ignored; "
+                "correct the label, or list the code under 'ignore' in the protocol file"
+            )
+        ids[ids == _IGNORED] = ignore_index
+    return ids.astype(np.int64)
+
+
+def to_reflectance(pixels: np.ndarray, scale: float) -> np.ndarray:
+    """Convert stored values to float32 reflectance in one pass over the bytes."""
+    return np.multiply(pixels, np.float32(1.0 / scale), dtype=np.float32, casting="unsafe")

@@ -1,0 +1,60 @@
+"""The file that says an archive is simulated, so that no figure from it passes for a measured one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from spectral_tl_bench.errors import DataError
+
+MARKER_NAME = "SIMULATED.json"
+
+GENERATOR_VERSION = 1
+"""Raised whenever the same seed gives other pixels; part of the default archives' names."""
+
+# Tiles lie at most this deep below the root of an archive.
+_DEEPEST = 3
+
+
+def read_marker(root: str | Path) -> dict[str, Any] | None:
+    """Return what the marker of a simulated archive says, or None for an archive that has none.
+
+    The marker is also found where ``root`` is a link to a simulated archive or a folder inside one, and where folders
+    of ``root`` are links into one.
+
+    Args:
+        root: Folder that serves as the root of an archive.
+
+    Returns:
+        ``dataset``, ``generator_version``, ``seed``, ``tile_size``, ``tiles`` and ``tiles_by_region``.
+
+    Raises:
+        DataError: If there is a marker that cannot be read.
+    """
+    for folder in _places(Path(root).expanduser()):
+        marker = folder / MARKER_NAME
+        if marker.is_file():
+            try:
+                content = json.loads(marker.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise DataError(f"cannot read {marker}: {error}; simulate the archive again") from error
+            if not isinstance(content, dict):
+                raise DataError(f"{marker} is not the marker of a simulated archive; simulate the archive again")
+            return content
+    return None
+
+
+def _places(root: Path) -> Iterator[Path]:
+    """Folders that may hold the marker, the likeliest first."""
+    yield root
+    yield from _with_parents(root.resolve())
+    if root.is_dir():
+        for entry in sorted(root.iterdir()):
+            if entry.is_symlink():
+                yield from _with_parents(entry.resolve())
+
+
+def _with_parents(folder: Path) -> list[Path]:
+    return [folder, *folder.parents[:_DEEPEST]]

@@ -1,0 +1,126 @@
+"""Your own tiles: a folder, an index of attributes, and a protocol file that describes both."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from spectral_tl_bench.datasets import blocks
+from spectral_tl_bench.datasets.base import Sample, TileDataset
+from spectral_tl_bench.datasets.files import Problem
+from spectral_tl_bench.errors import DataError
+from spectral_tl_bench.protocols import ProtocolFile, TileFolder
+
+_OWN_COLUMNS = ("image", "label", "height", "width", "bands", "dtype", "label_height", "label_width", "geometry")
+
+
+class Tiles(TileDataset):
+    """Tiles of any sensor, with bands, classes and attributes from a protocol file.
+
+    The index is the CSV that the file names, one row a tile, its values kept as the text that protocols compare. A
+    column ``split`` gives the splits; without one, every tile is in the split "all". A column ``block`` (or the one
+    that the protocol file names) keeps tiles together in validation; otherwise runs of consecutive rows of one
+    sub-domain do.
+    """
+
+    name = "tiles"
+    title = "Your own tiles"
+    citation = ""
+
+    def __init__(
+        self,
+        root: str | Path = "data",
+        split: str | None = None,
+        transforms: Callable[[Sample], Sample] | None = None,
+        download: bool = False,
+        checksum: bool = False,
+        *,
+        file: ProtocolFile,
+        strict: bool = True,
+    ) -> None:
+        """Read the index and find the tiles.
+
+        Args:
+            root: Folder that the protocol file's paths are relative to.
+            split: A value of the column ``split``, or None for every tile.
+            transforms: Applied to each sample.
+            download: Refused: your own tiles have no public address.
+            checksum: Verify what was downloaded.
+            file: The protocol file: sensor, classes, ignored codes and where the tiles lie.
+            strict: Refuse a folder with a tile that does not fit; see the base class.
+
+        Raises:
+            DataError: If the index or a file it names is missing, or a tile does not fit.
+        """
+        if file.sensor is None or file.classes is None:
+            raise DataError(f"protocol file {file.name} describes no sensor and classes of its own tiles")
+        self.sensor = file.sensor
+        self.all_classes = file.classes
+        self.folder = file.folder or TileFolder()
+        self._group_by = list(
+            dict.fromkeys(
+                attribute
+                for transfer in file.protocols.values()
+                for attribute in (transfer.by, *transfer.source.where, *transfer.target.where)
+            )
+        )
+        self._rows = _read_csv(Path(root).expanduser() / self.folder.index, self.folder, self._group_by)
+        self.splits = tuple(dict.fromkeys(self._rows["split"]))
+        super().__init__(root, split, transforms, download, checksum, ignore=file.ignore, strict=strict)
+
+    def find(self) -> tuple[list[dict[str, Any]], list[Problem]]:
+        """List the tiles; see the base class."""
+        root = os.path.abspath(self.root)
+        rows, problems = [], []
+        for row in self._rows.to_dict("records"):
+            for role, template in (("image", self.folder.images), ("label", self.folder.labels)):
+                row[role] = os.path.join(root, template.replace("{tile}", row["tile"]))
+            missing = [row[role] for role in ("image", "label") if not os.path.isfile(row[role])]
+            if missing:
+                message = (
+                    f"{missing[0]} does not exist, but {self.root / self.folder.index} lists its tile; "
+                    "add the file, or correct 'images' and 'labels' under 'folder' in the protocol file"
+                )
+                problems.append(Problem("unpaired", missing[0], message))
+            else:
+                rows.append({str(column): value for column, value in row.items()})
+        return rows, problems
+
+
+def _read_csv(path: Path, folder: TileFolder, attributes: list[str]) -> pd.DataFrame:
+    try:
+        # As text: protocols compare text, and a tile named 007 must stay so.
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        reason = "it does not exist" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
+        raise DataError(
+            f"cannot read the tile index {path}: {reason}; it must be a CSV with one row a tile "
+            "('index' under 'folder' in the protocol file says where)"
+        ) from error
+    wanted = [folder.tile, *attributes, *([folder.block] if folder.block else [])]
+    missing = [column for column in wanted if column not in frame.columns]
+    if missing:
+        raise DataError(
+            f"{path} has no column {missing[0]!r}; it has: {', '.join(frame.columns)}. "
+            "Add it, or correct its name in the protocol file"
+        )
+    own = [*_OWN_COLUMNS, *(["tile"] if folder.tile != "tile" else [])]
+    reserved = [column for column in frame.columns if column in own]
+    if reserved:
+        raise DataError(f"{path} has a column {reserved[0]!r}, which is a name of the index's own; rename it")
+    if folder.tile != "tile":
+        frame.insert(0, "tile", frame[folder.tile])
+    twice = frame["tile"][frame["tile"].duplicated()]
+    if len(twice):
+        raise DataError(f"{path} lists tile {twice.iloc[0]!r} more than once; every row must be another tile")
+    if "split" not in frame.columns:
+        frame["split"] = "all"
+    if folder.block:
+        frame["block"] = frame[folder.block]
+    elif "block" not in frame.columns:
+        frame["block"] = blocks.runs(list(frame[attributes].agg("-".join, axis=1)))
+    return frame

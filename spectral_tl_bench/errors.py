@@ -1,0 +1,66 @@
+"""Errors that a user can mend: one line that says what is wrong and what to do.
+
+The command line prints the message without a traceback and ends with ``exit_status``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first problem of a validation error in one line, beginning with the field it is in."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message
+
+
+class SpectralBenchError(Exception):
+    """Wrong usage or bad input; the message names the fix."""
+
+    exit_status = 2
+
+
+class UnknownNameError(SpectralBenchError):
+    """A name that is in no registry; the message names the nearest known ones."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str) -> None:
+        """Build the message.
+
+        Args:
+            kind: What was asked for, in the singular ("method", "protocol").
+            name: The name that is not known.
+            known: Every known name.
+            hint: Where to see them all, as a command.
+        """
+        near = difflib.get_close_matches(name, list(known), n=2, cutoff=0.5)
+        guess = f" did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
+        super().__init__(f"unknown {kind} {name!r}:{guess} {hint}".replace(":  ", ": "))
+
+
+class ProtocolError(SpectralBenchError):
+    """A protocol file that cannot be read, is incomplete or selects nothing."""
+
+
+class DataError(SpectralBenchError):
+    """An archive or a tile that cannot be used as it is."""
+
+
+class CheckpointError(SpectralBenchError):
+    """Weights that do not fit the model they are loaded into."""
+
+
+class RecordError(SpectralBenchError):
+    """A run folder that cannot be read or written."""
+
+
+class RunFailedError(SpectralBenchError):
+    """A run that started properly and did not finish."""
+
+    exit_status = 1

@@ -1,0 +1,188 @@
+"""Method: the base class a baseline subclasses, and the registry that finds it.
+
+A whole baseline::
+
+    @dataclass
+    class BiasTuning(Method):
+        \"\"\"Only biases train (Ben Zaken et al., 2022).\"\"\"
+
+        def adapt(self, backbone: Backbone) -> None:
+            for name, parameter in backbone.named_parameters():
+                parameter.requires_grad = name.endswith("bias")
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import hashlib
+import importlib.util
+import sys
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, final
+
+from pydantic import TypeAdapter, ValidationError
+
+from spectral_tl_bench.errors import SpectralBenchError, UnknownNameError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from spectral_tl_bench.backbones import Backbone
+
+ENTRY_POINT_GROUP = "spectral_tl_bench.methods"
+
+StageName = Literal["reconstruction", "segmentation"]
+
+
+@dataclasses.dataclass
+class Method(abc.ABC):
+    """How a pretrained backbone is adapted to a sensor and a task.
+
+    Subclass as a dataclass: its fields are the hyper-parameters, set by ``--set name=value``, validated and recorded.
+    A method touches only the backbone it is given; data, freezing, training, selection, scoring and records are the
+    bench's.
+    """
+
+    @abc.abstractmethod
+    def adapt(self, backbone: Backbone) -> None:
+        """Change the backbone in place: every parameter arrives frozen, new modules arrive training.
+
+        Args:
+            backbone: The pretrained backbone, built for the sensor's bands.
+        """
+
+    @property
+    def stages(self) -> tuple[StageName, ...]:
+        """Stages in order; "reconstruction" (masked, without labels) may come before "segmentation"."""
+        return ("segmentation",)
+
+    def begin_stage(self, backbone: Backbone, stage: StageName) -> None:  # noqa: B027
+        """Change what trains, or add parts, before a stage starts."""
+
+    def extra_loss(self, backbone: Backbone) -> Tensor | None:
+        """Return a scalar added to the stage's loss after each training forward pass, or None."""
+        return None
+
+    @property
+    def blanks_masked_patches(self) -> bool:
+        """Whether reconstruction hides masked pixels before the tokenizer sees them."""
+        return True
+
+    @final
+    def apply(self, backbone: Backbone) -> None:
+        """Freeze the backbone, remember which parameters were pretrained, and adapt it.
+
+        Args:
+            backbone: The pretrained backbone; changed in place.
+        """
+        backbone.requires_grad_(False)
+        backbone.pretrained_parameters = frozenset(id(p) for p in backbone.parameters())
+        self.adapt(backbone)
+
+    def options(self) -> dict[str, Any]:
+        """Hyper-parameters by name, as recorded."""
+        return dataclasses.asdict(self)
+
+
+def _entry_points() -> dict[str, EntryPoint]:
+    found: dict[str, EntryPoint] = {}
+    for entry in entry_points(group=ENTRY_POINT_GROUP):
+        other = found.setdefault(entry.name, entry)
+        if other.value != entry.value:
+            raise SpectralBenchError(
+                f"method {entry.name!r} is defined twice, by {other.value} and by {entry.value}; uninstall one"
+            )
+    return found
+
+
+def method_names() -> list[str]:
+    """Names of every installed method."""
+    return sorted(_entry_points())
+
+
+def method_class(name: str) -> type[Method]:
+    """Find a method by its registered name or as ``path/to/file.py:ClassName``.
+
+    Args:
+        name: What the user typed after ``--method``.
+
+    Raises:
+        UnknownNameError: If no installed method has that name.
+        SpectralBenchError: If the file or class cannot be used.
+    """
+    path, separator, attribute = name.rpartition(":")
+    if separator and path.endswith(".py"):
+        cls = _from_file(Path(path), attribute)
+    else:
+        installed = _entry_points()
+        if name not in installed:
+            raise UnknownNameError("method", name, installed, "run `spectral-bench methods` to see them all")
+        cls = installed[name].load()
+    if not (isinstance(cls, type) and issubclass(cls, Method)):
+        raise SpectralBenchError(f"{name} is not a Method: let it subclass spectral_tl_bench.methods.Method")
+    if not dataclasses.is_dataclass(cls) or "__dataclass_fields__" not in vars(cls):
+        raise SpectralBenchError(f"{name} must carry the @dataclass decorator, so that its options are known")
+    return cls
+
+
+def _from_file(path: Path, attribute: str) -> Any:
+    if not path.is_file():
+        raise SpectralBenchError(f"there is no method file {path}; --method takes a name or path/to/file.py:ClassName")
+    # The name depends on the path, so that two files of the same name do not shadow one another.
+    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
+    module_name = f"spectral_tl_bench_user_{path.stem}_{digest}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise SpectralBenchError(f"{path} cannot be imported as Python")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # dataclasses look their module up by name
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever a user's file raises, its first line is what helps
+        del sys.modules[module_name]
+        raise SpectralBenchError(f"{path} fails on import: {type(error).__name__}: {error}") from error
+    if not hasattr(module, attribute):
+        raise SpectralBenchError(f"{path} defines no {attribute}")
+    return getattr(module, attribute)
+
+
+def source_digest(name: str) -> str | None:
+    """Digest of a method file's content, so that an edited file is another run; None for an installed method."""
+    path, separator, _ = name.rpartition(":")
+    if separator and path.endswith(".py") and Path(path).is_file():
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+    return None
+
+
+def build_method(name: str, options: dict[str, Any] | None = None) -> Method:
+    """Make a method with its hyper-parameters set and validated.
+
+    Args:
+        name: Registered name or ``file.py:ClassName``.
+        options: Hyper-parameters by name; text is converted to the field's type.
+
+    Raises:
+        SpectralBenchError: If an option is unknown or has a value its field does not take.
+    """
+    cls = method_class(name)
+    options = dict(options or {})
+    known = [field.name for field in dataclasses.fields(cls) if field.init]
+    for option in options:
+        if option not in known:
+            raise UnknownNameError(
+                f"option of method {name}:", option, known, f"it has: {', '.join(known) or 'no options'}"
+            )
+    try:
+        method = TypeAdapter(cls).validate_python(options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise SpectralBenchError(f"option {where} of method {name}: {first['msg']}, not {first['input']!r}") from error
+    return method
+
+
+def short_name(name: str) -> str:
+    """What a method is called in folder names and tables: ``file.py:BiasTuning`` becomes ``BiasTuning``."""
+    return name.rpartition(":")[2]

@@ -1,0 +1,112 @@
+"""What a run tells the person who waits: stage, step and time left; and the curve it keeps."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import lightning
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+_PLAIN_LINES = 4
+_SHOWN = ("loss", "extra_loss", "held_out_miou")
+
+
+def _figures(trainer: lightning.Trainer) -> dict[str, float]:
+    return {name: float(trainer.callback_metrics[name]) for name in _SHOWN if name in trainer.callback_metrics}
+
+
+class StageProgress(lightning.Callback):
+    """A bar with the stage, the step, the loss and the time left; a few plain lines where there is no terminal."""
+
+    def __init__(self, console: Console, title: str) -> None:
+        """Show progress on a console under a title such as "stage 2/2 segmentation"."""
+        self.console = console
+        self.title = title
+        self.bar: Progress | None = None
+        self.task: TaskID | None = None
+        self.started = 0.0
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Open the bar."""
+        self.started = time.monotonic()
+        self._every = max(1, trainer.max_steps // _PLAIN_LINES)
+        if self.console.is_terminal:
+            self.bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[figures]}"),
+                console=self.console,
+                transient=True,
+            )
+            self.bar.start()
+            self.task = self.bar.add_task(self.title, total=trainer.max_steps, figures="")
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *args: Any, **kwargs: Any
+    ) -> None:
+        """Advance."""
+        step = trainer.global_step
+        if self.bar is not None and self.task is not None:
+            if step % 10 == 0 or step == trainer.max_steps:
+                self.bar.update(self.task, completed=step, figures=self._text(trainer))
+        elif step % self._every == 0:
+            elapsed = time.monotonic() - self.started
+            left = elapsed / step * (trainer.max_steps - step)
+            self.console.print(
+                f"  {self.title}: step {step}/{trainer.max_steps}, {left:.0f} s left, {self._text(trainer)}",
+                highlight=False,
+            )
+
+    def _text(self, trainer: lightning.Trainer) -> str:
+        names = {"held_out_miou": "held-out mIoU", "extra_loss": "balance"}
+        return ", ".join(f"{names.get(name, name)} {value:.3f}" for name, value in _figures(trainer).items())
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Close the bar."""
+        self._close()
+
+    def on_exception(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
+    ) -> None:
+        """Close the bar, so that the error's line stands alone."""
+        self._close()
+
+    def _close(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+
+class History(lightning.Callback):
+    """The training curve: one row every few steps and one at each validation."""
+
+    ROWS = 100
+
+    def __init__(self, stage: str, rows: list[dict[str, Any]]) -> None:
+        """Append to ``rows``, shared by the stages of a run."""
+        self.stage = stage
+        self.rows = rows
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *args: Any, **kwargs: Any
+    ) -> None:
+        """Note the losses."""
+        every = max(1, trainer.max_steps // self.ROWS)
+        if trainer.global_step % every == 0:
+            rate = trainer.optimizers[0].param_groups[0]["lr"]
+            figures = {k: v for k, v in _figures(trainer).items() if k != "held_out_miou"}
+            self.rows.append({"stage": self.stage, "step": trainer.global_step, "learning_rate": rate, **figures})
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Note the score on held-out source tiles."""
+        score = _figures(trainer).get("held_out_miou")
+        self.rows.append({"stage": self.stage, "step": trainer.global_step, "held_out_miou": score})

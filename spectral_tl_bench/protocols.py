@@ -1,0 +1,278 @@
+"""Protocols: which tiles train, which test, and how the test tiles are grouped. Read from YAML.
+
+The same reader serves the files shipped in ``benchmarks/`` and a file that a user writes; docs/protocols.md explains
+the format for the person who writes one.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from spectral_tl_bench.errors import ProtocolError, UnknownNameError, first_problem
+from spectral_tl_bench.sensors import Sensor
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ALL = "all"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LandClass(_Strict):
+    """A class of the label map: its code on disk, its name and its colour as ``#rrggbb``."""
+
+    code: int = Field(ge=0, le=65_535)
+    name: str
+    color: str = Field(pattern=r"^#[0-9a-fA-F]{6}$")
+
+
+class Domain(_Strict):
+    """The tiles whose attributes have one of the wanted values, every attribute at once.
+
+    Attributes:
+        where: Attribute (a column of the tile index) to the values that qualify, compared as text.
+    """
+
+    where: dict[str, tuple[str, ...]]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_plain_mapping(cls, value: Any) -> Any:
+        """Accept ``{season: spring}`` and ``{season: [summer, autumn]}`` as people write them."""
+        if not isinstance(value, dict) or set(value) == {"where"}:
+            return value
+        return {
+            "where": {
+                str(key): tuple(str(v) for v in (wanted if isinstance(wanted, list | tuple) else [wanted]))
+                for key, wanted in value.items()
+            }
+        }
+
+    @field_validator("where")
+    @classmethod
+    def _not_empty(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        if not value:
+            raise ValueError("name at least one attribute and its values")
+        return value
+
+    def select(self, index: pd.DataFrame) -> pd.Series:
+        """Return the boolean mask of the index rows that belong to this domain.
+
+        Args:
+            index: Tile index of a dataset.
+
+        Raises:
+            ProtocolError: If an attribute is not a column of the index.
+        """
+        import pandas as pd
+
+        mask = pd.Series(True, index=index.index)
+        for attribute, wanted in self.where.items():
+            if attribute not in index.columns:
+                raise ProtocolError(
+                    f"attribute {attribute!r} is not in the tile index; it has: {', '.join(map(str, index.columns))}"
+                )
+            mask &= index[attribute].astype(str).isin(wanted)
+        return mask
+
+    def __str__(self) -> str:
+        return ", ".join(f"{attribute} = {' | '.join(wanted)}" for attribute, wanted in self.where.items())
+
+
+class TileFolder(_Strict):
+    """Where a user's own tiles lie, relative to ``--root``.
+
+    Attributes:
+        index: CSV with one row a tile; its columns are the attributes a protocol selects by.
+        tile: Column that names the tile.
+        images: Path of a tile's image; ``{tile}`` stands for the name in the index.
+        labels: Path of its label map.
+        block: Column whose equal values keep tiles together when source tiles are held out for validation (a scene, a
+            map sheet). Without it, runs of consecutive rows of one sub-domain serve.
+    """
+
+    index: str = "tiles.csv"
+    tile: str = "tile"
+    images: str = "images/{tile}"
+    labels: str = "labels/{tile}"
+    block: str | None = None
+
+
+class Transfer(_Strict):
+    """One row of a protocol file: train on ``source``, test on ``target``.
+
+    Attributes:
+        title: What it asks, for a table's heading.
+        source: Tiles that train (a tenth of them is held out for model selection).
+        target: Tiles that test, never seen before.
+        by: Attribute whose values name the target sub-domains, one table row each.
+        tiles: Published numbers of source and target tiles, for ``data check``.
+    """
+
+    title: str = ""
+    source: Domain
+    target: Domain
+    by: str
+    tiles: tuple[int, int] | None = None
+
+
+class ProtocolFile(_Strict):
+    """A whole YAML file; see docs/protocols.md."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_]*$")
+    title: str
+    dataset: str
+    sensor: Sensor | None = None
+    classes: tuple[LandClass, ...] | None = None
+    ignore: Literal["rest"] | tuple[int, ...] = ()
+    folder: TileFolder | None = None
+    protocols: dict[str, Transfer] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _single_transfer(cls, value: Any) -> Any:
+        """A file with one transfer may write ``source``, ``target`` and ``by`` at the top level."""
+        if isinstance(value, dict) and "source" in value and "protocols" not in value:
+            value = dict(value)
+            transfer = {k: value.pop(k) for k in ("source", "target", "by", "tiles") if k in value}
+            value["protocols"] = {"": transfer}
+        return value
+
+    @field_validator("sensor", mode="before")
+    @classmethod
+    def _bands_as_mapping(cls, value: Any) -> Any:
+        """Accept ``bands: {blue: 490, green: 560}`` beside the full list of bands."""
+        if isinstance(value, dict) and isinstance(value.get("bands"), dict):
+            value = {**value, "bands": [{"name": str(n), "wavelength": w} for n, w in value["bands"].items()]}
+        return value
+
+    @model_validator(mode="after")
+    def _own_tiles_are_described(self) -> ProtocolFile:
+        if self.dataset == "tiles":
+            missing = [field for field in ("sensor", "classes") if getattr(self, field) is None]
+            if missing:
+                raise ValueError(f"a protocol of your own tiles must describe: {', '.join(missing)}")
+        elif self.sensor is not None or self.classes is not None or self.folder is not None:
+            raise ValueError(f"sensor, classes and folder belong to 'dataset: tiles'; {self.dataset} brings its own")
+        if self.classes is not None:
+            codes = [c.code for c in self.classes]
+            if len(set(codes)) != len(codes):
+                raise ValueError("class codes occur twice")
+            both = set(codes) & set(self.ignore if self.ignore != "rest" else ())
+            if both:
+                raise ValueError(f"codes {sorted(both)} are both a class and ignored")
+        return self
+
+
+class Protocol(_Strict):
+    """One transfer with everything that its file says: the unit that a run trains and scores.
+
+    Attributes:
+        name: ``group/member``, or the file's name where it has a single transfer.
+        file: The file it comes from; carries the sensor and classes of a user's own tiles.
+        transfer: Source, target and sub-domains.
+    """
+
+    name: str
+    file: ProtocolFile
+    transfer: Transfer
+
+    @property
+    def group(self) -> str:
+        """Name of the protocol's file."""
+        return self.file.name
+
+    @property
+    def title(self) -> str:
+        """Heading of its tables."""
+        return self.transfer.title or self.file.title
+
+
+def read_protocol_file(path: Path) -> ProtocolFile:
+    """Read and validate one YAML file.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ProtocolError: If it is missing, no YAML, or does not follow the format; the message names the field.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProtocolError(f"cannot read protocol file {path}: {error}") from error
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" at line {mark.line + 1}" if mark is not None else ""
+        problem = getattr(error, "problem", None) or "not valid YAML"
+        raise ProtocolError(f"{path} is not readable as YAML{line}: {problem}") from error
+    if not isinstance(content, dict):
+        raise ProtocolError(f"{path} is empty or not a mapping; docs/protocols.md shows a complete example")
+    content.setdefault("name", path.stem.lower().replace("-", "_").replace(" ", "_"))
+    try:
+        return ProtocolFile.model_validate(content)
+    except ValidationError as error:
+        raise ProtocolError(f"{path}: {first_problem(error)} (docs/protocols.md explains the format)") from error
+
+
+def _expand(file: ProtocolFile) -> list[Protocol]:
+    return [
+        Protocol(name=f"{file.name}/{member}" if member else file.name, file=file, transfer=transfer)
+        for member, transfer in file.protocols.items()
+    ]
+
+
+def shipped_protocols() -> dict[str, Protocol]:
+    """Every protocol of the installed ``benchmarks/*.yaml``, by name, in the order of the files' names."""
+    folder = files("spectral_tl_bench.benchmarks")
+    protocols = {}
+    for entry in sorted(folder.iterdir(), key=lambda e: e.name):
+        if entry.name.endswith(".yaml"):
+            for protocol in _expand(read_protocol_file(Path(str(entry)))):
+                protocols[protocol.name] = protocol
+    return protocols
+
+
+def load_protocols(name: str) -> list[Protocol]:
+    """Resolve what a user calls a protocol.
+
+    Args:
+        name: ``group/member``, ``group``, ``all``, or the path of a YAML file, with ``:member`` to pick one of its
+            transfers.
+
+    Returns:
+        The protocols meant, at least one.
+
+    Raises:
+        UnknownNameError: If no protocol has that name.
+        ProtocolError: If it is a file that cannot be used.
+    """
+    path, _, member = name.partition(":")
+    if path.endswith((".yaml", ".yml")):
+        protocols = _expand(read_protocol_file(Path(path)))
+        if not member:
+            return protocols
+        chosen = [p for p in protocols if p.name.endswith(f"/{member}")]
+        if not chosen:
+            raise UnknownNameError(
+                "protocol", member, [p.name.partition("/")[2] for p in protocols], f"{path} does not define it"
+            )
+        return chosen
+    shipped = shipped_protocols()
+    if name == ALL:
+        return list(shipped.values())
+    chosen = [p for p in shipped.values() if name in (p.name, p.group)]
+    if not chosen:
+        known = [ALL, *shipped, *{p.group for p in shipped.values()}]
+        raise UnknownNameError("protocol", name, known, "run `spectral-bench protocols` to see them all")
+    return chosen

@@ -1,0 +1,111 @@
+"""Normalisation and augmentation of batches, on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+
+from spectral_tl_bench.datasets.base import IGNORE_INDEX
+
+if TYPE_CHECKING:
+    from spectral_tl_bench.datasets.base import TileDataset
+
+_SMALLEST_DEVIATION = 1e-4
+_MOST_TILES = 2_000
+
+
+class SourceStatistics(nn.Module):
+    """Standardise every band with the mean and standard deviation of the source's training tiles."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Tensor, std: Tensor) -> None:
+        """Keep one mean and one deviation a band, in reflectance."""
+        super().__init__()
+        self.register_buffer("mean", mean.view(1, -1, 1, 1))
+        self.register_buffer("std", std.clamp_min(_SMALLEST_DEVIATION).view(1, -1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalise B x C x H x W reflectance."""
+        return (images - self.mean) / self.std
+
+
+class MinMax(nn.Module):
+    """Stretch each band of each image to 0-1, as the published set-up does."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalise B x C x H x W reflectance."""
+        low = images.amin(dim=(-2, -1), keepdim=True)
+        high = images.amax(dim=(-2, -1), keepdim=True)
+        return (images - low) / (high - low).clamp_min(_SMALLEST_DEVIATION)
+
+
+def band_statistics(dataset: TileDataset, positions: Iterable[int]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each band over tiles, pixels without data left out.
+
+    Args:
+        dataset: Tiles.
+        positions: Rows of its index; evenly thinned to at most 2000, which settles both to three digits.
+
+    Returns:
+        Two float32 vectors of C.
+    """
+    chosen = list(positions)
+    if len(chosen) > _MOST_TILES:
+        step = len(chosen) / _MOST_TILES
+        chosen = [chosen[int(i * step)] for i in range(_MOST_TILES)]
+    bands = len(dataset.sensor.bands)
+    total, squares, count = torch.zeros(bands).double(), torch.zeros(bands).double(), 0
+    for position in chosen:
+        image = dataset.read(position)["image"].double()
+        has_data = (image != 0).any(dim=0)
+        pixels = image[:, has_data]
+        total += pixels.sum(dim=1)
+        squares += pixels.square().sum(dim=1)
+        count += pixels.shape[1]
+    mean = total / max(count, 1)
+    variance = (squares / max(count, 1) - mean.square()).clamp_min(0)
+    return mean.float(), variance.sqrt().float()
+
+
+def build_radiometry(
+    name: Literal["source_statistics", "minmax"], dataset: TileDataset, positions: Iterable[int]
+) -> nn.Module:
+    """Build the normalisation a run asks for, from its training tiles."""
+    if name == "minmax":
+        return MinMax()
+    return SourceStatistics(*band_statistics(dataset, positions))
+
+
+class Augmentation(nn.Module):
+    """Flips, quarter turns and small rotations of image and labels together.
+
+    What a rotation uncovers is 0 (the mean) in the image and ignored in the labels.
+    """
+
+    def __init__(self, degrees: float = 10.0) -> None:
+        """Rotate by up to ``degrees`` either way."""
+        super().__init__()
+        import kornia.augmentation as K
+
+        self.geometry = K.AugmentationSequential(
+            K.RandomHorizontalFlip(p=0.5),
+            K.RandomVerticalFlip(p=0.5),
+            K.RandomRotation90(times=(0, 3), p=0.5),
+            K.RandomRotation(degrees=degrees, p=0.5),
+            data_keys=["input", "mask"],
+            extra_args={},
+        )
+
+    @torch.no_grad()
+    def forward(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """Augment B x C x H x W images and B x H x W masks."""
+        # Rotations fill with 0, which is a class: shift the ids so that 0 means "ignore" while they happen.
+        shifted = torch.where(masks == IGNORE_INDEX, -1, masks) + 1
+        images, turned = self.geometry(images, shifted.unsqueeze(1).to(images.dtype))
+        turned = turned.squeeze(1).round().long() - 1
+        return images, torch.where(turned < 0, IGNORE_INDEX, turned)

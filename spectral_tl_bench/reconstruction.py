@@ -1,0 +1,52 @@
+"""The decoder of masked reconstruction: visible tokens in, pixels of every patch out."""
+
+from __future__ import annotations
+
+import torch
+from timm.layers import build_sincos2d_pos_embed
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+
+class ReconstructionDecoder(nn.Module):
+    """A small ViT that fills in hidden patches (He et al., 2022, section 3)."""
+
+    def __init__(
+        self, encoder_width: int, patch_size: int, bands: int, *, width: int, depth: int, num_heads: int
+    ) -> None:
+        """Build the decoder.
+
+        Args:
+            encoder_width: D of the backbone.
+            patch_size: Side of a patch in pixels.
+            bands: C.
+            width: Width of the decoder's tokens; divisible by 4.
+            depth: Its blocks.
+            num_heads: Its attention heads.
+        """
+        super().__init__()
+        self.width = width
+        self.embed = nn.Linear(encoder_width, width)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
+        nn.init.normal_(self.mask_token, std=0.02)
+        self.blocks = nn.Sequential(*(Block(width, num_heads, qkv_bias=True) for _ in range(depth)))
+        self.norm = nn.LayerNorm(width)
+        self.pixels = nn.Linear(width, patch_size * patch_size * bands)
+
+    def forward(self, encoded: Tensor, visible: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Restore patches.
+
+        Args:
+            encoded: B x K x D tokens of the visible patches.
+            visible: B x K positions of these patches in the grid, row by row.
+            grid: Rows and columns of patches.
+
+        Returns:
+            B x T x (patch * patch * C) with T = rows * columns.
+        """
+        batch, _, _ = encoded.shape
+        tokens = self.mask_token.expand(batch, grid[0] * grid[1], -1)
+        tokens = tokens.scatter(1, visible.unsqueeze(-1).expand(-1, -1, self.width), self.embed(encoded))
+        code = build_sincos2d_pos_embed(list(grid), dim=self.width, device=encoded.device, dtype=encoded.dtype)
+        pixels: Tensor = self.pixels(self.norm(self.blocks(tokens + code)))
+        return pixels

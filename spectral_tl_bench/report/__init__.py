@@ -1,0 +1,1 @@
+"""Tables, statistics, leaderboards and plots, made from run records alone."""

@@ -1,0 +1,101 @@
+"""The plot of a leaderboard: what each method loses from source to target."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from spectral_tl_bench.report.pages import labels
+from spectral_tl_bench.report.tables import SIMULATED
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_TARGET, _SOURCE, _LINK = "#00629b", "#e07b00", "#c9ced6"
+
+
+def _row_labels(rows: pd.DataFrame) -> list[str]:
+    """Method names, with backbone and preset where the panel has several."""
+    names = labels(rows)
+    for column in ("backbone", "weights", "preset", "changes"):
+        if rows[column].nunique() > 1:
+            names = [
+                f"{name}, {value[:14] if column == 'weights' else value}" if value else name
+                for name, value in zip(names, rows[column], strict=True)
+            ]
+    return names
+
+
+def _panel(axes: Axes, rows: pd.DataFrame) -> None:
+    """Draw one protocol: a line per method from the held-out source to the target."""
+    heights = list(range(len(rows)))
+    axes.hlines(heights, rows["miou"], rows["source_miou"], color=_LINK, linewidth=3, zorder=1)
+    axes.hlines(heights, rows["low"], rows["high"], color=_TARGET, linewidth=1, zorder=2, label="target, 95 % interval")
+    axes.errorbar(
+        rows["miou"],
+        heights,
+        xerr=rows["sd"].fillna(0.0),
+        fmt="o",
+        color=_TARGET,
+        markersize=7,
+        elinewidth=3.5,
+        zorder=3,
+        label="target, mean ± sd over seeds",
+    )
+    axes.scatter(
+        rows["source_miou"],
+        heights,
+        s=49,
+        facecolor="white",
+        edgecolor=_SOURCE,
+        linewidth=1.8,
+        zorder=4,
+        label="held-out source",
+    )
+    axes.set_yticks(heights, _row_labels(rows))
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.grid(axis="x", color="#eceff3")
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+
+
+def plot_leaderboard(frame: pd.DataFrame, name: str) -> Figure:
+    """Draw a board, a panel per protocol and scoring, best method on top.
+
+    Args:
+        frame: What :func:`spectral_tl_bench.report.leaderboard.board` returns.
+        name: Name of the board.
+
+    Returns:
+        The figure; mIoU in percent along x.
+    """
+    from matplotlib.figure import Figure
+
+    panels = list(frame.groupby(["protocol", "scoring"], sort=True))
+    # Inches: a line per method, and per panel the room of its heading.
+    heights = [0.34 * len(rows) + 0.55 for _, rows in panels]
+    figure = Figure(figsize=(8, sum(heights) + 1.3), layout="constrained", dpi=150)
+    grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights})
+    for axes, ((protocol, scoring), rows) in zip(grid[:, 0], panels, strict=True):
+        _panel(axes, rows)
+        remark = "" if scoring == "native" else f" ({scoring} scoring)"
+        axes.set_title(f"{protocol}{remark}", loc="left", fontsize=10, fontweight="bold")
+    grid[-1, 0].set_xlabel("mIoU (%)")
+    grid[-1, 0].set_xlim(left=0)
+    handles, texts = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, texts, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    simulated = bool((frame["data"] == "simulated").any())
+    figure.suptitle(f"{SIMULATED}: {name}" if simulated else name, fontsize=12)
+    return figure
+
+
+def leaderboard_png(frame: pd.DataFrame, name: str) -> bytes:
+    """Draw a board as PNG; the same board gives the same bytes."""
+    buffer = io.BytesIO()
+    plot_leaderboard(frame, name).savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()

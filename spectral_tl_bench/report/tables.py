@@ -1,0 +1,120 @@
+"""The table of one run: a row per target sub-domain, all targets, the worst, and the held-out source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from pandas.api.typing import NAType
+
+from spectral_tl_bench.confusion import Selection, matrices, total
+from spectral_tl_bench.metrics import Matrix, Scores
+from spectral_tl_bench.records import Run, write_bytes
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+SCORES = ("mIoU", "OA", "mean F1", "kappa")
+ALL_TARGETS, WORST, HELD_OUT, GAP = "all targets", "worst", "held-out source", "gap to source"
+SIMULATED = "SIMULATED"
+
+
+def protocol_table(run: Run, selection: Selection | None = None, per_class: bool = False) -> pd.DataFrame:
+    """Score a run's target sub-domains and its held-out source tiles.
+
+    Args:
+        run: The run.
+        selection: Which step's model; by default the one that the run selects.
+        per_class: Whether to add a column of IoU per class.
+
+    Returns:
+        Rows: the target sub-domains (sorted), all targets pooled, the sub-domain of lowest mIoU under the name
+        ``worst (its name)``, the held-out source, and the gap (held-out source minus all targets). Columns: domain,
+        tiles, then mIoU, OA, mean F1 and kappa in percent; NaN where a score is undefined.
+    """
+    scoring = run.record.spec.training.scoring
+    names = [c.name for c in run.record.classes] if per_class else []
+
+    def values(confusion: Matrix) -> list[float]:
+        scores = Scores.of(confusion, scoring)
+        row = [scores.mean_iou, scores.overall_accuracy, scores.mean_f1, scores.kappa]
+        return [100 * value for value in (*row, *(scores.iou if per_class else ()))]
+
+    target, source = run.counts("target", selection), run.counts("held_out_source", selection)
+    tiles = target.groupby("subdomain")["tile"].nunique()
+    subdomains = {name: values(confusion) for name, confusion in matrices(target, run.num_classes, "subdomain").items()}
+    every = values(total(target, run.num_classes))
+    held_out = values(total(source, run.num_classes))
+    rows: list[tuple[str | float | NAType, ...]] = [
+        (name, int(tiles.loc[name]), *scores) for name, scores in subdomains.items()
+    ]
+    rows.append((ALL_TARGETS, int(target["tile"].nunique()), *every))
+    defined = {name: scores[0] for name, scores in subdomains.items() if not np.isnan(scores[0])}
+    if defined:
+        worst = min(defined, key=lambda name: defined[name])
+        rows.append((f"{WORST} ({worst})", int(tiles.loc[worst]), *subdomains[worst]))
+    rows.append((HELD_OUT, int(source["tile"].nunique()), *held_out))
+    rows.append((GAP, pd.NA, *(s - t for s, t in zip(held_out, every, strict=True))))
+    columns = ["domain", "tiles", *SCORES, *(f"IoU {name}" for name in names)]
+    return pd.DataFrame(rows, columns=columns).astype({"tiles": "Int64"})
+
+
+def title(run: Run) -> str:
+    """Heading of a run's table: what ran on what; begins with SIMULATED where the tiles were simulated."""
+    spec = run.record.spec
+    details = [spec.backbone, spec.preset, f"seed {spec.seed}"]
+    if spec.training.scoring != "native":
+        details.append(f"{spec.training.scoring} scoring")
+    text = f"{spec.method_name} on {spec.protocol} ({', '.join(details)})"
+    return f"{SIMULATED}: {text}" if run.record.simulated else text
+
+
+def as_text(value: object) -> str:
+    """A table cell: two decimals for fractions, a dash for what is undefined."""
+    if value is pd.NA or (isinstance(value, float) and np.isnan(value)):
+        return "-"
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def render(run: Run) -> Table:
+    """Return a run's table for the terminal."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    frame = protocol_table(run)
+    table = Table(title=escape(title(run)), caption="percent")
+    for column in frame.columns:
+        table.add_column(column, justify="left" if column == "domain" else "right")
+    for row in frame.itertuples(index=False):
+        first_summary = row[0] == ALL_TARGETS
+        if first_summary:
+            table.add_section()
+        table.add_row(*(escape(as_text(value)) for value in row), style="bold" if first_summary else None)
+    return table
+
+
+def to_markdown(frame: pd.DataFrame) -> str:
+    """Return a frame as a GitHub table, numbers aligned right."""
+    numeric = [pd.api.types.is_numeric_dtype(kind) for kind in frame.dtypes]
+    lines = [list(map(str, frame.columns)), ["---:" if number else "---" for number in numeric]]
+    lines += [[as_text(value).replace("|", "\\|") for value in row] for row in frame.itertuples(index=False)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def write_table(run: Run, folder: Path) -> None:
+    """Write ``table.csv`` (full precision, per-class IoU) and ``table.md`` (two decimals).
+
+    Args:
+        run: The run.
+        folder: Where to write; the run's folder.
+
+    Raises:
+        RecordError: If a file cannot be written.
+    """
+    frame = protocol_table(run, per_class=True)
+    frame.insert(0, "data", "simulated" if run.record.simulated else "real")
+    write_bytes(folder / "table.csv", frame.to_csv(index=False, lineterminator="\n").encode())
+    text = f"# {title(run)}\n\n{run.record.title}. Figures in percent.\n\n{to_markdown(protocol_table(run))}"
+    write_bytes(folder / "table.md", text.encode())

@@ -1,0 +1,359 @@
+"""One run: from what a user asks for to a record on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from rich.console import Console
+
+from spectral_tl_bench import records
+from spectral_tl_bench.backbones import build_backbone, weights_fingerprint
+from spectral_tl_bench.datamodule import ProtocolDataModule
+from spectral_tl_bench.datasets import open_dataset
+from spectral_tl_bench.datasets.index import data_fingerprint
+from spectral_tl_bench.datasets.simulation import default_archive, read_marker
+from spectral_tl_bench.errors import ProtocolError, SpectralBenchError
+from spectral_tl_bench.methods import Method, StageName, build_method, source_digest
+from spectral_tl_bench.progress import History, StageProgress
+from spectral_tl_bench.protocols import Protocol
+from spectral_tl_bench.reconstruction import ReconstructionDecoder
+from spectral_tl_bench.report.tables import write_table
+from spectral_tl_bench.segmentation import Segmenter
+from spectral_tl_bench.spec import RunSpec, TrainingSpec
+from spectral_tl_bench.tasks import AdaptationTask, MaskedReconstruction, Segmentation
+from spectral_tl_bench.training import KeepBest, fit, peak_memory_mib, score, seed_all, stopwatch
+from spectral_tl_bench.weights import fingerprint, load_weights, restore, save_weights, trained_state
+
+if TYPE_CHECKING:
+    from spectral_tl_bench.backbones import Backbone
+    from spectral_tl_bench.datasets.base import TileDataset
+
+STAGE1 = "stage1.safetensors"
+ADAPTER = "adapter.safetensors"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks for: a run before its inputs are opened.
+
+    Attributes:
+        protocol: What to train and test on.
+        method: Registered name or ``file.py:ClassName``.
+        options: The method's hyper-parameters that differ from their defaults.
+        backbone: Name of the backbone.
+        preset: Name that ``training`` started from.
+        training: How to train.
+        seed: Seed of every random choice.
+        root: Folder of the archive; None takes the embedded simulated one.
+        weights: "none", "hub" or a file.
+        stage1: Weights of an earlier reconstruction stage to start from.
+        protocol_file: The user's protocol file, so that the run can be repeated.
+    """
+
+    protocol: Protocol
+    method: str
+    backbone: str
+    preset: str
+    training: TrainingSpec
+    options: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    root: Path | None = None
+    weights: str = "none"
+    stage1: Path | None = None
+    protocol_file: Path | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run whose inputs are open and whose specification is complete."""
+
+    request: Request
+    spec: RunSpec
+    dataset: TileDataset
+    method: Method
+
+
+def archive_root(request: Request) -> Path:
+    """Folder of the archive: as given, its sub-folder of the dataset's name, or the embedded simulated archive.
+
+    Raises:
+        SpectralBenchError: If there is none.
+    """
+    name = request.protocol.file.dataset
+    if request.root is None:
+        if name == "tiles":
+            raise ProtocolError(f"protocol {request.protocol.name} is about your own tiles: name their folder with --root")
+        return default_archive(name)
+    root = request.root.expanduser()
+    if not root.is_dir():
+        raise SpectralBenchError(f"there is no folder {root}; --root names the folder of the archive")
+    return root / name if (root / name).is_dir() else root
+
+
+def plan(request: Request) -> Plan:
+    """Open the archive and complete the specification.
+
+    Raises:
+        SpectralBenchError: If any input is wrong; nothing has been written then.
+    """
+    method = build_method(request.method, dict(request.options))
+    root = archive_root(request)
+    dataset = open_dataset(request.protocol.file, root)
+    protocol = request.protocol.model_dump_json(exclude={"file": {"protocols"}})
+    if request.stage1 is not None and "reconstruction" not in method.stages:
+        raise SpectralBenchError(f"--stage1 was given, but {request.method} has no reconstruction stage with these options")
+    spec = RunSpec(
+        protocol=request.protocol.name,
+        protocol_digest=hashlib.sha256(protocol.encode()).hexdigest()[:16],
+        dataset=request.protocol.file.dataset,
+        data=data_fingerprint(dataset),
+        simulated=read_marker(root) is not None,
+        method=request.method,
+        method_options=method.options(),
+        method_source=source_digest(request.method),
+        backbone=request.backbone,
+        weights=weights_fingerprint(request.weights),
+        stage1=None if request.stage1 is None else fingerprint(request.stage1),
+        preset=request.preset,
+        training=request.training,
+        seed=request.seed,
+    )
+    return Plan(request, spec, dataset, method)
+
+
+class _Run:
+    """The state of a run while it goes on."""
+
+    def __init__(self, plan: Plan, folder: Path, console: Console, device: str, workers: int) -> None:
+        self.plan, self.spec, self.method = plan, plan.spec, plan.method
+        self.training = plan.spec.training
+        self.folder, self.console, self.device = folder, console, device
+        self.data = ProtocolDataModule(
+            plan.request.protocol, plan.dataset, self.training, seed=plan.spec.seed, num_workers=workers
+        )
+        seed_all(self.spec.seed)
+        self.backbone: Backbone = build_backbone(self.spec.backbone, plan.dataset.sensor, plan.request.weights)
+        self.method.apply(self.backbone)
+        self.pretrained = self.backbone.pretrained_parameters
+        self.stages: dict[str, records.StageRecord] = {}
+        self.history: list[dict[str, Any]] = []
+        self.trainable: set[str] = set()
+        self.receiving: set[str] = set()
+
+    def _begin(self, stage: StageName) -> str:
+        # Every stage starts from the seed, so that a resumed run draws what an uninterrupted one would.
+        seed_all(self.spec.seed)
+        self.method.begin_stage(self.backbone, stage)
+        names = self.method.stages
+        steps = self.training.reconstruction_steps
+        batch = self.training.reconstruction_batch_size
+        if stage == "segmentation":
+            steps, batch = self.training.segmentation_steps, self.training.batch_size
+        self.data.begin_stage(stage, steps, batch)
+        return f"stage {names.index(stage) + 1}/{len(names)} {stage}"
+
+    def _note(self, task: AdaptationTask) -> None:
+        """Remember which parameters trained and which received a gradient, by their names in the segmenter."""
+
+        def named(names: set[str]) -> set[str]:
+            if isinstance(task, MaskedReconstruction):
+                # Its decoder is thrown away after the stage.
+                return {name for name in names if name.startswith("backbone.")}
+            return {name.removeprefix("segmenter.") for name in names}
+
+        self.trainable |= named({n for n, p in task.named_parameters() if p.requires_grad})
+        self.receiving |= named(task.gradient_names)
+
+    def reconstruct(self) -> None:
+        """Stage 1, or its weights from an earlier run or an interrupted attempt at this one."""
+        title = self._begin("reconstruction")
+        given = self.plan.request.stage1
+        saved = given if given is not None else self.folder / STAGE1
+        if saved.is_file():
+            self._restore_stage1(saved, title)
+            return
+        spec = self.training
+        decoder = ReconstructionDecoder(
+            self.backbone.width,
+            self.backbone.patch_size,
+            len(self.backbone.sensor.bands),
+            width=spec.reconstruction_decoder_width,
+            depth=spec.reconstruction_decoder_depth,
+            num_heads=spec.reconstruction_decoder_heads,
+        )
+        task = MaskedReconstruction(self.backbone, self.method, spec, decoder)
+        seconds: dict[str, float] = {}
+        with stopwatch(seconds, "fit"):
+            fit(
+                task,
+                self.data,
+                spec,
+                device=self.device,
+                callbacks=[StageProgress(self.console, title), History("reconstruction", self.history)],
+                validations=0,
+            )
+        self._note(task)
+        self.stages["reconstruction"] = records.StageRecord(steps=spec.reconstruction_steps, seconds=seconds["fit"])
+        save_weights(
+            self.folder / STAGE1,
+            trained_state(self.backbone, self.pretrained),
+            {
+                "stage": "reconstruction",
+                "sensor": self.backbone.sensor.name,
+                "bands": len(self.backbone.sensor.bands),
+                "spec": self.spec.model_dump(mode="json"),
+                "seconds": seconds["fit"],
+                "trainable": sorted(self.trainable),
+                "gradient_receiving": sorted(self.receiving),
+            },
+        )
+
+    def _restore_stage1(self, path: Path, title: str) -> None:
+        state, metadata = load_weights(path)
+        restore(self.backbone, state, self.pretrained, str(path))
+        self.trainable |= set(metadata["trainable"])
+        self.receiving |= set(metadata["gradient_receiving"])
+        steps = metadata["spec"]["training"]["reconstruction_steps"]
+        self.stages["reconstruction"] = records.StageRecord(steps=steps, seconds=metadata["seconds"])
+        self.console.print(f"  {title}: taken from {path}", highlight=False)
+
+    def segment(self) -> None:
+        """Stage 2, scoring, and everything that is written."""
+        title = self._begin("segmentation")
+        classes = self.plan.dataset.classes
+        segmenter = Segmenter(self.backbone, len(classes), self.training.decoder_channels)
+        task = Segmentation(segmenter, self.method, self.training, len(classes))
+        best = KeepBest(self.pretrained)
+        seconds: dict[str, float] = {}
+        with stopwatch(seconds, "fit"):
+            trainer = fit(
+                task,
+                self.data,
+                self.training,
+                device=self.device,
+                callbacks=[StageProgress(self.console, title), History("segmentation", self.history), best],
+                validations=self.training.validations,
+            )
+        self._note(task)
+        self.stages["segmentation"] = records.StageRecord(
+            steps=self.training.segmentation_steps, seconds=seconds["fit"]
+        )
+        last = trained_state(segmenter, self.pretrained)
+        table = records.ConfusionTable()
+        with stopwatch(seconds, "score"):
+            score(trainer, task, self.data)
+            self._collect(table, task, "last")
+            if best.step != self.training.segmentation_steps:
+                restore(segmenter, best.state, self.pretrained, "the best weights")
+                score(trainer, task, self.data)
+            self._collect(table, task, "best")
+        self.stages["scoring"] = records.StageRecord(steps=0, seconds=seconds["score"])
+        save_weights(
+            self.folder / ADAPTER,
+            best.state if self.training.selection == "best" else last,
+            {
+                "stage": "segmentation",
+                "sensor": self.backbone.sensor.name,
+                "bands": len(self.backbone.sensor.bands),
+                "spec": self.spec.model_dump(mode="json"),
+            },
+        )
+        self._write(segmenter, table, best.step)
+
+    def _collect(self, table: records.ConfusionTable, task: Segmentation, selection: records.Selection) -> None:
+        for loader, tile, matrix in task.confusions:
+            part: records.Part = "target" if loader == 1 else "held_out_source"
+            table.add(selection, part, tile, self.data.subdomain(tile), matrix)
+
+    def _counts(self, segmenter: Segmenter) -> tuple[records.ParameterCounts, records.ParameterCounts]:
+        sizes = {name: p.numel() for name, p in segmenter.named_parameters()}
+
+        def count(wanted: Mapping[str, int]) -> records.ParameterCounts:
+            return records.ParameterCounts(
+                allocated=sum(wanted.values()),
+                trainable=sum(n for name, n in wanted.items() if name in self.trainable),
+                gradient_receiving=sum(n for name, n in wanted.items() if name in self.receiving),
+            )
+
+        return count({k: n for k, n in sizes.items() if k.startswith("backbone.")}), count(sizes)
+
+    def _write(self, segmenter: Segmenter, table: records.ConfusionTable, best_step: int) -> None:
+        device = next(segmenter.parameters()).device
+        gpu = None
+        if device.type == "cuda":
+            import torch
+
+            gpu = torch.cuda.get_device_name(device)
+        without, with_decoder = self._counts(segmenter)
+        record = records.RunRecord(
+            spec=self.spec,
+            title=self.plan.request.protocol.title,
+            classes=tuple(records.ClassLegend(name=c.name, color=c.color) for c in self.plan.dataset.classes),
+            provenance=records.provenance(gpu),
+            stages=self.stages,
+            peak_memory_mib=peak_memory_mib(device),
+            parameters=without,
+            parameters_with_decoder=with_decoder,
+            selected=records.Selected(best_step=best_step, last_step=self.training.segmentation_steps),
+            tiles=records.TileCounts(
+                train=len(self.data.training), held_out=len(self.data.held_out), target=len(self.data.target)
+            ),
+        )
+        records.write_run(self.folder, record, table.frame(), pd.DataFrame(self.history))
+
+
+def where(request: Request) -> records.Where:
+    """What ``run.yaml`` needs to find the inputs again."""
+
+    def absolute(path: Path | None) -> str | None:
+        return None if path is None else str(path.expanduser().resolve())
+
+    return records.Where(
+        root=absolute(request.root),
+        protocol_file=absolute(request.protocol_file),
+        weights=request.weights if request.weights in ("none", "hub") else absolute(Path(request.weights)),
+        stage1=absolute(request.stage1),
+    )
+
+
+def execute(
+    plan: Plan, out: Path, console: Console, *, device: str = "auto", workers: int = 0, force: bool = False
+) -> records.Run:
+    """Train, select, score and record a run.
+
+    Args:
+        plan: From :func:`plan`.
+        out: Folder of all runs.
+        console: Where progress goes.
+        device: "auto", "cpu" or "cuda".
+        workers: Reading processes; changes the speed only.
+        force: Run again even where a complete record of this specification exists.
+
+    Returns:
+        The run as recorded.
+
+    Raises:
+        SpectralBenchError: If an input is wrong or a file cannot be written; a finished stage stays on disk.
+    """
+    folder = out / plan.spec.folder
+    if not force and (folder / records.RECORD).is_file():
+        console.print(f"already run: {folder} (--force runs it again)", highlight=False)
+        return records.read_run(folder)
+    records.prepare_folder(folder)
+    if force:
+        shutil.rmtree(folder)
+        records.prepare_folder(folder)
+    records.write_run_yaml(folder, plan.spec, where(plan.request))
+    run = _Run(plan, folder, console, device, workers)
+    for stage in plan.method.stages:
+        run.reconstruct() if stage == "reconstruction" else run.segment()
+    finished = records.read_run(folder)
+    write_table(finished, folder)
+    return finished
+

@@ -1,0 +1,36 @@
+"""Multi-level neck: four maps of one resolution become a pyramid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+SCALES = (4.0, 2.0, 1.0, 0.5)
+
+
+class MultiLevelNeck(nn.Module):
+    """Project each tap's map, resize it to its scale, and smooth it.
+
+    A plain ViT keeps one resolution throughout; UPerNet wants a pyramid. The maps of the four taps, B x D x h x w each,
+    become B x N x (s h) x (s w) with s = 4, 2, 1 and 1/2.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        """Build a neck from D = ``in_channels`` to N = ``out_channels``."""
+        super().__init__()
+        self.lateral = nn.ModuleList(nn.Conv2d(in_channels, out_channels, 1) for _ in SCALES)
+        self.smooth = nn.ModuleList(nn.Conv2d(out_channels, out_channels, 3, padding=1) for _ in SCALES)
+
+    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Return the pyramid, finest level first."""
+        pyramid = []
+        for feature, scale, lateral, smooth in zip(features, SCALES, self.lateral, self.smooth, strict=True):
+            level = lateral(feature)
+            if scale != 1.0:
+                # At least one position, so that an image of a single patch still works.
+                size = [max(1, round(side * scale)) for side in level.shape[-2:]]
+                level = F.interpolate(level, size=size, mode="bilinear", align_corners=False)
+            pyramid.append(smooth(level))
+        return pyramid

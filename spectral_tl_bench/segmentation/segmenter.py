@@ -1,0 +1,45 @@
+"""A backbone with its neck, UPerNet decoder and classification layer."""
+
+from __future__ import annotations
+
+from segmentation_models_pytorch.decoders.upernet.decoder import UPerNetDecoder
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spectral_tl_bench.backbones import Backbone
+from spectral_tl_bench.segmentation.neck import MultiLevelNeck
+
+
+class Segmenter(nn.Module):
+    """Images to logits at the images' own resolution.
+
+    UPerNet (Xiao et al., 2018) with pyramid pools of 1, 2, 3 and 6, on the four taps of a ViT.
+    """
+
+    def __init__(self, backbone: Backbone, num_classes: int, decoder_channels: int) -> None:
+        """Put a decoder on a backbone.
+
+        Args:
+            backbone: Gives four maps, B x D x h x w.
+            num_classes: K.
+            decoder_channels: Width of UPerNet; the neck is twice as wide, but never wider than the backbone.
+        """
+        super().__init__()
+        self.backbone = backbone
+        neck_channels = min(backbone.width, 2 * decoder_channels)
+        self.neck = MultiLevelNeck(backbone.width, neck_channels)
+        # The library's decoder expects an encoder's maps from full resolution on and skips the first two.
+        self.decoder = UPerNetDecoder(
+            encoder_channels=[0, 0, *[neck_channels] * 4], encoder_depth=5, decoder_channels=decoder_channels
+        )
+        self.classifier = nn.Conv2d(decoder_channels, num_classes, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits, B x K x H x W, for B x C x H x W normalised images."""
+        pyramid = self.neck(self.backbone(images))
+        logits = self.classifier(self.decoder([images, images, *pyramid]))
+        return F.interpolate(logits, size=images.shape[-2:], mode="bilinear", align_corners=False)
+
+    def head_modules(self) -> tuple[nn.Module, ...]:
+        """The parts that are always trained, whatever the method."""
+        return self.neck, self.decoder, self.classifier

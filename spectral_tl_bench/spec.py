@@ -1,0 +1,251 @@
+"""RunSpec: everything that determines a run's result, as a value; and the presets it is usually made from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
+
+from spectral_tl_bench.errors import SpectralBenchError, UnknownNameError, first_problem
+from spectral_tl_bench.methods import short_name
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class TrainingSpec(_Value):
+    """How a run trains, selects and scores, whatever the method.
+
+    Attributes:
+        image_size: Side of the square that the model sees, in pixels.
+        resolution: "native" trains on random windows and scores by sliding windows; "resize" resamples whole tiles.
+        batch_size: Tiles per step of segmentation.
+        reconstruction_batch_size: Tiles per step of masked reconstruction.
+        reconstruction_steps: Optimiser steps of masked reconstruction, for methods that have that stage.
+        segmentation_steps: Optimiser steps of segmentation.
+        learning_rate: Peak learning rate of segmentation.
+        reconstruction_learning_rate: Peak learning rate of masked reconstruction.
+        weight_decay: AdamW's, in both stages.
+        schedule: Learning rate after the warm-up.
+        warmup_fraction: Share of a stage's steps with linearly rising learning rate.
+        decoder_channels: Channels of the segmentation decoder.
+        reconstruction_decoder_width: Width of the reconstruction decoder's tokens.
+        reconstruction_decoder_depth: Its transformer blocks.
+        reconstruction_decoder_heads: Its attention heads; must divide the width.
+        mask_ratio: Share of patches hidden in masked reconstruction.
+        radiometry: Normalise by the source training tiles' statistics, or by each image's own minimum and maximum.
+        validations: How many times the held-out source tiles are scored during segmentation.
+        selection: Whether the headline comes from the step best on held-out source tiles, or from the last.
+        precision: Lightning's name for the arithmetic.
+        augmentation: Whether flips and small rotations are applied to training tiles.
+        sampler: Draw training tiles uniformly, or balanced by sub-domain or by class.
+        label_fraction: Share of the source training tiles whose labels may be used.
+        held_out_fraction: Share of the source tiles kept from training for model selection.
+        scoring: "native" scores at the labels' own resolution; "reference" scores resized labels and leaves out
+            predictions of classes absent from the target, as published figures do.
+    """
+
+    image_size: int = Field(gt=0)
+    resolution: Literal["native", "resize"] = "native"
+    batch_size: int = Field(gt=0)
+    reconstruction_batch_size: int = Field(gt=0)
+    reconstruction_steps: int = Field(gt=0)
+    segmentation_steps: int = Field(gt=0)
+    learning_rate: float = Field(gt=0)
+    reconstruction_learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    schedule: Literal["constant", "cosine"] = "cosine"
+    warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
+    decoder_channels: int = Field(gt=0)
+    reconstruction_decoder_width: int = Field(gt=0)
+    reconstruction_decoder_depth: int = Field(gt=0)
+    reconstruction_decoder_heads: int = Field(gt=0)
+    mask_ratio: float = Field(default=0.75, gt=0, lt=1)
+    radiometry: Literal["source_statistics", "minmax"] = "source_statistics"
+    validations: int = Field(gt=0)
+    selection: Literal["best", "last"] = "best"
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    augmentation: bool = True
+    sampler: Literal["uniform", "domain", "class"] = "uniform"
+    label_fraction: float = Field(default=1.0, gt=0, le=1)
+    held_out_fraction: float = Field(default=0.1, gt=0, lt=1)
+    scoring: Literal["native", "reference"] = "native"
+
+    @model_validator(mode="after")
+    def _fields_fit_together(self) -> TrainingSpec:
+        if self.reconstruction_decoder_width % self.reconstruction_decoder_heads:
+            raise ValueError(
+                f"reconstruction_decoder_heads {self.reconstruction_decoder_heads} does not divide "
+                f"reconstruction_decoder_width {self.reconstruction_decoder_width}"
+            )
+        if self.scoring == "reference" and self.resolution != "resize":
+            raise ValueError("scoring=reference scores resized labels, so it needs resolution=resize")
+        if self.validations > self.segmentation_steps:
+            raise ValueError(f"validations {self.validations} exceeds segmentation_steps {self.segmentation_steps}")
+        return self
+
+
+_STANDARD = TrainingSpec(
+    image_size=224,
+    batch_size=32,
+    reconstruction_batch_size=24,
+    reconstruction_steps=25_000,
+    segmentation_steps=45_000,
+    learning_rate=1e-4,
+    reconstruction_learning_rate=1e-4,
+    decoder_channels=512,
+    reconstruction_decoder_width=512,
+    reconstruction_decoder_depth=8,
+    reconstruction_decoder_heads=16,
+    validations=15,
+)
+
+PRESETS: dict[str, TrainingSpec] = {
+    "quick": TrainingSpec(
+        image_size=64,
+        batch_size=8,
+        reconstruction_batch_size=8,
+        reconstruction_steps=120,
+        segmentation_steps=300,
+        learning_rate=1e-3,
+        reconstruction_learning_rate=1e-3,
+        warmup_fraction=0.1,
+        decoder_channels=64,
+        reconstruction_decoder_width=96,
+        reconstruction_decoder_depth=2,
+        reconstruction_decoder_heads=3,
+        validations=5,
+    ),
+    "standard": _STANDARD,
+    "reference": _STANDARD.model_copy(
+        update={
+            "resolution": "resize",
+            "schedule": "constant",
+            "warmup_fraction": 0.0,
+            "radiometry": "minmax",
+            "selection": "last",
+            "scoring": "reference",
+        }
+    ),
+}
+"""Training by preset: first contact, our leak-free set-up, and the published one (Zhang et al., arXiv 2508.01731)."""
+
+DEFAULT_BACKBONE: dict[str, str] = {"quick": "vit_micro", "standard": "scalemae_l", "reference": "scalemae_l"}
+"""Backbone by preset, where the user names none."""
+
+
+def preset(name: str) -> TrainingSpec:
+    """Look a preset up.
+
+    Args:
+        name: "quick", "standard" or "reference".
+
+    Raises:
+        UnknownNameError: If there is no such preset.
+    """
+    if name not in PRESETS:
+        raise UnknownNameError("preset", name, PRESETS, f"there are: {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def override(training: TrainingSpec, assignments: Mapping[str, Any]) -> TrainingSpec:
+    """Change some fields, as ``--train name=value`` does.
+
+    Args:
+        training: The values to start from.
+        assignments: New values by field; text is converted to the field's type.
+
+    Returns:
+        A new value, validated as a whole.
+
+    Raises:
+        UnknownNameError: If a field does not exist; names the nearest.
+        SpectralBenchError: If a value does not suit its field, or the fields do not fit together.
+    """
+    known = list(TrainingSpec.model_fields)
+    for name in assignments:
+        if name not in known:
+            raise UnknownNameError("training option", name, known, f"the options are: {', '.join(known)}")
+    try:
+        return TrainingSpec.model_validate({**training.model_dump(), **assignments})
+    except ValidationError as error:
+        raise SpectralBenchError(f"training option {first_problem(error)}") from error
+
+
+def _plain(text: str) -> str:
+    """The text as one path component: letters, digits, dot, dash and underscore, not starting with a dot."""
+    return re.sub(r"^\.+", "", re.sub(r"[^A-Za-z0-9._-]+", "_", text)) or "_"
+
+
+class RunSpec(_Value):
+    """Everything that determines a run's result; two runs with the same digest are the same run.
+
+    What does not change the result (device, workers, folders) is not in it. Data and pretrained weights enter by
+    fingerprint, a method in a user's file by its name and the file's content, so that moving files changes nothing.
+
+    Attributes:
+        protocol: The protocol's name, ``group/member`` or ``group``.
+        protocol_digest: Digest of the protocol's resolved content.
+        dataset: Name of the dataset.
+        data: Fingerprint of the archive.
+        simulated: Whether the archive is simulated; such a run never enters a real leaderboard.
+        method: Registered name, or ``path/to/file.py:ClassName``.
+        method_options: Every hyper-parameter of the method, with its resolved value.
+        method_source: Digest of the method's file, None for an installed method.
+        backbone: Name of the backbone.
+        weights: Fingerprint of its pretrained weights: "none", "hub", or "sha256:..." of a file.
+        stage1: Fingerprint of given reconstruction-stage weights, None when the run trains its own (or needs none).
+        preset: Name of the preset that ``training`` started from.
+        training: How it trains, selects and scores.
+        seed: Seed of every random choice.
+    """
+
+    protocol: str = Field(min_length=1)
+    protocol_digest: str
+    dataset: str
+    data: str
+    simulated: bool
+    method: str = Field(min_length=1)
+    method_options: dict[str, JsonValue] = {}
+    method_source: str | None = None
+    backbone: str = Field(min_length=1)
+    weights: str = "none"
+    stage1: str | None = None
+    preset: str
+    training: TrainingSpec
+    seed: int = Field(default=0, ge=0)
+
+    @field_validator("method_options", mode="before")
+    @classmethod
+    def _options_as_json(cls, value: Any) -> Any:
+        """Tuples become lists, so that a specification read back equals the one written."""
+        try:
+            return json.loads(json.dumps(value, allow_nan=False))
+        except TypeError as error:
+            raise ValueError(f"{error}; options must be numbers, text, booleans or lists of them") from error
+
+    @property
+    def method_name(self) -> str:
+        """What the method is called in folder names and tables."""
+        return short_name(self.method)
+
+    @property
+    def digest(self) -> str:
+        """First 10 hexadecimal digits of the SHA-256 of the content as canonical JSON."""
+        content = self.model_dump(mode="json")
+        if self.method_source is not None:
+            content["method"] = self.method_name
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+    @property
+    def folder(self) -> Path:
+        """Where the run lies below the folder of all runs: ``<protocol>/<method>-<backbone>-s<seed>-<digest>``."""
+        protocol = Path(*(_plain(part) for part in self.protocol.split("/")))
+        return protocol / f"{_plain(self.method_name)}-{_plain(self.backbone)}-s{self.seed}-{self.digest}"

@@ -1,0 +1,169 @@
+"""Hyper Tokenizer: spectral images to tokens that carry a spatial and a spectral half."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spectral_tl_bench.backbones.base import Tokenizer
+from spectral_tl_bench.sensors import Sensor
+from spectral_tl_bench.spectralx.attention import CrossAttention, TransformerBlock, WindowBlock, resample
+from spectral_tl_bench.spectralx.positions import ground_code, wavelength_code
+
+STEM_STRIDE = 8
+PIXEL_RANK = 16
+
+
+class ResidualConvolution(nn.Module):
+    """x + GELU(BN(3x3 convolution of x))."""
+
+    def __init__(self, channels: int) -> None:
+        """Make the layer for ``channels`` in and out."""
+        super().__init__()
+        self.convolution = nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Refine a B x channels x H x W map."""
+        return x + F.gelu(self.norm(self.convolution(x)))
+
+
+class Stem(nn.Sequential):
+    """Convolutions from B x C x H x W images to a B x d x ceil(H / 8) x ceil(W / 8) map."""
+
+    def __init__(self, bands: int, width: int) -> None:
+        """Make the stem for C ``bands`` and a map of ``width`` d."""
+        super().__init__(
+            nn.Conv2d(bands, 64, 1),
+            ResidualConvolution(64),
+            nn.Conv2d(64, 128, 2, stride=2),
+            nn.BatchNorm2d(128),
+            ResidualConvolution(128),
+            nn.Conv2d(128, 256, 2, stride=2),
+            nn.BatchNorm2d(256),
+            nn.Conv2d(256, width, 3, stride=2, padding=1),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Repeat the last row and column up to a multiple of 8 pixels, then convolve."""
+        height, width = images.shape[-2:]
+        images = F.pad(images, (0, -width % STEM_STRIDE, 0, -height % STEM_STRIDE), mode="replicate")
+        # Channels last, the convolutions are faster and the map's positions come out as contiguous tokens.
+        out: Tensor = super().forward(images.contiguous(memory_format=torch.channels_last))
+        return out
+
+
+class HyperTokenizerCore(nn.Module):
+    """Attribute perception and attribute match: images to attribute tokens and the two feature maps behind them.
+
+    The spectral branch and the queries are as large as the reference grid. Images of another size are taken to it:
+    the stem's map is resampled for the spectral branch, the queries are interpolated to the image's grid.
+    """
+
+    wavelengths: Tensor
+
+    def __init__(self, sensor: Sensor, width: int, patch_size: int, grid: tuple[int, int]) -> None:
+        """Make the core.
+
+        Args:
+            sensor: Sensor of the images; gives the number of bands, their wavelengths and the pixel size.
+            width: Width D of the tokens, a multiple of 16.
+            patch_size: Side of a patch in pixels.
+            grid: Rows and columns of patches of the reference image.
+        """
+        super().__init__()
+        half = width // 2
+        self.grid = grid
+        self.map_size = map_size(patch_size, grid)
+        positions = self.map_size[0] * self.map_size[1]
+        self.patch_size = patch_size
+        self.ground_sampling_distance = sensor.ground_sampling_distance
+        self.stem = Stem(len(sensor.bands), half)
+        self.spatial_block = WindowBlock(half)
+        self.spectral_block = TransformerBlock(positions)
+        self.spatial_match = CrossAttention(half, half, half // 2)
+        self.spectral_match = CrossAttention(half, positions, max(1, positions // 2))
+        self.spatial_queries = nn.Parameter(torch.randn(grid[0] * grid[1], half))
+        self.spectral_queries = nn.Parameter(torch.randn(grid[0] * grid[1], half))
+        self.ffn = nn.Sequential(
+            nn.LayerNorm(width),
+            nn.Linear(width, 4 * width, bias=False),
+            nn.GELU(),
+            nn.Linear(4 * width, width, bias=False),
+        )
+        self.register_buffer("wavelengths", wavelength_code(sensor.wavelengths, half, positions), persistent=False)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Perceive B x C x H x W images.
+
+        Returns:
+            Attribute tokens B x T x D, the spatial map B x h x w x d and the spectral map B x d x (reference h * w),
+            where d = D / 2, h = H / 8 and w = W / 8, rounded up.
+        """
+        grid = images.shape[-2] // self.patch_size, images.shape[-1] // self.patch_size
+        features = self.stem(images)
+        spatial = self.perceive_space(features)
+        spectral = self.perceive_spectrum(features)
+        halves = [
+            match(queries, source) + queries
+            for match, queries, source in (
+                (self.spatial_match, self.queries(self.spatial_queries, grid), spatial.flatten(1, 2)),
+                (self.spectral_match, self.queries(self.spectral_queries, grid), spectral),
+            )
+        ]
+        return self.ffn(torch.cat(halves, dim=-1)), spatial, spectral
+
+    def perceive_space(self, features: Tensor) -> Tensor:
+        """Relate the positions of a B x d x h x w map to one another; returns B x h x w x d."""
+        spatial = self.spatial_block(features.permute(0, 2, 3, 1))
+        _, rows, columns, width = spatial.shape
+        code = ground_code(rows, columns, width, self.ground_sampling_distance, spatial.device, spatial.dtype)
+        return spatial + code.view(rows, columns, width)
+
+    def perceive_spectrum(self, features: Tensor) -> Tensor:
+        """Relate the channels of a B x d x h x w map to one another; returns B x d x (reference h * w)."""
+        spectral = self.spectral_block(resample(features, self.map_size).flatten(2))
+        return spectral + self.wavelengths.to(spectral.dtype)
+
+    def queries(self, queries: Tensor, grid: tuple[int, int]) -> Tensor:
+        """The learnable queries as 1 x T x D/2, interpolated where the grid is not the reference."""
+        maps = queries.T.unflatten(1, self.grid).unsqueeze(0)
+        return resample(maps, grid).flatten(2).transpose(1, 2)
+
+
+class HyperTokenizer(Tokenizer):
+    """Tokens from attribute perception plus a low-rank path from the pixels, scaled per channel.
+
+    The context it hands on has ``spatial`` (B x h x w x D/2) and ``spectral`` (B x D/2 x reference h * w), which the
+    Are-adapter reads.
+    """
+
+    def __init__(self, sensor: Sensor, width: int, patch_size: int, grid: tuple[int, int]) -> None:
+        """Make the tokenizer; the arguments are those of :class:`HyperTokenizerCore`."""
+        super().__init__()
+        inner = inner_kernel(patch_size)
+        outer = patch_size // inner
+        self.core = HyperTokenizerCore(sensor, width, patch_size, grid)
+        self.pixels = nn.Sequential(
+            nn.Conv2d(len(sensor.bands), PIXEL_RANK, inner, stride=inner),
+            nn.Conv2d(PIXEL_RANK, width, outer, stride=outer),
+        )
+        self.scale = nn.Parameter(torch.ones(width))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Turn B x C x H x W images into B x T x D tokens and the two feature maps."""
+        attributes, spatial, spectral = self.core(images)
+        pixels = self.pixels(images).flatten(2).transpose(1, 2)
+        return (attributes + pixels) * self.scale, {"spatial": spatial, "spectral": spectral}
+
+
+def inner_kernel(patch_size: int) -> int:
+    """Side of the pixel path's first kernel: a quarter of the patch, or the next smaller side that divides it."""
+    return max(side for side in range(1, max(1, patch_size // 4) + 1) if patch_size % side == 0)
+
+
+def map_size(patch_size: int, grid: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of the stem's map of an image of ``grid`` patches."""
+    height, width = (-(-side * patch_size // STEM_STRIDE) for side in grid)
+    return height, width

@@ -1,0 +1,116 @@
+"""The weights a run adds to its backbone, in one small safetensors file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from spectral_tl_bench.errors import CheckpointError, RecordError
+
+_KEY = "spectral_tl_bench"
+
+
+def save_weights(path: Path, state: dict[str, Tensor], metadata: dict[str, Any]) -> None:
+    """Write tensors and what they belong to, at once or not at all.
+
+    Args:
+        path: The .safetensors file.
+        state: Tensors by name.
+        metadata: Anything JSON can hold: sensor, backbone, method, digest of the run.
+
+    Raises:
+        RecordError: If the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    try:
+        save_file(state, temporary, metadata={_KEY: json.dumps(metadata, sort_keys=True)})
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        raise RecordError(f"cannot write {path}: {error}") from error
+
+
+def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what :func:`save_weights` wrote.
+
+    Returns:
+        Tensors by name, and the metadata.
+
+    Raises:
+        CheckpointError: If the file is missing, damaged or not from this package.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"there is no file of weights {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = (file.metadata() or {}).get(_KEY)
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is not readable as safetensors: {error}") from error
+    if metadata is None:
+        raise CheckpointError(f"{path} was not written by a run; its metadata has no {_KEY} entry")
+    return state, json.loads(metadata)
+
+
+def fingerprint(path: Path) -> str:
+    """Digest of a file of weights, as a run records it.
+
+    Raises:
+        CheckpointError: If it is missing.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"there is no file of weights {path}")
+    return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def trained_state(module: nn.Module, pretrained: frozenset[int]) -> dict[str, Tensor]:
+    """What a run added or changed: every tensor except pretrained parameters that stayed frozen.
+
+    Args:
+        module: A segmenter or backbone after :meth:`spectral_tl_bench.methods.Method.apply`.
+        pretrained: Identities of the pretrained parameters.
+
+    Returns:
+        Copies on the CPU by name, safe to keep while training goes on.
+    """
+    frozen = {name for name, p in module.named_parameters() if id(p) in pretrained and not p.requires_grad}
+    return {
+        name: tensor.detach().cpu().clone().contiguous()
+        for name, tensor in module.state_dict().items()
+        if name not in frozen
+    }
+
+
+def restore(module: nn.Module, state: dict[str, Tensor], pretrained: frozenset[int], source: str) -> None:
+    """Put trained weights back into a module built and adapted in the same way.
+
+    Args:
+        module: The module.
+        state: What :func:`trained_state` returned.
+        pretrained: Identities of the module's pretrained parameters; only these may be missing from ``state``.
+        source: Where the weights come from, for the error.
+
+    Raises:
+        CheckpointError: If a name is missing or unknown, or a shape differs; the message names it.
+    """
+    expected = module.state_dict()
+    optional = {name for name, p in module.named_parameters() if id(p) in pretrained}
+    missing = sorted(set(expected) - set(state) - optional)
+    unknown = sorted(set(state) - set(expected))
+    wrong = sorted(k for k in state if k in expected and state[k].shape != expected[k].shape)
+    for problem, names in (("lacks", missing), ("has the unknown tensor", unknown), ("has another shape of", wrong)):
+        if names:
+            raise CheckpointError(
+                f"{source} belongs to another model: it {problem} {names[0]} ({len(names)} in all); "
+                "use the method, options, backbone and sensor it was trained with"
+            )
+    with torch.no_grad():
+        module.load_state_dict(state, strict=False)

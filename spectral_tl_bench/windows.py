@@ -1,0 +1,113 @@
+"""Windows: the pieces of tiles that a model of fixed input size sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from spectral_tl_bench.datasets.base import IGNORE_INDEX, Sample, TileDataset
+
+WindowKey = tuple[int, int, int]
+"""(row of the dataset's index, top, left)."""
+
+
+def offsets(length: int, size: int) -> list[int]:
+    """Starts of the windows that cover ``length`` pixels, the last one flush with the end.
+
+    >>> offsets(500, 224)
+    [0, 224, 276]
+    >>> offsets(60, 64)
+    [0]
+    """
+    if length <= size:
+        return [0]
+    starts = list(range(0, length - size, size))
+    return [*starts, length - size]
+
+
+def pad_sample(sample: Sample, height: int, width: int) -> Sample:
+    """Grow a sample to at least height x width: the image repeats its edge, the added labels are ignored."""
+    image, mask = sample["image"], sample["mask"]
+    bottom, right = max(0, height - mask.shape[-2]), max(0, width - mask.shape[-1])
+    if not bottom and not right:
+        return sample
+    image = torch.nn.functional.pad(image[None], (0, right, 0, bottom), mode="replicate")[0]
+    mask = torch.nn.functional.pad(mask, (0, right, 0, bottom), value=IGNORE_INDEX)
+    return {**sample, "image": image, "mask": mask}
+
+
+def resize_sample(sample: Sample, size: int) -> Sample:
+    """Resample a whole tile to size x size: the image bilinearly with antialiasing, labels by nearest neighbour."""
+    image = torch.nn.functional.interpolate(
+        sample["image"][None], size=(size, size), mode="bilinear", antialias=True, align_corners=False
+    )[0]
+    mask = torch.nn.functional.interpolate(sample["mask"][None, None].float(), size=(size, size), mode="nearest-exact")
+    return {**sample, "image": image, "mask": mask[0, 0].long()}
+
+
+class TrainingWindows(Dataset[Sample]):
+    """Windows of a dataset by key, always size x size; only the window's part of the file is read."""
+
+    def __init__(self, dataset: TileDataset, size: int, *, resize: bool) -> None:
+        """Serve windows.
+
+        Args:
+            dataset: Tiles.
+            size: Side of a window in pixels.
+            resize: Serve whole tiles resampled to the size instead.
+        """
+        self.dataset = dataset
+        self.size = size
+        self.resize = resize
+        self.heights = dataset.index["height"].to_numpy()
+        self.widths = dataset.index["width"].to_numpy()
+
+    def __getitem__(self, key: WindowKey) -> Sample:
+        position, top, left = key
+        if self.resize:
+            return resize_sample(self.dataset.read(position), self.size)
+        height = min(self.size, int(self.heights[position]))
+        width = min(self.size, int(self.widths[position]))
+        return pad_sample(self.dataset.read(position, (top, left, height, width)), self.size, self.size)
+
+
+class WholeTiles(Dataset[Sample]):
+    """The tiles at some rows of a dataset's index, for scoring."""
+
+    def __init__(self, dataset: TileDataset, positions: Sequence[int]) -> None:
+        """Serve the tiles at ``positions``."""
+        self.dataset = dataset
+        self.positions = list(positions)
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.dataset.read(self.positions[index])
+
+
+def as_list(samples: list[Sample]) -> list[Sample]:
+    """Collate tiles of any size: leave them apart."""
+    return samples
+
+
+def sliding_windows(image: Tensor, size: int) -> Iterator[tuple[int, int, Tensor]]:
+    """Cut a C x H x W image into C x size x size windows that cover it.
+
+    Yields:
+        (top, left, window).
+    """
+    for top in offsets(image.shape[-2], size):
+        for left in offsets(image.shape[-1], size):
+            yield top, left, image[:, top : top + size, left : left + size]
+
+
+def class_histogram(mask: np.ndarray | Tensor, num_classes: int) -> np.ndarray:
+    """Count the pixels of each class id in a mask; ignored pixels do not count."""
+    flat: Any = np.asarray(mask).ravel()
+    return np.bincount(flat[flat < num_classes], minlength=num_classes)[:num_classes]
