@@ -169,7 +169,9 @@ def data_simulate(
     """Write a simulated archive in the real archive's layout."""
     from spectral_tl_bench import commands
 
-    commands.simulate(dataset, folder, _console(), seed, tile_size, real_size=real_size, real_counts=real_counts)
+    commands.simulate(
+        dataset, folder, _console(), seed=seed, tile_size=tile_size, real_size=real_size, real_counts=real_counts
+    )
 
 
 @data_app.command("check")
@@ -203,9 +205,9 @@ def data_download(
     folder: Annotated[Path, typer.Argument(help="Folder to unpack into.")],
 ) -> None:
     """Download and unpack an archive; an interrupted download goes on where it stopped."""
-    from spectral_tl_bench.datasets.download import download
+    from spectral_tl_bench import commands
 
-    _console().print(f"[green]ready:[/] {download(dataset, folder)}", highlight=False)
+    commands.download(dataset, folder, _console())
 
 
 @data_app.command("shift")

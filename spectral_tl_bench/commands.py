@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import io
 import warnings
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from rich.markup import escape
 
 from spectral_tl_bench.errors import SpectralBenchError
 from spectral_tl_bench.protocols import load_protocols
@@ -15,7 +17,7 @@ from spectral_tl_bench.spec import DEFAULT_BACKBONE, override, preset
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from spectral_tl_bench.protocols import Protocol
+    from spectral_tl_bench.protocols import ProtocolFile
     from spectral_tl_bench.runner import Request
 
 
@@ -143,11 +145,14 @@ def run(asked: Asked, console: Console, *, out: Path, device: str, workers: int,
 
 
 def leaderboard(runs: Path, out: Path, console: Console) -> None:
-    """Regenerate the leaderboards."""
+    """Regenerate the leaderboards and say what went in and what did not."""
     from spectral_tl_bench.report.leaderboard import build
 
-    result = build(runs, out)
-    for path in result:
+    built = build(runs, out)
+    for line in built.skipped:
+        console.print(f"[yellow]left out:[/] {escape(line)}", highlight=False)
+    console.print(f"{built.runs} runs, {len(built.boards)} leaderboards", highlight=False)
+    for path in built.boards:
         console.print(f"written: {path}", highlight=False)
 
 
@@ -155,43 +160,91 @@ def simulate(
     dataset: str,
     folder: Path,
     console: Console,
+    *,
     seed: int,
     tile_size: int | None,
-    *,
     real_size: bool,
     real_counts: bool,
 ) -> None:
-    """Write one simulated archive, or all three."""
-    from spectral_tl_bench.datasets.simulation import SIMULATED, simulate_archive
+    """Write one simulated archive, or all of them."""
+    from rich.progress import Progress
 
-    names = list(SIMULATED) if dataset == "all" else [dataset]
+    from spectral_tl_bench.datasets.simulation import ARCHIVES, DEFAULT_TILE_SIZE, simulate_archive
+
+    if real_size and tile_size is not None:
+        raise SpectralBenchError("--tile-size and --real-size exclude one another")
+    names = list(ARCHIVES) if dataset == "all" else [dataset]
     for name in names:
         target = folder / name if dataset == "all" else folder
-        simulate_archive(name, target, seed=seed)
+        with Progress(console=console, transient=True) as bar:
+            task = bar.add_task(f"simulating {name}")
+            simulate_archive(
+                name,
+                target,
+                seed=seed,
+                tile_size="real" if real_size else tile_size or DEFAULT_TILE_SIZE,
+                tiles="real" if real_counts else 1.0,
+                progress=lambda done, total, task=task: bar.update(task, completed=done, total=total),
+            )
         console.print(f"SIMULATED {name} archive written to {target}", highlight=False)
 
 
-def _file_of(name: str) -> Protocol:
-    return load_protocols(name)[0]
+def _described(name: str) -> str | ProtocolFile:
+    """A dataset's name, or the protocol file that describes a user's own tiles."""
+    from spectral_tl_bench.protocols import read_protocol_file
+
+    path = _protocol_file(name)
+    return name if path is None else read_protocol_file(path)
 
 
 def check(dataset: str, folder: Path, console: Console, *, as_json: bool) -> bool:
     """Check an archive and print the report; return whether all is well."""
-    from spectral_tl_bench.datasets.check import check_archive, render
-    from spectral_tl_bench.protocols import read_protocol_file
+    from spectral_tl_bench.datasets.check import check_archive
+    from spectral_tl_bench.datasets.check_view import render
 
-    what = read_protocol_file(Path(dataset)) if _protocol_file(dataset) else dataset
-    report = check_archive(what, folder)
+    report = check_archive(_described(dataset), folder)
     if as_json:
-        print(report.model_dump_json(indent=2))  # noqa: T201  # for a program: no console's line breaks
+        print(report.model_dump_json(indent=2))  # noqa: T201  # for a program: a console would break the lines
     else:
         console.print(render(report))
     return report.ok
 
 
 def index(dataset: str, folder: Path, out: Path | None, console: Console) -> None:
-    """Index an archive and say where the index lies."""
+    """Index an archive and, if asked, copy the index to a GeoParquet file."""
+    from spectral_tl_bench.datasets import dataset_class, open_dataset
+    from spectral_tl_bench.records import write_bytes
+
+    described = _described(dataset)
+    opened = dataset_class(described)(folder) if isinstance(described, str) else open_dataset(described, folder)
+    if out is not None:
+        buffer = io.BytesIO()
+        opened.index.to_parquet(buffer)
+        write_bytes(out, buffer.getvalue())
+        console.print(f"written: {out}", highlight=False)
+    console.print(f"{len(opened)} tiles of {opened.name} indexed", highlight=False)
+
+
+def download(dataset: str, folder: Path, console: Console) -> None:
+    """Download an archive."""
+    from spectral_tl_bench.datasets.download import download as fetch
+
+    fetch(dataset, folder)
+    console.print(f"{dataset} is ready in {folder}; look at it with: spectral-bench data check {dataset} {folder}")
 
 
 def shift(protocol: str, root: Path | None, out: Path, seed: int, console: Console) -> None:
-    """Measure the shift of each protocol meant."""
+    """Measure and draw the shift of each protocol meant."""
+    from spectral_tl_bench.datasets import open_dataset
+    from spectral_tl_bench.datasets.shift import measure_shift, plot_shift, render
+    from spectral_tl_bench.records import prepare_folder, write_bytes
+    from spectral_tl_bench.runner import archive_root
+
+    prepare_folder(out)
+    for meant in load_protocols(protocol):
+        report = measure_shift(open_dataset(meant.file, archive_root(meant.file.dataset, root)), meant, seed=seed)
+        console.print(render(report))
+        name = meant.name.replace("/", "-")
+        write_bytes(out / f"{name}.csv", report.table.to_csv(index=False, lineterminator="\n").encode())
+        plot_shift(report, out / f"{name}.png")
+        console.print(f"written: {out / name}.csv and .png", highlight=False)

@@ -79,6 +79,8 @@ class Method(abc.ABC):
         """
         backbone.requires_grad_(False)
         backbone.pretrained_parameters = frozenset(id(p) for p in backbone.parameters())
+        # A parameter that `adapt` replaces must outlive it, or a new one may get its identity and pass for pretrained.
+        backbone.kept_alive = tuple(backbone.parameters())
         self.adapt(backbone)
 
     def options(self) -> dict[str, Any]:

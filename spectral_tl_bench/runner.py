@@ -79,21 +79,20 @@ class Plan:
     method: Method
 
 
-def archive_root(request: Request) -> Path:
-    """Folder of the archive: as given, its sub-folder of the dataset's name, or the embedded simulated archive.
+def archive_root(dataset: str, root: Path | None) -> Path:
+    """Folder of an archive: as given, its sub-folder of the dataset's name, or the embedded simulated archive.
 
     Raises:
         SpectralBenchError: If there is none.
     """
-    name = request.protocol.file.dataset
-    if request.root is None:
-        if name == "tiles":
-            raise ProtocolError(f"protocol {request.protocol.name} is about your own tiles: name their folder with --root")
-        return default_archive(name)
-    root = request.root.expanduser()
+    if root is None:
+        if dataset == "tiles":
+            raise ProtocolError("this protocol is about your own tiles: name their folder with --root")
+        return default_archive(dataset)
+    root = root.expanduser()
     if not root.is_dir():
         raise SpectralBenchError(f"there is no folder {root}; --root names the folder of the archive")
-    return root / name if (root / name).is_dir() else root
+    return root / dataset if (root / dataset).is_dir() else root
 
 
 def plan(request: Request) -> Plan:
@@ -103,7 +102,7 @@ def plan(request: Request) -> Plan:
         SpectralBenchError: If any input is wrong; nothing has been written then.
     """
     method = build_method(request.method, dict(request.options))
-    root = archive_root(request)
+    root = archive_root(request.protocol.file.dataset, request.root)
     dataset = open_dataset(request.protocol.file, root)
     protocol = request.protocol.model_dump_json(exclude={"file": {"protocols"}})
     if request.stage1 is not None and "reconstruction" not in method.stages:
@@ -227,7 +226,9 @@ class _Run:
         """Stage 2, scoring, and everything that is written."""
         title = self._begin("segmentation")
         classes = self.plan.dataset.classes
-        segmenter = Segmenter(self.backbone, len(classes), self.training.decoder_channels)
+        segmenter = Segmenter(
+            self.backbone, len(classes), self.training.decoder_channels, self.training.neck_upsampling
+        )
         task = Segmentation(segmenter, self.method, self.training, len(classes))
         best = KeepBest(self.pretrained)
         seconds: dict[str, float] = {}

@@ -98,13 +98,18 @@ def class_weights(histograms: np.ndarray) -> np.ndarray:
 
     Returns:
         One weight a tile; tiles without labels get the smallest weight of the others.
+
+    Raises:
+        ValueError: If no tile has a label.
     """
+    if not histograms.any():
+        raise ValueError("no tile has a labelled pixel")
     totals = histograms.sum(axis=0)
     rarity = np.zeros(len(totals))
     rarity[totals > 0] = 1.0 / np.sqrt(totals[totals > 0] / totals.sum())
     labelled = histograms.sum(axis=1)
     weights = (histograms @ rarity) / np.maximum(labelled, 1)
-    floor = weights[labelled > 0].min(initial=1.0)
+    floor = weights[labelled > 0].min()
     return np.where(labelled > 0, weights, floor)
 
 

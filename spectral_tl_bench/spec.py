@@ -35,6 +35,8 @@ class TrainingSpec(_Value):
         schedule: Learning rate after the warm-up.
         warmup_fraction: Share of a stage's steps with linearly rising learning rate.
         decoder_channels: Channels of the segmentation decoder.
+        neck_upsampling: How the neck makes maps finer than the tokens: "learned" unfolds each token, "bilinear"
+            interpolates between tokens as published.
         reconstruction_decoder_width: Width of the reconstruction decoder's tokens.
         reconstruction_decoder_depth: Its transformer blocks.
         reconstruction_decoder_heads: Its attention heads; must divide the width.
@@ -63,6 +65,7 @@ class TrainingSpec(_Value):
     schedule: Literal["constant", "cosine"] = "cosine"
     warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
     decoder_channels: int = Field(gt=0)
+    neck_upsampling: Literal["learned", "bilinear"] = "learned"
     reconstruction_decoder_width: int = Field(gt=0)
     reconstruction_decoder_depth: int = Field(gt=0)
     reconstruction_decoder_heads: int = Field(gt=0)
@@ -130,6 +133,7 @@ PRESETS: dict[str, TrainingSpec] = {
             "warmup_fraction": 0.0,
             "radiometry": "minmax",
             "selection": "last",
+            "neck_upsampling": "bilinear",
             "scoring": "reference",
         }
     ),

@@ -71,6 +71,17 @@ def fingerprint(path: Path) -> str:
     return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
+def _shared_names(module: nn.Module) -> set[str]:
+    """Names in the state that repeat a tensor under another name, such as a module shared by all taps."""
+    seen: set[int] = set()
+    repeated = set()
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        if id(tensor) in seen:
+            repeated.add(name)
+        seen.add(id(tensor))
+    return repeated
+
+
 def trained_state(module: nn.Module, pretrained: frozenset[int]) -> dict[str, Tensor]:
     """What a run added or changed: every tensor except pretrained parameters that stayed frozen.
 
@@ -82,10 +93,11 @@ def trained_state(module: nn.Module, pretrained: frozenset[int]) -> dict[str, Te
         Copies on the CPU by name, safe to keep while training goes on.
     """
     frozen = {name for name, p in module.named_parameters() if id(p) in pretrained and not p.requires_grad}
+    left_out = frozen | _shared_names(module)
     return {
         name: tensor.detach().cpu().clone().contiguous()
         for name, tensor in module.state_dict().items()
-        if name not in frozen
+        if name not in left_out
     }
 
 
@@ -102,7 +114,7 @@ def restore(module: nn.Module, state: dict[str, Tensor], pretrained: frozenset[i
         CheckpointError: If a name is missing or unknown, or a shape differs; the message names it.
     """
     expected = module.state_dict()
-    optional = {name for name, p in module.named_parameters() if id(p) in pretrained}
+    optional = {name for name, p in module.named_parameters() if id(p) in pretrained} | _shared_names(module)
     missing = sorted(set(expected) - set(state) - optional)
     unknown = sorted(set(state) - set(expected))
     wrong = sorted(k for k in state if k in expected and state[k].shape != expected[k].shape)

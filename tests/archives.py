@@ -69,3 +69,76 @@ def write_whuohs_transfer(root, splits=("",)):
                 write_tif(folder / "image" / split / name, random_image(32, pair))
                 write_tif(folder / "label" / split / name, random_label(range(1, 18), pair))
     return Path(root)
+
+
+DFC2020_TILES = {
+    ("spring", "BlackForest"): 12,
+    ("summer", "Chabarovsk"): 3,
+    ("autumn", "Mumbai"): 4,
+    ("winter", "KippaRing"): 3,
+}
+DFC2020_CODES = (1, 2, 4, 5, 6, 7, 9, 10)
+
+
+def write_dfc2020(root, layout="spectralx", tiles=None, codes=DFC2020_CODES):
+    """Write ``{season}/{image,label}/{s2,dfc}_{Region}/`` ("spectralx") or ``ROIs0000_{season}/...`` ("public")."""
+    root = Path(root)
+    for (season, region), count in (tiles or DFC2020_TILES).items():
+        for number in range(count):
+            for kind, role, pixels in (
+                ("s2", "image", random_image(13, number)),
+                ("dfc", "label", random_label(codes, number)),
+                ("s1", "image", random_image(2, number, dtype="float32")),
+                ("lc", "label", random_label(range(17), number)),
+            ):
+                name = f"ROIs0000_{season}_{kind}_{region}_p{number}.tif"
+                folder = {"spectralx": f"{season}/{role}", "public": f"ROIs0000_{season}"}[layout]
+                write_tif(root / folder / f"{kind}_{region}" / name, pixels)
+    return root
+
+
+MTS12_TILES = {"train": ((5, 12), (5, 13), (6, 12), (6, 13)), "val": ((7, 20),), "test": ((5, 3), (6, 3), (7, 11))}
+
+
+def write_mts12(root, tiles=None):
+    """Write ``image/{split}/NAME.tif`` and ``label/{split}/NAME_label.mat``."""
+    root = Path(root)
+    for split, cells in (tiles or MTS12_TILES).items():
+        for column, row in cells:
+            name, seed = f"eopatch_id_{column * 40 + row}_col_{column}_row_{row}", column * 40 + row
+            write_tif(root / "image" / split / f"{name}.tif", random_image(24, seed))
+            write_mat(root / "label" / split / f"{name}_label.mat", label=random_label(range(9), seed))
+    return root
+
+
+def write_mts12_original(root, months=12):
+    """Write ``{s2,label}/{split}/NAME.mat`` with ``band`` (months x H x W x 6 in 0-1)."""
+    root = Path(root)
+    for split, cells in MTS12_TILES.items():
+        for column, row in cells:
+            name, seed = f"eopatch_id_{column * 40 + row}_col_{column}_row_{row}", column * 40 + row
+            band = np.random.default_rng(seed).random((months, SIZE, SIZE, 6)).astype("float32")
+            write_mat(root / "s2" / split / f"{name}.mat", band=band)
+            write_mat(root / "label" / split / f"{name}.mat", label=random_label(range(9), seed))
+    return root
+
+
+def write_data_lists(root, archive, train, test):
+    """Write the authors' lists, one image path a line."""
+    folder = Path(root) / "data_list"
+    folder.mkdir(parents=True, exist_ok=True)
+    for side, paths in (("train", train), ("test", test)):
+        (folder / f"{archive}_{side}_image_list.txt").write_text("\n".join(paths) + "\n")
+
+
+def write_own_tiles(root, tiles=8, header="name,region,sheet", size=SIZE):
+    """Write four-band tiles with an index CSV."""
+    root = Path(root)
+    lines = [header]
+    for number in range(tiles):
+        name = f"{number:03d}.tif"
+        write_tif(root / "images" / name, random_image(4, number, size, dtype="int16"))
+        write_tif(root / "labels" / name, random_label([10, 20, 30], number, size))
+        lines.append(f"{name},{'coast' if number < tiles // 2 else 'inland'},sheet{number // 2}")
+    (root / "tiles.csv").write_text("\n".join(lines) + "\n")
+    return root

@@ -104,6 +104,7 @@ class Backbone(nn.Module):
         self.width = width
         self.patch_size = patch_size
         self.pretrained_parameters: frozenset[int] = frozenset()
+        self.kept_alive: tuple[nn.Parameter, ...] = ()
 
     def position(self, patches: Tensor, grid: tuple[int, int], context: dict[str, Tensor]) -> Tokens:
         """Add the position code to B x T x D patch tokens and make the prefix tokens."""

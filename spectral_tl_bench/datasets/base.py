@@ -55,6 +55,8 @@ class TileDataset(NonGeoDataset):
             ``height``, ``width``, ``block`` (tiles of one block are neighbours in space), the archive's own domain
             attributes, and ``geometry`` (footprint in WGS 84 where the file has a CRS, else missing).
         classes: Classes in the order of their ids.
+        label_table: Lookup table from codes on disk to class ids; see
+            :func:`spectral_tl_bench.datasets.raster.label_table`.
         problems: What kept tiles out of the index; empty unless ``strict`` is False.
         expected_counts: Published numbers of tiles, by attribute and value.
     """
@@ -106,7 +108,7 @@ class TileDataset(NonGeoDataset):
         self.checksum = checksum
         dropped = set() if ignore == "rest" else set(ignore)
         self.classes = tuple(c for c in self.all_classes if c.code not in dropped)
-        self._table = label_table(
+        self.label_table = label_table(
             [c.code for c in self.classes],
             None if ignore == "rest" else (*self.ignored_codes, *dropped),
         )
@@ -144,8 +146,12 @@ class TileDataset(NonGeoDataset):
         return raster_header(path)
 
     def fetch(self) -> None:
-        """Download the archive into ``root``; archives without a public address refuse with what to do instead."""
-        raise DataError(f"{self.name} cannot be downloaded: put its files under {self.root} by hand")
+        """Download the archive into ``root`` if nothing of it is there; your own tiles cannot be."""
+        if self.find()[0]:
+            return
+        from spectral_tl_bench.datasets.download import download
+
+        download(self.name, self.root)
 
     def read_image(self, path: Path, window: Window | None = None) -> tuple[np.ndarray, np.ndarray | None]:
         """Read a C x H x W image in the type on disk, and its H x W validity where some pixels have no data."""
@@ -200,7 +206,7 @@ class TileDataset(NonGeoDataset):
                 f"{row['label']} is {codes.shape[0]} x {codes.shape[1]} px but its image is "
                 f"{pixels.shape[1]} x {pixels.shape[2]}; restore the pair from the archive"
             )
-        mask = map_labels(codes, self._table, row["label"], IGNORE_INDEX)
+        mask = map_labels(codes, self.label_table, row["label"], IGNORE_INDEX)
         image = to_reflectance(pixels, self.sensor.scale)
         if valid is not None:
             image[:, ~valid] = 0.0

@@ -48,7 +48,7 @@ class Tiles(TileDataset):
             root: Folder that the protocol file's paths are relative to.
             split: A value of the column ``split``, or None for every tile.
             transforms: Applied to each sample.
-            download: Refused: your own tiles have no public address.
+            download: Refused where there are no tiles: your own have no public address.
             checksum: Verify what was downloaded.
             file: The protocol file: sensor, classes, ignored codes and where the tiles lie.
             strict: Refuse a folder with a tile that does not fit; see the base class.

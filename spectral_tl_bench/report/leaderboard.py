@@ -175,7 +175,9 @@ def board(runs: Iterable[Run]) -> pd.DataFrame:
 def _check_index(path: Path) -> None:
     """Refuse to write the index over a README that is not one of ours."""
     if path.exists() and not path.read_text(encoding="utf-8", errors="replace").startswith(INDEX_HEADING):
-        raise RecordError(f"{path} is not an index of leaderboards and stays as it is; choose another folder with --out")
+        raise RecordError(
+            f"{path} is not an index of leaderboards and stays as it is; choose another folder with --out"
+        )
 
 
 def build(runs_root: Path, out: Path) -> Built:

@@ -32,7 +32,7 @@ def _row_labels(rows: pd.DataFrame) -> list[str]:
 def _panel(axes: Axes, rows: pd.DataFrame) -> None:
     """Draw one protocol: a line per method from the held-out source to the target."""
     heights = list(range(len(rows)))
-    axes.hlines(heights, rows["miou"], rows["source_miou"], color=_LINK, linewidth=3, zorder=1)
+    axes.hlines(heights, rows["miou"], rows["source_miou"], color=_LINK, linewidth=2.5, zorder=1)
     axes.hlines(heights, rows["low"], rows["high"], color=_TARGET, linewidth=1, zorder=2, label="target, 95 % interval")
     axes.errorbar(
         rows["miou"],
@@ -41,7 +41,7 @@ def _panel(axes: Axes, rows: pd.DataFrame) -> None:
         fmt="o",
         color=_TARGET,
         markersize=7,
-        elinewidth=3.5,
+        elinewidth=4,
         zorder=3,
         label="target, mean ± sd over seeds",
     )
@@ -55,12 +55,25 @@ def _panel(axes: Axes, rows: pd.DataFrame) -> None:
         zorder=4,
         label="held-out source",
     )
+    leftmost = pd.concat([rows["low"], rows["miou"] - rows["sd"].fillna(0.0)], axis=1).min(axis=1)
+    for height, left, value in zip(heights, leftmost, rows["miou"], strict=True):
+        if pd.notna(value):
+            axes.annotate(
+                f"{value:.1f}",
+                (left, height),
+                xytext=(-8, 0),
+                textcoords="offset points",
+                ha="right",
+                va="center",
+                color=_TARGET,
+                fontsize=9,
+            )
     axes.set_yticks(heights, _row_labels(rows))
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.grid(axis="x", color="#eceff3")
     axes.set_axisbelow(True)
     axes.tick_params(length=0)
-    for side in ("top", "right", "left"):
+    for side in ("top", "right", "left", "bottom"):
         axes.spines[side].set_visible(False)
 
 
@@ -78,7 +91,7 @@ def plot_leaderboard(frame: pd.DataFrame, name: str) -> Figure:
 
     panels = list(frame.groupby(["protocol", "scoring"], sort=True))
     # Inches: a line per method, and per panel the room of its heading.
-    heights = [0.34 * len(rows) + 0.55 for _, rows in panels]
+    heights = [0.3 * len(rows) + 0.55 for _, rows in panels]
     figure = Figure(figsize=(8, sum(heights) + 1.3), layout="constrained", dpi=150)
     grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights})
     for axes, ((protocol, scoring), rows) in zip(grid[:, 0], panels, strict=True):

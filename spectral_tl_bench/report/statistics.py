@@ -66,12 +66,16 @@ class TileMatrices:
         )
 
 
-def _pooled_mean_iou(weights: Floats, stack: Matrix, scoring: Scoring) -> Floats:
-    """Mean IoU of each of R weightings (R x N, whole numbers) of N matrices."""
+def _pool(weights: Floats, stack: Matrix) -> Matrix:
+    """Sums (R x K x K) of N matrices under each of R weightings (R x N, whole numbers)."""
     classes = stack.shape[-1]
     # Products of floats run on BLAS and are exact here: counts stay far below 2**53.
     product = weights @ stack.reshape(len(stack), -1).astype(np.float64)
-    pooled: Matrix = product.astype(np.int64).reshape(-1, classes, classes)
+    return product.astype(np.int64).reshape(-1, classes, classes)
+
+
+def _score(pooled: Matrix, scoring: Scoring) -> Floats:
+    """Mean IoU of each matrix of a stack."""
     return mean_ious(without_absent_predictions(pooled) if scoring == "reference" else pooled)
 
 
@@ -141,7 +145,7 @@ def bootstrap_interval(
         RecordError: If the runs were scored on different tiles.
     """
     weights = cluster_weights(_same_tiles(runs).subdomains, replicates, rng)
-    return _percentiles(np.mean([_pooled_mean_iou(weights, run.stack, scoring) for run in runs], axis=0), level)
+    return _percentiles(np.mean([_score(_pool(weights, run.stack), scoring) for run in runs], axis=0), level)
 
 
 @dataclass(frozen=True)
@@ -183,23 +187,17 @@ def compare(
         raise RecordError(f"a paired test needs the same seeds of both methods, not {len(first)} and {len(second)}")
     tiles = _same_tiles([*first, *second])
 
-    def difference(own: Floats, others: Floats) -> Floats:
-        """Difference per replicate when each side is scored on its own tiles and the other's, so weighted (R x N)."""
-        own_then_others, others_then_own = np.hstack([own, others]), np.hstack([others, own])
-        differences = []
-        for one, two in zip(first, second, strict=True):
-            both = np.concatenate([one.stack, two.stack])
-            differences.append(
-                _pooled_mean_iou(own_then_others, both, scoring) - _pooled_mean_iou(others_then_own, both, scoring)
-            )
-        return np.mean(differences, axis=0)
-
-    ones = np.ones((1, len(tiles.tiles)))
-    observed = float(difference(ones, np.zeros_like(ones))[0])
     weights = cluster_weights(tiles.subdomains, replicates, rng)
-    resampled = difference(weights, np.zeros_like(weights))
     keep = rng.integers(0, 2, size=(replicates, len(tiles.tiles))).astype(np.float64)
-    permuted = difference(keep, 1 - keep)
+    observed, resampled, permuted = [], [], []
+    for one, two in zip(first, second, strict=True):
+        whole_one, whole_two = one.stack.sum(axis=0), two.stack.sum(axis=0)
+        kept_one, kept_two = _pool(keep, one.stack), _pool(keep, two.stack)
+        swapped_one, swapped_two = whole_two - kept_two, whole_one - kept_one
+        observed.append(_score(whole_one, scoring) - _score(whole_two, scoring))
+        permuted.append(_score(kept_one + swapped_one, scoring) - _score(kept_two + swapped_two, scoring))
+        resampled.append(_score(_pool(weights, one.stack), scoring) - _score(_pool(weights, two.stack), scoring))
+    difference = float(np.mean(observed))
     # The observed labelling is one of the permutations, hence the 1; the tolerance is for sums in another order.
-    extreme = int(np.sum(np.abs(permuted) >= abs(observed) - 1e-12))
-    return Comparison(observed, _percentiles(resampled, 0.95), (1 + extreme) / (1 + replicates))
+    extreme = int(np.sum(np.abs(np.mean(permuted, axis=0)) >= abs(difference) - 1e-12))
+    return Comparison(difference, _percentiles(np.mean(resampled, axis=0), 0.95), (1 + extreme) / (1 + replicates))

@@ -84,7 +84,7 @@ def render(run: Run) -> Table:
     from rich.table import Table
 
     frame = protocol_table(run)
-    table = Table(title=escape(title(run)), caption="percent")
+    table = Table(title=escape(title(run)), title_justify="left", caption="percent", caption_justify="left")
     for column in frame.columns:
         table.add_column(column, justify="left" if column == "domain" else "right")
     for row in frame.itertuples(index=False):

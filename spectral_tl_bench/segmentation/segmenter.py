@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spectral_tl_bench.backbones import Backbone
-from spectral_tl_bench.segmentation.neck import MultiLevelNeck
+from spectral_tl_bench.segmentation.neck import MultiLevelNeck, Upsampling
 
 
 class Segmenter(nn.Module):
@@ -16,18 +16,21 @@ class Segmenter(nn.Module):
     UPerNet (Xiao et al., 2018) with pyramid pools of 1, 2, 3 and 6, on the four taps of a ViT.
     """
 
-    def __init__(self, backbone: Backbone, num_classes: int, decoder_channels: int) -> None:
+    def __init__(
+        self, backbone: Backbone, num_classes: int, decoder_channels: int, upsampling: Upsampling = "learned"
+    ) -> None:
         """Put a decoder on a backbone.
 
         Args:
             backbone: Gives four maps, B x D x h x w.
             num_classes: K.
             decoder_channels: Width of UPerNet; the neck is twice as wide, but never wider than the backbone.
+            upsampling: How the neck makes its two finer maps.
         """
         super().__init__()
         self.backbone = backbone
         neck_channels = min(backbone.width, 2 * decoder_channels)
-        self.neck = MultiLevelNeck(backbone.width, neck_channels)
+        self.neck = MultiLevelNeck(backbone.width, neck_channels, upsampling)
         # The library's decoder expects an encoder's maps from full resolution on and skips the first two.
         self.decoder = UPerNetDecoder(
             encoder_channels=[0, 0, *[neck_channels] * 4], encoder_depth=5, decoder_channels=decoder_channels

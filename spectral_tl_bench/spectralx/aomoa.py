@@ -26,7 +26,7 @@ class NoisyTopKRouter(nn.Module):
         self.gate = nn.Parameter(torch.zeros(ATTRIBUTES, width, experts))
         self.noise = nn.Parameter(torch.zeros(ATTRIBUTES, width, experts))
 
-    def forward(self, x: Tensor, balanced: bool) -> tuple[Tensor, Tensor | None]:
+    def forward(self, x: Tensor, balanced: bool) -> tuple[Tensor, Tensor, Tensor | None]:
         """Choose experts for N x 2 x width inputs.
 
         Args:
@@ -34,7 +34,8 @@ class NoisyTopKRouter(nn.Module):
             balanced: Whether to compute the balance loss.
 
         Returns:
-            Logarithms of the gates, N x 2 x experts, -inf for experts that are not kept; and the balance loss.
+            Logarithms of the kept gates, N x 2 x top_k; the experts they belong to, of the same shape; and the balance
+            loss.
         """
         clean = torch.einsum("nai,aie->nae", x, self.gate)
         logits, deviation = clean, None
@@ -43,14 +44,17 @@ class NoisyTopKRouter(nn.Module):
             logits = clean + torch.randn_like(clean) * deviation
         experts = logits.shape[-1]
         best = logits.topk(min(self.top_k + 1, experts), dim=-1)
-        kept = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, best.indices[..., : self.top_k], True)
-        log_gates = logits.masked_fill(~kept, -torch.inf).log_softmax(dim=-1)
+        chosen = best.indices[..., : self.top_k]
+        # Never the logarithm of a gate, which may have underflowed to 0.
+        log_gates = best.values[..., : self.top_k].log_softmax(dim=-1)
         if not balanced:
-            return log_gates, None
-        loss = squared_variation(log_gates.exp().sum(dim=0)).sum()
+            return log_gates, chosen, None
+        gates = log_gates.new_zeros(logits.shape).scatter(-1, chosen, log_gates.exp())
+        loss = squared_variation(gates.sum(dim=0)).sum()
         if deviation is not None and self.top_k < experts:
+            kept = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, chosen, True)
             loss = loss + squared_variation(self.load(clean, deviation, best.values, kept)).sum()
-        return log_gates, loss
+        return log_gates, chosen, loss
 
     def load(self, clean: Tensor, deviation: Tensor, best: Tensor, kept: Tensor) -> Tensor:
         """Expected number of tokens of each expert, were its own noise drawn anew; 2 x experts."""
@@ -68,8 +72,8 @@ def squared_variation(totals: Tensor) -> Tensor:
 class MixtureOfExperts(nn.Module):
     """Bottleneck experts, combined in log space: y = log sum_e g_e exp(E_e(x)).
 
-    Every expert runs on every token. They are so narrow that two batched products cost less than sorting tokens by
-    expert, and shapes do not depend on the data.
+    Every expert runs on every token: they are narrow, two batched products do it, and neither shapes nor the host have
+    to wait for the data, as they would if tokens were sorted by expert.
     """
 
     def __init__(self, width: int, experts: int, top_k: int) -> None:
@@ -92,9 +96,9 @@ class MixtureOfExperts(nn.Module):
 
     def forward(self, x: Tensor, balanced: bool) -> tuple[Tensor, Tensor | None]:
         """Mix the experts' outputs for N x 2 x width inputs; returns the same shape and the balance loss."""
-        log_gates, loss = self.router(x, balanced)
+        log_gates, chosen, loss = self.router(x, balanced)
         outputs = self.run_experts(x.flatten(0, 1))
-        mixed = mix(outputs, log_gates.flatten(0, 1).T)
+        mixed = mix(outputs, log_gates.flatten(0, 1), chosen.flatten(0, 1))
         return mixed.view_as(x), loss
 
     def run_experts(self, x: Tensor) -> Tensor:
@@ -105,17 +109,21 @@ class MixtureOfExperts(nn.Module):
         return torch.baddbmm(self.expand_bias.unsqueeze(1), hidden, self.expand_weight.transpose(1, 2))
 
 
-def mix(outputs: Tensor, log_gates: Tensor) -> Tensor:
+def mix(outputs: Tensor, log_gates: Tensor, chosen: Tensor) -> Tensor:
     """Combine experts in log space, log sum_e exp(log g_e + y_e), which neither overflows nor underflows.
 
     Args:
         outputs: experts x N x width.
-        log_gates: experts x N; -inf where an expert is not kept.
+        log_gates: N x top_k, of the experts kept for each token.
+        chosen: N x top_k, which experts these are.
 
     Returns:
         N x width.
     """
-    return torch.logsumexp(outputs + log_gates.unsqueeze(-1), dim=0)
+    tokens = outputs.shape[1]
+    rows = chosen.T * tokens + torch.arange(tokens, device=chosen.device)
+    kept = outputs.flatten(0, 1).index_select(0, rows.flatten()).unflatten(0, rows.shape)
+    return torch.logsumexp(kept + log_gates.T.unsqueeze(-1), dim=0)
 
 
 class AoMoALinear(nn.Module):

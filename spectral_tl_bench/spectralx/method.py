@@ -26,7 +26,8 @@ _USUAL_IMAGE_SIZE = 224
 class SpectralX(Method):
     """SpectralX (Zhang et al., arXiv 2508.01731), with each part to be switched off for ablation.
 
-    The backbone's norms train throughout, its other weights never.
+    The backbone's norms train throughout, its other weights never. The tokenizer's batch norms follow the data of both
+    stages, also while its weights are frozen.
 
     Attributes:
         variant: "reference" does what was published. "default" repairs it: the tokenizer's core is trained, masked
@@ -94,6 +95,7 @@ class SpectralX(Method):
         if self.aomoa:
             for tap in backbone.taps:
                 self._mix(backbone.blocks[tap], tap)
+        self.begin_stage(backbone, self.stages[0])
 
     def _mix(self, block: nn.Module, index: int) -> None:
         mlp = block.get_submodule("mlp")

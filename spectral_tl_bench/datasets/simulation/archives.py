@@ -53,7 +53,8 @@ class Archive:
         inclusions: Share of the land that the label map generalises away.
         regions: Seed to regions.
         tiles: Regions and numbers of their tiles to tiles.
-        lists: Numbers of tiles in the authors' mixed train and test lists, if the archive has such lists.
+        lists: Numbers of tiles in the mixed train and test lists that the archive's users share, if there are any.
+        list_name: What the names of these lists begin with.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Archive:
     regions: Callable[[int], list[Region]]
     tiles: Callable[[Sequence[Region], Sequence[int]], Iterator[Tile]]
     lists: tuple[int, int] | None = None
+    list_name: str = ""
 
 
 def tile_counts(regions: Sequence[Region], tiles: Counts) -> list[int]:
@@ -173,8 +175,10 @@ def mixed_lists(tiles: Sequence[Tile], lists: tuple[int, int]) -> dict[str, list
 
 _ARCHIVES = (
     Archive("whuohs", WHUOHS, OHS, 512, False, 10, 0.015, 0.12, whuohs_regions, _whuohs_tiles),
-    Archive("dfc2020", DFC2020, SENTINEL2, 256, True, 4, 0.0, 0.18, dfc2020_regions, _dfc2020_tiles, (4279, 1835)),
-    Archive("mts12", MTS12, MTS12_SENSOR, 500, False, 4, 0.01, 0.2, mts12_regions, _mts12_tiles, (655, 281)),
+    Archive(
+        "dfc2020", DFC2020, SENTINEL2, 256, True, 4, 0.0, 0.18, dfc2020_regions, _dfc2020_tiles, (4279, 1835), "DFC"
+    ),
+    Archive("mts12", MTS12, MTS12_SENSOR, 500, False, 4, 0.01, 0.2, mts12_regions, _mts12_tiles, (655, 281), "MTS12"),
 )
 ARCHIVES = {archive.name: archive for archive in _ARCHIVES}
 """Archives that can be simulated, by name."""

@@ -61,7 +61,7 @@ class Landscape:
         self._relief = Fields(generator(seed, name, "relief"), np.tile(_RELIEF_WAVES, (3, 1)))
         self._inclusions = Fields(generator(seed, name, "inclusions"), np.array([_INCLUSION_WAVES]))
         self._offsets = np.where(shares > 0, 0.0, -np.inf)
-        self._bodies = np.stack([[mixture_vector(body) for body in cover.bodies] for cover in covers])
+        self._bodies = np.stack([[mixture_vector(c.first), mixture_vector(c.second)] for c in covers])
         self._accents = np.stack([mixture_vector(cover.accent) for cover in covers])
         # A field of unit variance exceeds this level on the wanted share of the area.
         self._levels = ndtri(1 - np.array([cover.share for cover in covers])).astype(np.float32)

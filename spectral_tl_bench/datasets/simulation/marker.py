@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,16 @@ MARKER_NAME = "SIMULATED.json"
 GENERATOR_VERSION = 1
 """Raised whenever the same seed gives other pixels; part of the default archives' names."""
 
-# Tiles lie at most this deep below the root of an archive.
-_DEEPEST = 3
+# Tiles lie at most three folders below the root of an archive.
+_ABOVE = 3
+_BELOW = 4
 
 
 def read_marker(root: str | Path) -> dict[str, Any] | None:
-    """Return what the marker of a simulated archive says, or None for an archive that has none.
+    """Return what the marker of a simulated archive says, or None where there is none.
 
-    The marker is also found where ``root`` is a link to a simulated archive or a folder inside one, and where folders
-    of ``root`` are links into one.
+    Whatever a dataset would read from ``root`` counts: the marker is found where ``root`` is a link to a simulated
+    archive, lies inside one, holds one in a sub-folder, or holds links to its folders or files.
 
     Args:
         root: Folder that serves as the root of an archive.
@@ -48,13 +50,18 @@ def read_marker(root: str | Path) -> dict[str, Any] | None:
 
 def _places(root: Path) -> Iterator[Path]:
     """Folders that may hold the marker, the likeliest first."""
-    yield root
     yield from _with_parents(root.resolve())
-    if root.is_dir():
-        for entry in sorted(root.iterdir()):
-            if entry.is_symlink():
-                yield from _with_parents(entry.resolve())
+    for name, folders, files in os.walk(root, followlinks=True):
+        folder = Path(name)
+        yield folder
+        if folder.is_symlink():
+            yield from _with_parents(folder.resolve())
+        linked = next((file for file in files if os.path.islink(os.path.join(name, file))), None)
+        if linked is not None:
+            yield from _with_parents((folder / linked).resolve().parent)
+        too_deep = len(folder.relative_to(root).parts) >= _BELOW
+        folders[:] = [] if too_deep else sorted(f for f in folders if not f.startswith("."))
 
 
 def _with_parents(folder: Path) -> list[Path]:
-    return [folder, *folder.parents[:_DEEPEST]]
+    return [folder, *folder.parents[:_ABOVE]]

@@ -14,7 +14,6 @@ from uuid import uuid4
 import numpy as np
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning
-from rasterio.transform import from_origin
 from scipy.io import savemat
 from scipy.special import ndtri
 
@@ -143,7 +142,8 @@ def _write_tiles(archive: Archive, root: Path, seed: int, size: int, tiles: Coun
     if tiles == "real" and archive.lists is not None:
         (root / "data_list").mkdir()
         for name, members in mixed_lists(plan, archive.lists).items():
-            (root / "data_list" / f"{archive.name}_{name}.txt").write_text("\n".join(members) + "\n", encoding="utf-8")
+            path = root / "data_list" / f"{archive.list_name}_{name}_image_list.txt"
+            path.write_text("\n".join(members) + "\n", encoding="utf-8")
     marker: dict[str, Any] = {
         "dataset": archive.name,
         "generator_version": GENERATOR_VERSION,
@@ -214,7 +214,7 @@ def _write_tile(archive: Archive, scene: _Scene, tile: Tile, root: Path, seed: i
         pixel = archive.sensor.ground_sampling_distance
         east, north = tile.region.origin
         profile["crs"] = f"EPSG:{tile.region.epsg}"
-        profile["transform"] = from_origin(east + left * pixel, north - top * pixel, pixel, pixel)
+        profile["transform"] = rasterio.Affine(pixel, 0.0, east + left * pixel, 0.0, -pixel, north - top * pixel)
     tag = f"simulated by spectral_tl_bench, generator {GENERATOR_VERSION}, seed {seed}"
     _write_raster(root / tile.image, image, profile, tag)
     if tile.label.suffix == ".mat":

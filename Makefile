@@ -1,0 +1,32 @@
+# Both `make demo` and `make test` do all their own set-up: they create .venv when it is not there and install into it.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+OUT ?= runs
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test quick lint clean
+
+demo: $(STAMP)
+	$(BIN)/spectral-bench run --method spectralx --protocol whu_region --out $(OUT)
+
+test: $(STAMP)
+	$(BIN)/pytest -n 2
+
+quick: $(STAMP)
+	$(BIN)/pytest -n 2 -m "not slow"
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build *.egg-info
+
+# The install is repeated only when the project's requirements change.
+$(STAMP): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable ".[test]"
+	touch $(STAMP)

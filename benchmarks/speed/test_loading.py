@@ -1,0 +1,73 @@
+"""Tiles per second: the datasets' way of reading a WHU-OHS tile against the straightforward one.
+
+Run with ``pytest benchmarks/speed/test_loading.py``; each group's table shows the ratio.
+"""
+
+import numpy as np
+import pytest
+import rasterio
+
+from spectral_tl_bench.datasets.whuohs import WHUOHS
+
+BANDS, SIZE = 32, 512
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    root = tmp_path_factory.mktemp("whuohs")
+    rng = np.random.default_rng(0)
+    image = rng.integers(100, 6000, (BANDS, SIZE, SIZE), dtype="uint16")
+    label = np.kron(rng.integers(0, 25, (SIZE // 16, SIZE // 16)), np.ones((16, 16))).astype("uint8")
+    for role, pixels in (("image", image), ("label", label[None])):
+        path = root / "tr" / role / "S1_0001.tif"
+        path.parent.mkdir(parents=True)
+        profile = {"driver": "GTiff", "count": len(pixels), "height": SIZE, "width": SIZE, "dtype": pixels.dtype}
+        with rasterio.open(path, "w", **profile) as file:
+            file.write(pixels)
+    return WHUOHS(root)
+
+
+def read_plainly(image_path, label_path, ids):
+    """Read as one writes it first: double precision, band by band, a dictionary look-up for each pixel."""
+    with rasterio.open(image_path) as file:
+        image = file.read().astype("float64")
+    for band in range(len(image)):
+        low, high = image[band].min(), image[band].max()
+        image[band] = (image[band] - low) / (high - low)
+    with rasterio.open(label_path) as file:
+        label = file.read(1)
+    return image, np.vectorize(lambda code: ids.get(code, 255))(label)
+
+
+@pytest.fixture(scope="module")
+def plain_arguments(dataset):
+    row = dataset.index.iloc[0]
+    return row["image"], row["label"], {c.code: i for i, c in enumerate(dataset.classes)}
+
+
+@pytest.mark.benchmark(group="whole tile, 512 x 512 x 32 uint16")
+def test_read_tile(benchmark, dataset):
+    sample = benchmark(dataset.read, 0)
+    assert sample["image"].shape == (BANDS, SIZE, SIZE)
+
+
+@pytest.mark.benchmark(group="whole tile, 512 x 512 x 32 uint16")
+def test_read_tile_plainly(benchmark, dataset, plain_arguments):
+    _, mask = benchmark(read_plainly, *plain_arguments)
+    np.testing.assert_array_equal(mask, dataset.read(0)["mask"].numpy())
+
+
+@pytest.mark.benchmark(group="training window, 224 x 224 of the tile")
+def test_read_window(benchmark, dataset):
+    sample = benchmark(dataset.read, 0, (100, 100, 224, 224))
+    assert sample["mask"].shape == (224, 224)
+
+
+@pytest.mark.benchmark(group="training window, 224 x 224 of the tile")
+def test_read_window_plainly(benchmark, plain_arguments):
+    def crop():
+        image, mask = read_plainly(*plain_arguments)
+        return image[:, 100:324, 100:324], mask[100:324, 100:324]
+
+    _, mask = benchmark(crop)
+    assert mask.shape == (224, 224)

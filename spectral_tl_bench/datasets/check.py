@@ -1,0 +1,241 @@
+"""Checking an archive: every tile opened, its numbers set against what is published."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, computed_field
+
+from spectral_tl_bench.datasets import dataset_class, open_dataset
+from spectral_tl_bench.datasets.files import Problem
+from spectral_tl_bench.datasets.raster import map_labels, to_reflectance
+from spectral_tl_bench.errors import DataError
+from spectral_tl_bench.protocols import ProtocolFile, Transfer, shipped_protocols
+
+if TYPE_CHECKING:
+    from spectral_tl_bench.datasets.base import TileDataset
+
+_PLAUSIBLE_MEAN = (0.001, 1.2)
+"""Mean reflectance of any landscape lies between these; outside, the scale is wrong."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TileCount(_Strict):
+    """How many tiles there are of something, and how many are published (None: nothing is)."""
+
+    what: str
+    found: int
+    published: int | None
+
+
+class ClassCount(_Strict):
+    """Pixels of one label code; ``name`` is None for ignored codes."""
+
+    code: int
+    name: str | None
+    pixels: int
+
+
+class BandStatistics(_Strict):
+    """Reflectance of one band over all pixels with data."""
+
+    band: str
+    minimum: float
+    maximum: float
+    mean: float
+    std: float
+
+
+class CheckReport(_Strict):
+    """What a check found.
+
+    Attributes:
+        dataset: Name of the dataset, or of the protocol file about your own tiles.
+        root: Folder of the archive.
+        tiles: Usable tiles.
+        tiles_read: Tiles whose pixels were read.
+        counts: Tiles by attribute and by side of each protocol.
+        problems: Files that cannot be used; none in a sound archive.
+        notes: What is worth knowing and no error: a partial archive, a doubtful scale.
+        labels: Pixels by label code.
+        bands: Reflectance by band.
+        nodata_share: Share of pixels without data.
+    """
+
+    dataset: str
+    root: str
+    tiles: int
+    tiles_read: int
+    counts: tuple[TileCount, ...]
+    problems: tuple[Problem, ...]
+    notes: tuple[str, ...]
+    labels: tuple[ClassCount, ...]
+    bands: tuple[BandStatistics, ...]
+    nodata_share: float
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def ok(self) -> bool:
+        """Whether every file can be used; numbers that differ from the published ones do not count against it."""
+        return not self.problems
+
+
+@dataclass(frozen=True)
+class _TileFigures:
+    """Sums over one tile; ``totals`` is bands x (minimum, maximum, sum, sum of squares)."""
+
+    pixels: int
+    valid: int
+    codes: np.ndarray
+    totals: np.ndarray
+
+
+def check_archive(dataset: str | ProtocolFile, root: str | Path, sample: int | None = None) -> CheckReport:
+    """Check an archive: names and pairs, headers, pixels, label codes, numbers of tiles.
+
+    A partial or simulated archive is sound as long as its tiles are: numbers that differ from the published ones are
+    notes.
+
+    Args:
+        dataset: Name of an archive, or a protocol file (needed for your own tiles).
+        root: Folder of the archive.
+        sample: Read the pixels of so many tiles, spread evenly; None reads all.
+
+    Raises:
+        UnknownNameError: If no dataset has that name.
+        DatasetNotFoundError: If ``root`` holds no file of the archive.
+        DataError: If the archive cannot be listed at all.
+    """
+    if isinstance(dataset, str):
+        cls: Any = dataset_class(dataset)
+        if dataset == "tiles":
+            raise DataError("your own tiles are described by their protocol file: give its path instead of 'tiles'")
+        opened: TileDataset = cls(root, strict=False)
+        transfers = {p.name: p.transfer for p in shipped_protocols().values() if p.file.dataset == dataset}
+    else:
+        opened = open_dataset(dataset, root, strict=False)
+        members = dataset.protocols.items()
+        transfers = {f"{dataset.name}/{m}" if m else dataset.name: transfer for m, transfer in members}
+    counts = [*_attribute_counts(opened), *_protocol_counts(opened, transfers)]
+    figures, problems = _read_tiles(opened, sample)
+    bands = _band_statistics(opened, figures)
+    pixels, valid = sum(f.pixels for f in figures), sum(f.valid for f in figures)
+    return CheckReport(
+        dataset=dataset if isinstance(dataset, str) else dataset.name,
+        root=str(opened.root),
+        tiles=len(opened) - len(problems),
+        tiles_read=len(figures),
+        counts=tuple(counts),
+        problems=(*opened.problems, *problems),
+        notes=tuple(_notes(opened, counts, bands)),
+        labels=_class_counts(opened, figures),
+        bands=bands,
+        nodata_share=1 - valid / pixels if pixels else 0.0,
+    )
+
+
+def _attribute_counts(dataset: TileDataset) -> Iterator[TileCount]:
+    for attribute, published in dataset.expected_counts.items():
+        found = dataset.index[attribute].astype(str).value_counts()
+        for value, number in published.items():
+            yield TileCount(what=f"{attribute} = {value}", found=int(found.get(value, 0)), published=number)
+
+
+def _protocol_counts(dataset: TileDataset, transfers: dict[str, Transfer]) -> Iterator[TileCount]:
+    for name, transfer in transfers.items():
+        published = transfer.tiles or (None, None)
+        for side, number in zip(("source", "target"), published, strict=True):
+            domain = transfer.source if side == "source" else transfer.target
+            found = int(domain.select(dataset.index).sum())
+            yield TileCount(what=f"{name} {side}", found=found, published=number)
+
+
+def _read_tiles(dataset: TileDataset, sample: int | None) -> tuple[list[_TileFigures], list[Problem]]:
+    positions = np.arange(len(dataset))
+    if sample is not None and sample < len(positions):
+        positions = np.unique(np.linspace(0, len(positions) - 1, max(sample, 1)).round().astype(int))
+
+    def read(position: int) -> _TileFigures | Problem:
+        row = dataset.index.iloc[position]
+        try:
+            return _tile_figures(dataset, row["image"], row["label"])
+        except DataError as error:
+            message = str(error)
+            path = row["label"] if row["label"] in message else row["image"]
+            return Problem("codes" if "label code" in message else "unreadable", path, message)
+
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        results = list(pool.map(read, positions.tolist()))
+    figures = [result for result in results if isinstance(result, _TileFigures)]
+    return figures, [result for result in results if isinstance(result, Problem)]
+
+
+def _tile_figures(dataset: TileDataset, image: str, label: str) -> _TileFigures:
+    pixels, valid = dataset.read_image(Path(image))
+    codes = dataset.read_label(Path(label))
+    map_labels(codes, dataset.label_table, label, 255)
+    reflectance = to_reflectance(pixels, dataset.sensor.scale).reshape(len(pixels), -1)
+    if valid is not None:
+        reflectance = reflectance[:, valid.ravel()]
+    totals = np.zeros((len(pixels), 4))
+    totals[:, 0], totals[:, 1] = np.inf, -np.inf
+    if reflectance.size:
+        totals[:, 0], totals[:, 1] = reflectance.min(axis=1), reflectance.max(axis=1)
+        totals[:, 2] = reflectance.sum(axis=1, dtype=np.float64)
+        totals[:, 3] = np.square(reflectance, dtype=np.float64).sum(axis=1)
+    return _TileFigures(codes.size, reflectance.shape[1], np.bincount(codes.ravel()), totals)
+
+
+def _band_statistics(dataset: TileDataset, figures: list[_TileFigures]) -> tuple[BandStatistics, ...]:
+    valid = sum(f.valid for f in figures)
+    if not valid:
+        return ()
+    totals = np.stack([f.totals for f in figures])
+    mean = totals[..., 2].sum(axis=0) / valid
+    std = np.sqrt(np.maximum(totals[..., 3].sum(axis=0) / valid - mean**2, 0))
+    low, high = totals[..., 0].min(axis=0), totals[..., 1].max(axis=0)
+    return tuple(
+        BandStatistics(band=band.name, minimum=lo, maximum=hi, mean=m, std=s)
+        for band, lo, hi, m, s in zip(
+            dataset.sensor.bands, low.tolist(), high.tolist(), mean.tolist(), std.tolist(), strict=True
+        )
+    )
+
+
+def _class_counts(dataset: TileDataset, figures: list[_TileFigures]) -> tuple[ClassCount, ...]:
+    names = {c.code: c.name for c in dataset.classes}
+    totals = np.zeros(max([len(f.codes) for f in figures] + [max(names) + 1]), dtype=np.int64)
+    for f in figures:
+        totals[: len(f.codes)] += f.codes
+    return tuple(
+        ClassCount(code=code, name=names.get(code), pixels=pixels)
+        for code, pixels in enumerate(totals.tolist())
+        if pixels or code in names
+    )
+
+
+def _notes(dataset: TileDataset, counts: list[TileCount], bands: tuple[BandStatistics, ...]) -> Iterator[str]:
+    if any(count.published is not None and count.found != count.published for count in counts):
+        yield "the numbers of tiles differ from the published ones: a partial or simulated archive"
+    sides = [count for count in counts if count.what.endswith((" source", " target"))]
+    for count in islice((c for c in sides if not c.found), 3):
+        yield f"{count.what} has no tile, so that protocol cannot run"
+    low, high = _PLAUSIBLE_MEAN
+    odd = [b for b in bands if not low <= b.mean <= high]
+    if len(odd) > len(bands) / 2:
+        yield (
+            f"mean reflectance of {odd[0].band} is {odd[0].mean:.3g}: the tiles are probably not scaled by "
+            f"{dataset.sensor.scale:g}"
+        )
+    if "indomain_source" in dataset.index and (dataset.index["indomain_source"] == "blocked").any():
+        yield "the in-domain split is our own (blocked, 70 to 30): the authors' data_list is not under the root"

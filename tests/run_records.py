@@ -1,0 +1,85 @@
+"""Small finished runs, written for the tests."""
+
+import numpy as np
+import pandas as pd
+
+from spectral_tl_bench.records import (
+    ClassLegend,
+    ConfusionTable,
+    ParameterCounts,
+    RunRecord,
+    Selected,
+    StageRecord,
+    TileCounts,
+    provenance,
+    write_run,
+    write_run_yaml,
+)
+from spectral_tl_bench.spec import PRESETS, RunSpec
+
+CLASSES = ("water", "forest", "urban")
+
+
+def spec(**changes):
+    values = {
+        "protocol": "whu_region/s2t",
+        "protocol_digest": "0123abcd",
+        "dataset": "whuohs",
+        "data": "tiles-7",
+        "simulated": False,
+        "method": "lora",
+        "method_options": {"alpha": 16.0, "rank": 8},
+        "backbone": "vit_micro",
+        "preset": "quick",
+        "training": PRESETS["quick"],
+        "seed": 0,
+    }
+    return RunSpec(**{**values, **changes})
+
+
+def record(run_spec=None, **changes):
+    values = {
+        "spec": run_spec or spec(),
+        "title": "Source to target",
+        "classes": tuple(ClassLegend(name=name, color="#102030") for name in CLASSES),
+        "provenance": provenance(),
+        "stages": {"segmentation": StageRecord(steps=300, seconds=12.5)},
+        "peak_memory_mib": 512.0,
+        "parameters": ParameterCounts(allocated=3_000_000, trainable=40_000, gradient_receiving=40_000),
+        "parameters_with_decoder": ParameterCounts(allocated=3_500_000, trainable=540_000, gradient_receiving=540_000),
+        "selected": Selected(best_step=240, last_step=300),
+        "tiles": TileCounts(train=20, held_out=3, target=12),
+    }
+    return RunRecord(**{**values, **changes})
+
+
+def matrix(rng, accuracy, pixels=400):
+    """Counts of a tile whose pixels are right with probability ``accuracy``, else uniformly wrong."""
+    classes = len(CLASSES)
+    chances = np.full((classes, classes), (1 - accuracy) / (classes - 1))
+    np.fill_diagonal(chances, accuracy)
+    return np.stack([rng.multinomial(pixels, row) for row in chances]).astype(np.int64)
+
+
+def counts(accuracy=0.7, source=0.9, last=None, subdomains=("autumn", "spring"), tiles=6, seed=0):
+    """Counts of a run: ``tiles`` target tiles in each sub-domain, three held-out source tiles."""
+    rng = np.random.default_rng(seed)
+    table = ConfusionTable()
+    for selection, level in (("best", accuracy), ("last", accuracy if last is None else last)):
+        for subdomain in subdomains:
+            for number in range(tiles):
+                table.add(selection, "target", f"{subdomain}-{number}", subdomain, matrix(rng, level))
+        for number in range(3):
+            table.add(selection, "held_out_source", f"source-{number}", "summer", matrix(rng, source))
+    return table.frame()
+
+
+def write(root, run_spec=None, confusion=None, **levels):
+    """Write a finished run below ``root`` and return its folder."""
+    run_spec = run_spec or spec()
+    folder = root / run_spec.folder
+    if confusion is None:
+        confusion = counts(seed=run_spec.seed, **levels)
+    write_run(folder, record(run_spec), confusion, pd.DataFrame({"step": [60], "loss": [0.5]}))
+    write_run_yaml(folder, run_spec, {"root": "data"})
+    return folder
