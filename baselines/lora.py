@@ -19,7 +19,7 @@ class LoRA(Method):
     """
 
     rank: int = 16
-    alpha: float = 16.0
+    alpha: int = 16
 
     def adapt(self, backbone: Backbone) -> None:
         """Inject the updates."""

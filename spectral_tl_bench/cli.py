@@ -1,4 +1,4 @@
-"""spectral-bench: the command line. Thin, and quick to start: everything heavy is imported by the command that needs it."""
+"""spectral-bench: the command line. Thin and quick to start: a command imports what it needs when it runs."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="spectral-bench",
     help=(
-        "Does your way of adapting a foundation model to a multispectral or hyperspectral sensor still work in a region "
-        "or season it has not seen?\n\nStart with: spectral-bench run --method spectralx --protocol whu_region"
+        "Does your way of adapting a foundation model to a multispectral or hyperspectral sensor still work in a "
+        "region or season it has not seen?\n\nStart with: spectral-bench run --method spectralx --protocol whu_region"
     ),
     no_args_is_help=True,
     add_completion=False,
@@ -31,17 +31,22 @@ app.add_typer(data_app, name="data", rich_help_panel=None)
 _state = {"debug": False}
 
 
-@app.callback()
-def _options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
-) -> None:
-    _state["debug"] = debug
-    if version:
+def _show_version(wanted: bool) -> None:
+    if wanted:
         from spectral_tl_bench import __version__
 
         typer.echo(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    _state["debug"] = debug
 
 
 def _console() -> Console:
@@ -63,7 +68,9 @@ def _assignments(pairs: list[str], option: str) -> dict[str, str]:
 
 @app.command()
 def run(
-    method: Annotated[str | None, typer.Option(help="A name from `spectral-bench methods`, or file.py:ClassName.")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="A name from `spectral-bench methods`, or file.py:ClassName.")
+    ] = None,
     protocol: Annotated[
         str | None,
         typer.Option(help="group/member, group or all from `spectral-bench protocols`, or a YAML file of your own."),
@@ -176,7 +183,9 @@ def data_simulate(
 
 @data_app.command("check")
 def data_check(
-    dataset: Annotated[str, typer.Argument(help="A name from `spectral-bench datasets`, or your protocol's YAML file.")],
+    dataset: Annotated[
+        str, typer.Argument(help="A name from `spectral-bench datasets`, or your protocol's YAML file.")
+    ],
     folder: Annotated[Path, typer.Argument(help="Folder of the archive.")],
     json_: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
@@ -189,7 +198,9 @@ def data_check(
 
 @data_app.command("index")
 def data_index(
-    dataset: Annotated[str, typer.Argument(help="A name from `spectral-bench datasets`, or your protocol's YAML file.")],
+    dataset: Annotated[
+        str, typer.Argument(help="A name from `spectral-bench datasets`, or your protocol's YAML file.")
+    ],
     folder: Annotated[Path, typer.Argument(help="Folder of the archive.")],
     out: Annotated[Path | None, typer.Option(help="Copy the index to this GeoParquet file.")] = None,
 ) -> None:
@@ -233,7 +244,7 @@ def main(arguments: list[str] | None = None) -> Any:
     # Pixels of tiles without a geotransform are expected here; GDAL's complaint would bury the one line that matters.
     os.environ.setdefault("PYTHONWARNINGS", "ignore")
     try:
-        return app(arguments)
+        return app(arguments, prog_name="spectral-bench")
     except SpectralBenchError as error:
         if _state["debug"]:
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from spectral_tl_bench.spec import DEFAULT_BACKBONE, override, preset
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress, TaskID
 
     from spectral_tl_bench.protocols import ProtocolFile
     from spectral_tl_bench.runner import Request
@@ -108,7 +110,9 @@ def run(asked: Asked, console: Console, *, out: Path, device: str, workers: int,
     """Run one method on one or several protocols; print a table each, and one over all of them."""
     if asked.config is not None:
         if asked.method or asked.protocol or asked.options or asked.training:
-            raise SpectralBenchError("--config repeats a run as it was: leave --method, --protocol, --set and --train out")
+            raise SpectralBenchError(
+                "--config repeats a run as it was: leave --method, --protocol, --set and --train out"
+            )
         requests = [_repeated(asked.config, asked.root)]
     else:
         requests = _requests(asked)
@@ -177,16 +181,19 @@ def simulate(
     for name in names:
         target = folder / name if dataset == "all" else folder
         with Progress(console=console, transient=True) as bar:
-            task = bar.add_task(f"simulating {name}")
             simulate_archive(
                 name,
                 target,
                 seed=seed,
                 tile_size="real" if real_size else tile_size or DEFAULT_TILE_SIZE,
                 tiles="real" if real_counts else 1.0,
-                progress=lambda done, total, task=task: bar.update(task, completed=done, total=total),
+                progress=partial(_advance, bar, bar.add_task(f"simulating {name}")),
             )
         console.print(f"SIMULATED {name} archive written to {target}", highlight=False)
+
+
+def _advance(bar: Progress, task: TaskID, done: int, total: int) -> None:
+    bar.update(task, completed=done, total=total)
 
 
 def _described(name: str) -> str | ProtocolFile:

@@ -75,7 +75,7 @@ class ProtocolDataModule(NonGeoDataModule):
         held = held_out_tiles(index.iloc[source_positions], transfer.by, self.settings.held_out_fraction)
         if not held.any():
             raise ProtocolError(
-                f"{self.protocol.name}: the source has too few spatial blocks to hold any tile out for model selection; "
+                f"{self.protocol.name}: the source has too few spatial blocks to hold any tile out; "
                 "give the tiles a 'block' column with at least two values"
             )
         self.held_out = source_positions[held]
@@ -127,7 +127,7 @@ class ProtocolDataModule(NonGeoDataModule):
             pin_memory=torch.cuda.is_available(),
         )
 
-    def _whole(self, positions: np.ndarray) -> DataLoader[list[Sample]]:
+    def _whole(self, positions: np.ndarray) -> DataLoader[Any]:
         index = self.tiles.index.iloc[positions]
         area = float((index["height"] * index["width"]).median())
         tiles_a_batch = max(1, int(self.settings.batch_size * self.settings.image_size**2 / area))
@@ -138,11 +138,11 @@ class ProtocolDataModule(NonGeoDataModule):
             num_workers=self.num_workers,
         )
 
-    def val_dataloader(self) -> DataLoader[list[Sample]]:
+    def val_dataloader(self) -> DataLoader[Any]:
         """Return the held-out source tiles, whole."""
         return self._whole(self.held_out)
 
-    def test_dataloader(self) -> list[DataLoader[list[Sample]]]:
+    def test_dataloader(self) -> Any:
         """Return the held-out source tiles and the target tiles, whole, as two loaders."""
         return [self._whole(self.held_out), self._whole(self.target)]
 

@@ -106,7 +106,9 @@ def plan(request: Request) -> Plan:
     dataset = open_dataset(request.protocol.file, root)
     protocol = request.protocol.model_dump_json(exclude={"file": {"protocols"}})
     if request.stage1 is not None and "reconstruction" not in method.stages:
-        raise SpectralBenchError(f"--stage1 was given, but {request.method} has no reconstruction stage with these options")
+        raise SpectralBenchError(
+            f"--stage1 was given, but {request.method} has no reconstruction stage with these options"
+        )
     spec = RunSpec(
         protocol=request.protocol.name,
         protocol_digest=hashlib.sha256(protocol.encode()).hexdigest()[:16],
@@ -357,4 +359,3 @@ def execute(
     finished = records.read_run(folder)
     write_table(finished, folder)
     return finished
-

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import lightning
 import numpy as np
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from spectral_tl_bench.backbones import Backbone
     from spectral_tl_bench.methods import Method
-    from spectral_tl_bench.segmentation import Segmenter
     from spectral_tl_bench.reconstruction import ReconstructionDecoder
+    from spectral_tl_bench.segmentation import Segmenter
 
 
 def learning_rate_factor(step: int, steps: int, schedule: str, warmup_fraction: float) -> float:

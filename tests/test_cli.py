@@ -112,8 +112,8 @@ def test_help_and_import_are_quick_and_do_not_import_torch():
 def test_every_command_explains_itself(spectral_bench, arguments):
     status, out, _ = spectral_bench(*arguments, "--help")
     assert status == 0
-    assert "Usage: " in out
-    assert len(out) > 200
+    assert out.startswith(" ".join(["Usage: spectral-bench", *arguments]))
+    assert any(line.startswith("  ") and line.endswith(".") for line in out.splitlines())
 
 
 def test_run_on_the_embedded_archive_says_simulated_first_and_in_the_title(spectral_bench):
@@ -138,7 +138,7 @@ def test_run_on_own_tiles_and_leaderboard(spectral_bench, own_tiles):
     status, out, _ = spectral_bench("run", "--config", config)
     assert status == 0
     assert "already run" in out
-    status, again, _ = spectral_bench("run", "--config", config, "--out", "elsewhere")
+    status, _, _ = spectral_bench("run", "--config", config, "--out", "elsewhere")
     assert status == 0
     tables = [next(Path(folder).rglob("table.csv")).read_bytes() for folder in ("runs", "elsewhere")]
     assert tables[0] == tables[1]
@@ -238,9 +238,7 @@ def test_a_bad_tile_gets_one_line_before_anything_trains(spectral_bench, own_til
 def test_a_protocol_without_source_tiles_gets_one_line(spectral_bench, own_tiles):
     root, protocol = own_tiles
     protocol.write_text(PROTOCOL.replace("village: here", "village: nowhere"))
-    refused(
-        spectral_bench("run", "--method", "lora", "--protocol", protocol, "--root", root, *TINY), "no source tiles"
-    )
+    refused(spectral_bench("run", "--method", "lora", "--protocol", protocol, "--root", root, *TINY), "no source tiles")
 
 
 def test_an_output_folder_that_cannot_be_written_gets_one_line(spectral_bench, own_tiles, tmp_path):

@@ -130,9 +130,7 @@ def test_lora_equals_peft_on_the_same_weights():
     step(backbone, method, images)
     torch.manual_seed(0)
     other = build_backbone("vit_micro", SENTINEL2)
-    targets = [
-        f"blocks.{i}.{name}" for i in range(8) for name in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
-    ]
+    targets = [f"blocks.{i}.{name}" for i in range(8) for name in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")]
     inject_adapter_in_model(LoraConfig(r=16, lora_alpha=16, target_modules=targets), other)
     other.load_state_dict(backbone.state_dict())
     for a, b in zip(backbone(images), other(images), strict=True):

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 import requests
 from huggingface_hub import HfApi, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError
-from huggingface_hub.utils import build_hf_headers
 
 from spectral_tl_bench.datasets import DATASETS
 from spectral_tl_bench.datasets.unpack import is_archive, path_inside, unpack
@@ -32,6 +31,9 @@ PATTERNS = {"whuohs": ("whu", "transfer-stall"), "dfc2020": ("dfc",), "mts12": (
 documented, so these are guesses from the archives' names."""
 
 _ATTEMPTS = 5
+
+# A broken connection loses the chunk it was in.
+_CHUNK = 1 << 16
 
 # Whatever HTTP library the installed hub client uses, its connection errors share this base.
 _TRANSPORT_ERRORS: tuple[type[Exception], ...] = (OSError, *HfHubHTTPError.__bases__)
@@ -108,7 +110,7 @@ def _fetch(url: str, target: Path, entry: RepoSibling) -> None:
             _receive(url, part, before)
             if entry.size is None:
                 break
-        except (requests.ConnectionError, requests.Timeout):
+        except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError):
             # Hours of transfer break off now and then; give up only when nothing comes any more.
             fruitless = 0 if part.exists() and part.stat().st_size > before else fruitless + 1
             if fruitless == _ATTEMPTS:
@@ -118,12 +120,12 @@ def _fetch(url: str, target: Path, entry: RepoSibling) -> None:
 
 
 def _receive(url: str, part: Path, start: int) -> None:
-    headers = {**build_hf_headers(), "Range": f"bytes={start}-", "Accept-Encoding": "identity"}
+    headers = {"Range": f"bytes={start}-", "Accept-Encoding": "identity"}
     with requests.get(url, headers=headers, stream=True, timeout=(10, 60)) as response:
         response.raise_for_status()
         # A server that knows no ranges sends the file from its beginning.
         with part.open("ab" if response.status_code == requests.codes.partial_content else "wb") as file:
-            for chunk in response.iter_content(1 << 20):
+            for chunk in response.iter_content(_CHUNK):
                 file.write(chunk)
 
 

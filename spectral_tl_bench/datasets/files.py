@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from spectral_tl_bench.errors import DataError
+
 Role = Literal["image", "label"]
 ProblemKind = Literal["unpaired", "duplicate", "misplaced", "unreadable", "bands", "size", "codes"]
 
@@ -52,6 +54,9 @@ def walk(root: Path, suffixes: Collection[str]) -> list[FoundFile]:
     Args:
         root: The folder; one that does not exist holds nothing.
         suffixes: Wanted suffixes in lower case; files may spell them in any case.
+
+    Raises:
+        DataError: If a folder cannot be listed.
     """
     visited: set[str] = set()
 
@@ -61,15 +66,19 @@ def walk(root: Path, suffixes: Collection[str]) -> list[FoundFile]:
         if real in visited:
             return
         visited.add(real)
-        with os.scandir(folder) as entries:
-            for entry in sorted(entries, key=lambda e: e.name):
-                if entry.name.startswith("."):
-                    continue
-                stem, suffix = os.path.splitext(entry.name)
-                if entry.is_dir():
-                    yield from below(entry.path, (*folders, entry.name.lower()))
-                elif suffix.lower() in suffixes:
-                    yield FoundFile(entry.path, folders, stem, suffix.lower())
+        try:
+            with os.scandir(folder) as listing:
+                entries = sorted(listing, key=lambda e: e.name)
+        except OSError as error:
+            raise DataError(f"cannot list {folder}: {error.strerror}") from error
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            stem, suffix = os.path.splitext(entry.name)
+            if entry.is_dir():
+                yield from below(entry.path, (*folders, entry.name.lower()))
+            elif suffix.lower() in suffixes:
+                yield FoundFile(entry.path, folders, stem, suffix.lower())
 
     start = os.path.abspath(root)
     return list(below(start, ())) if os.path.isdir(start) else []

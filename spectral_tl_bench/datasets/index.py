@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import stat
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -91,9 +92,9 @@ def _read_facts(
     facts, problems = _read_headers(dataset, rows)
     # Only a sound archive is remembered: the other is read again once it is mended.
     if not problems:
-        for folder in _cache_folders(dataset):
-            if _store(facts, folder, name):
-                break
+        beside, own = _cache_folders(dataset)
+        if _is_read_only(beside.parent) or not _store(facts, beside, name):
+            _store(facts, own, name)
     return facts, problems
 
 
@@ -129,10 +130,17 @@ def _state(dataset: TileDataset, rows: Sequence[dict[str, Any]]) -> str:
     digest = hashlib.sha256(f"{_FORMAT}\0{dataset.name}\n".encode())
     for row in rows:
         for path in (row["image"], row["label"]):
-            status = os.stat(path)
-            relative = path.removeprefix(root)
-            digest.update(f"{row['tile']}\0{relative}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+            digest.update(f"{row['tile']}\0{path.removeprefix(root)}\0{_stamp(path)}\n".encode())
     return digest.hexdigest()[:20]
+
+
+def _stamp(path: str) -> str:
+    try:
+        status = os.stat(path)
+    except OSError:
+        # A link to nowhere; reading its header says so by name.
+        return "missing"
+    return f"{status.st_size}\0{status.st_mtime_ns}"
 
 
 def _cache_folders(dataset: TileDataset) -> tuple[Path, Path]:
@@ -140,6 +148,11 @@ def _cache_folders(dataset: TileDataset) -> tuple[Path, Path]:
     root = os.path.abspath(dataset.root)
     mine = hashlib.sha256(os.path.realpath(root).encode()).hexdigest()[:16]
     return Path(root, ".spectral_tl_bench"), cache_dir() / "index" / mine
+
+
+def _is_read_only(root: Path) -> bool:
+    """Whether nobody has the right to write; asked of the mode, since the superuser could and yet should not."""
+    return not root.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _load(path: Path) -> dict[str, dict[str, Any]] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,9 @@ from spectral_tl_bench.datasets.simulation.marker import read_marker
 from spectral_tl_bench.errors import DataError, ProtocolError
 from spectral_tl_bench.protocols import LandClass, Protocol
 from spectral_tl_bench.sensors import Sensor
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 SOURCE = "source"
 ALL_TARGETS = "all targets"
@@ -33,7 +37,7 @@ class ShiftReport:
         simulated: Whether the tiles are simulated, so that the figures say nothing about a real sensor.
         sensor: The sensor whose bands are compared.
         classes: Classes in the order of their ids.
-        distances: One row for each target, class and band: ``target``, ``class``, ``band``, ``wavelength`` (nm),
+        table: One row for each target, class and band: ``target``, ``class``, ``band``, ``wavelength`` (nm),
             ``date``, ``distance`` (1-D Wasserstein distance, in reflectance), ``source_median``, ``target_median``. A
             class that one side lacks has no row.
         spectra: One row for each domain, class and band: ``domain``, ``class``, ``band``, ``wavelength``, ``date``,
@@ -51,7 +55,7 @@ class ShiftReport:
     simulated: bool
     sensor: Sensor
     classes: tuple[LandClass, ...]
-    distances: pd.DataFrame
+    table: pd.DataFrame
     spectra: pd.DataFrame
     priors: pd.DataFrame
     divergence: pd.DataFrame
@@ -62,10 +66,10 @@ class ShiftReport:
         Returns:
             ``data`` (simulated or real), ``target``, ``distance`` (mean over classes and bands), ``jensen_shannon``.
         """
-        mean = self.distances.groupby("target", sort=False)["distance"].mean()
-        table = self.divergence.assign(distance=self.divergence["target"].map(mean))
-        table["data"] = "simulated" if self.simulated else "real"
-        return table[["data", "target", "distance", "jensen_shannon"]]
+        mean = self.table.groupby("target", sort=False)["distance"].mean()
+        summary = self.divergence.assign(distance=self.divergence["target"].map(mean))
+        summary["data"] = "simulated" if self.simulated else "real"
+        return summary[["data", "target", "distance", "jensen_shannon"]]
 
 
 def measure_shift(
@@ -114,7 +118,7 @@ def measure_shift(
         simulated=read_marker(dataset.root) is not None,
         sensor=dataset.sensor,
         classes=dataset.classes,
-        distances=distances,
+        table=distances,
         spectra=_spectra(dataset, samples, [SOURCE, *targets]),
         priors=pd.DataFrame(
             [(name, c, s) for name in (SOURCE, *targets) for c, s in zip(names, shares[name], strict=True)],
@@ -127,32 +131,38 @@ def measure_shift(
     )
 
 
-def write_shift(report: ShiftReport, folder: Path) -> list[Path]:
-    """Write a report's tables and picture.
+def render(report: ShiftReport) -> Table:
+    """Return the summary of a report as a table for the terminal."""
+    from rich.table import Table
+
+    heading = f"{report.title} ({report.protocol})"
+    table = Table(title=f"SIMULATED: {heading}" if report.simulated else heading, title_justify="left")
+    table.add_column("target")
+    table.add_column("Wasserstein distance, reflectance", justify="right")
+    table.add_column("Jensen-Shannon divergence of class shares, bits", justify="right")
+    for row in report.summary().itertuples():
+        table.add_row(str(row.target), f"{row.distance:.4f}", f"{row.jensen_shannon:.3f}")
+    return table
+
+
+def plot_shift(report: ShiftReport, path: Path) -> Path:
+    """Draw a report as a PNG.
+
+    One panel a class: median reflectance and interquartile range against wavelength, in the source and in all targets
+    together; dates of a multi-date sensor stand side by side. Below, the class shares.
 
     Args:
         report: What was measured.
-        folder: Made if it is not there; files of an earlier report of the same protocol are replaced.
+        path: File to write; its folder is made if it is not there.
 
     Returns:
-        The files: ``*-summary.csv``, ``*-distances.csv``, ``*-spectra.csv``, ``*-priors.csv`` and ``*.png``.
+        The file.
     """
-    from spectral_tl_bench.datasets.shift_plot import plot_shift
+    from spectral_tl_bench.datasets.shift_plot import draw_shift
 
-    folder.mkdir(parents=True, exist_ok=True)
-    stem = report.protocol.replace("/", "-")
-    tables = {
-        "summary": report.summary(),
-        "distances": report.distances,
-        "spectra": report.spectra,
-        "priors": report.priors,
-    }
-    written = []
-    for name, table in tables.items():
-        path = folder / f"{stem}-{name}.csv"
-        table.to_csv(path, index=False, float_format="%.6g")
-        written.append(path)
-    return [*written, plot_shift(report, folder / f"{stem}.png")]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draw_shift(report).savefig(path, format="png", dpi=110)
+    return path
 
 
 def _domains(dataset: TileDataset, protocol: Protocol) -> dict[str, np.ndarray]:

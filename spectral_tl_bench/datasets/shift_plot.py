@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +12,7 @@ from spectral_tl_bench.datasets.shift import ALL_TARGETS, SOURCE, ShiftReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import SubFigure
+    from matplotlib.figure import Figure, SubFigure
 
 # Okabe and Ito's blue and vermilion: told apart by every kind of colour vision.
 _COLORS = {SOURCE: "#0072B2", ALL_TARGETS: "#D55E00"}
@@ -21,19 +20,8 @@ _GAP = 0.25
 _DENSE = 20
 
 
-def plot_shift(report: ShiftReport, path: Path) -> Path:
-    """Draw a report as a PNG.
-
-    One panel a class: median reflectance and interquartile range against wavelength, in the source and in all targets
-    together; dates of a multi-date sensor stand side by side. Below, the class shares.
-
-    Args:
-        report: What was measured.
-        path: File to write.
-
-    Returns:
-        The file.
-    """
+def draw_shift(report: ShiftReport) -> Figure:
+    """Draw a report; see :func:`spectral_tl_bench.datasets.shift.plot_shift`."""
     from matplotlib.figure import Figure
 
     shown = [c.name for c in report.classes if (report.spectra["class"] == c.name).any()]
@@ -46,9 +34,7 @@ def plot_shift(report: ShiftReport, path: Path) -> Path:
     halves = figure.add_gridspec(2, 1, height_ratios=heights)
     _draw_spectra(figure.add_subfigure(halves[0]), report, shown, rows, columns)
     _draw_priors(figure.add_subfigure(halves[1]), report)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    return path
+    return figure
 
 
 def _positions(report: ShiftReport) -> tuple[np.ndarray, list[tuple[str | None, np.ndarray]]]:
@@ -69,7 +55,7 @@ def _draw_spectra(figure: SubFigure, report: ShiftReport, shown: list[str], rows
     from matplotlib.lines import Line2D
 
     position, groups = _positions(report)
-    mean = report.distances.query("target == @ALL_TARGETS").groupby("class")["distance"].mean()
+    mean = report.table.query("target == @ALL_TARGETS").groupby("class")["distance"].mean()
     panels = np.ravel(figure.subplots(rows, columns, sharex=True, squeeze=False))
     for axes, name in zip(panels, shown, strict=False):
         for domain, color in _COLORS.items():

@@ -71,7 +71,7 @@ class Hub:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.endpoint = f"http://127.0.0.1:{self.server.server_port}"
-        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
         self.thread.start()
 
     def listing(self):
@@ -171,7 +171,7 @@ def test_a_second_download_fetches_nothing_and_a_lost_tile_fetches_again(hub, pa
 
 def test_an_interrupted_download_leaves_no_tile_and_goes_on_where_it_stopped(hub, tmp_path):
     first = zipped(write_whuohs(tmp_path / "a", {"tr": ("S1_0001",)}))
-    second = zipped(write_whuohs(tmp_path / "b", {"ts": ("T1_0001",)}, size=64))
+    second = zipped(write_whuohs(tmp_path / "b", {"ts": ("T1_0001",)}, size=128))
     hub.files = {"whu-1.zip": first, "whu-2.zip": second}
     kept = hub.cut["whu-2.zip"] = len(second) // 2
     root = tmp_path / "root"
@@ -181,17 +181,20 @@ def test_an_interrupted_download_leaves_no_tile_and_goes_on_where_it_stopped(hub
     hub.cut.clear()
     hub.requests.clear()
     download("whuohs", root)
-    fetched = [(path.rsplit("/", 1)[1], wanted) for method, path, wanted in hub.requests if "resolve" in path]
-    assert fetched == [("whu-2.zip", f"bytes={kept}-")]
+    ((name, start),) = [
+        (path.rsplit("/", 1)[1], int(wanted[6:-1])) for _, path, wanted in hub.requests if "resolve" in path
+    ]
+    assert name == "whu-2.zip"
+    assert kept - 2**16 < start <= kept
     assert len(WHUOHS(root)) == 2
     assert not list(root.rglob("*.zip*"))
 
 
-def test_a_connection_that_breaks_again_and_again_is_taken_up_as_long_as_something_comes(hub, packed, tmp_path):
-    hub.files = {"WHU-OHS.zip": packed}
-    hub.piece = len(packed) // 8
-    assert len(WHUOHS(download("whuohs", tmp_path / "root"))) == 2
-    assert len([path for _, path, _ in hub.requests if "resolve" in path]) == 9
+def test_a_connection_that_breaks_again_and_again_is_taken_up_as_long_as_something_comes(hub, tmp_path):
+    hub.files = {"WHU-OHS.zip": zipped(write_whuohs(tmp_path / "a", {"tr": ("S1_0001",)}, size=128))}
+    hub.piece = 100_000
+    assert len(WHUOHS(download("whuohs", tmp_path / "root"))) == 1
+    assert len([path for _, path, _ in hub.requests if "resolve" in path]) > 8
 
 
 def test_a_server_without_ranges_starts_again(hub, packed, tmp_path):

@@ -94,6 +94,15 @@ def test_a_root_that_cannot_be_written_is_cached_for_the_user(root, own_cache):
     assert path.stat().st_mtime_ns == stamp
 
 
+def test_an_archive_marked_read_only_is_not_written_even_by_the_superuser(root, own_cache):
+    root.chmod(0o555)
+    before = sorted(root.rglob("*"))
+    assert len(WHUOHS(root)) == 10
+    assert sorted(root.rglob("*")) == before
+    assert len(cached(own_cache)) == 1
+    root.chmod(0o755)
+
+
 def test_without_any_place_for_a_cache_the_index_still_comes(root, own_cache):
     (root / ".spectral_tl_bench").write_text("")
     own_cache.write_text("")
@@ -119,6 +128,14 @@ def test_a_truncated_tile_is_refused_at_start_with_its_name(root, role, share, p
 
 def test_a_file_that_is_no_image_is_refused(root):
     (root / "tr" / "image" / "S1_0001.tif").write_text("<html>404</html>")
+    with pytest.raises(DataError, match=r"cannot read .*S1_0001\.tif"):
+        WHUOHS(root)
+
+
+def test_a_link_to_nowhere_is_refused_by_name(root):
+    path = root / "tr" / "image" / "S1_0001.tif"
+    path.unlink()
+    path.symlink_to(root / "gone.tif")
     with pytest.raises(DataError, match=r"cannot read .*S1_0001\.tif"):
         WHUOHS(root)
 

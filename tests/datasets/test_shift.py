@@ -4,7 +4,7 @@ import pytest
 import rasterio
 
 from spectral_tl_bench.datasets import dataset_class
-from spectral_tl_bench.datasets.shift import ALL_TARGETS, SOURCE, measure_shift, write_shift
+from spectral_tl_bench.datasets.shift import ALL_TARGETS, SOURCE, measure_shift, plot_shift, render
 from spectral_tl_bench.datasets.simulation import simulate_archive
 from spectral_tl_bench.datasets.whuohs import WHUOHS
 from spectral_tl_bench.errors import DataError, ProtocolError
@@ -44,7 +44,7 @@ def known(tmp_path):
 
 def test_distances_and_shares_are_those_of_the_tiles(known):
     report = measure_shift(known, protocol({"side": "S"}, {"side": "T"}, "city"))
-    distance = report.distances.groupby(["target", "class"])["distance"].agg(["min", "max", "size"])
+    distance = report.table.groupby(["target", "class"])["distance"].agg(["min", "max", "size"])
     assert distance.loc[("Jilin", "paddy field")].tolist() == pytest.approx([0.05, 0.05, 32])
     assert distance.loc[("Shanghai", "paddy field")].tolist() == pytest.approx([0, 0, 32])
     assert distance.loc[(ALL_TARGETS, "dry farm")].tolist() == pytest.approx([0.05, 0.05, 32])
@@ -90,14 +90,13 @@ def test_report_of_a_simulated_archive_is_written_and_says_so(tmp_path, name):
     report = measure_shift(dataset, chosen, pixels_per_class=50)
     again = measure_shift(dataset, chosen, pixels_per_class=50)
     assert report.simulated
-    pd.testing.assert_frame_equal(report.distances, again.distances)
-    written = write_shift(report, tmp_path / "shift")
-    stem = name.replace("/", "-")
-    assert [p.name for p in written] == [
-        *(f"{stem}-{table}.csv" for table in ("summary", "distances", "spectra", "priors")),
-        f"{stem}.png",
-    ]
-    summary = pd.read_csv(written[0])
-    assert set(summary["data"]) == {"simulated"}
-    assert summary["target"].iloc[-1] == ALL_TARGETS
-    assert written[-1].read_bytes().startswith(b"\x89PNG")
+    pd.testing.assert_frame_equal(report.table, again.table)
+    assert set(report.summary()["data"]) == {"simulated"}
+    assert report.summary()["target"].iloc[-1] == ALL_TARGETS
+    shown = render(report)
+    assert shown.title.startswith("SIMULATED")
+    assert shown.row_count == len(report.summary())
+    picture = plot_shift(report, tmp_path / "shift" / "picture.png")
+    with rasterio.open(picture) as file:
+        assert min(file.shape) > 500
+        assert file.read().std() > 5

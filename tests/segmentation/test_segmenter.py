@@ -34,6 +34,7 @@ def test_every_tap_reaches_the_logits():
 def test_published_size_of_the_decoder():
     """About 76 M parameters in neck and head on a ViT-L, as the published set-up has."""
     with torch.device("meta"):
-        segmenter = Segmenter(build_backbone("vit_l_mae", SENTINEL2), num_classes=8, decoder_channels=512, upsampling="bilinear")
+        backbone = build_backbone("vit_l_mae", SENTINEL2)
+        segmenter = Segmenter(backbone, num_classes=8, decoder_channels=512, upsampling="bilinear")
     heads = sum(p.numel() for m in segmenter.head_modules() for p in m.parameters())
     assert 70e6 < heads < 82e6
