@@ -4,30 +4,34 @@ Importing this package is cheap: the parts that need torch are imported when the
 """
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-try:
-    __version__ = version("spectral-tl-bench")
-except PackageNotFoundError:  # a source tree that was never installed
-    __version__ = "0+unknown"
-
 _LAZY = {
-    "Band": "sensors",
-    "Sensor": "sensors",
-    "Protocol": "protocols",
-    "load_protocols": "protocols",
     "Backbone": "backbones",
+    "Band": "sensors",
     "Method": "methods",
-    "RunSpec": "spec",
+    "Protocol": "protocols",
     "RunRecord": "records",
-    "run": "runner",
+    "RunSpec": "spec",
+    "Sensor": "sensors",
+    "load_protocols": "protocols",
 }
 
 __all__ = ["__version__", *sorted(_LAZY)]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name in _LAZY:
         return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("spectral-tl-bench")
+    except PackageNotFoundError:
+        return "0+unknown"  # a source tree that was never installed

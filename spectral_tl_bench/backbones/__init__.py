@@ -1,11 +1,13 @@
 """Backbones: pretrained vision transformers, one file per family."""
 
 from spectral_tl_bench.backbones.base import Backbone, PatchEmbedding, TapModule, Tokenizer, Tokens
+from spectral_tl_bench.backbones.layout import Layout
 from spectral_tl_bench.backbones.registry import BACKBONES, backbone_entry, build_backbone, weights_fingerprint
 
 __all__ = [
     "BACKBONES",
     "Backbone",
+    "Layout",
     "PatchEmbedding",
     "TapModule",
     "Tokenizer",

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from spectral_tl_bench.backbones.layout import Layout
 from spectral_tl_bench.errors import DataError
 from spectral_tl_bench.sensors import Sensor
 
@@ -23,6 +24,7 @@ class Tokens:
         prefix: B x P x D, class and register tokens (P may be 0).
         grid: Rows and columns of patches; T = rows * columns until tokens are dropped.
         rotary: Rotary position code of the patches, T x R or B x T x R, for backbones that turn queries and keys.
+        positions: B x T places of the patches in the grid once some were dropped, None before.
         context: What a tokenizer passes on to the parts behind it, by name.
     """
 
@@ -30,6 +32,7 @@ class Tokens:
     prefix: Tensor
     grid: tuple[int, int]
     rotary: Tensor | None = None
+    positions: Tensor | None = None
     context: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
 
     def keep(self, positions: Tensor) -> Tokens:
@@ -41,7 +44,8 @@ class Tokens:
         width = self.patches.shape[-1]
         patches = self.patches.gather(1, positions.unsqueeze(-1).expand(-1, -1, width))
         rotary = self.rotary[positions] if self.rotary is not None else None
-        return dataclasses.replace(self, patches=patches, rotary=rotary)
+        places = positions if self.positions is None else self.positions.gather(1, positions)
+        return dataclasses.replace(self, patches=patches, rotary=rotary, positions=places)
 
 
 class Tokenizer(nn.Module):
@@ -85,6 +89,7 @@ class Backbone(nn.Module):
         blocks: The transformer blocks.
         taps: Indices of the four blocks whose output the decoder sees: quarter, half, three quarters, last.
         after_tap: One module a tap.
+        layout: Prefix tokens and grid of the current forward pass, for modules inside the blocks.
         sensor: Sensor of the images.
         width: D.
         patch_size: Side of a patch in pixels.
@@ -100,6 +105,7 @@ class Backbone(nn.Module):
         self.blocks = blocks
         self.taps = tuple(depth * quarter // NUM_TAPS - 1 for quarter in range(1, NUM_TAPS + 1))
         self.after_tap = nn.ModuleList(TapModule() for _ in self.taps)
+        self.layout = Layout()
         self.sensor = sensor
         self.width = width
         self.patch_size = patch_size
@@ -137,6 +143,7 @@ class Backbone(nn.Module):
     def encode(self, tokens: Tokens) -> list[Tensor]:
         """Run the blocks and return the patch tokens after each tap, B x T x D each."""
         prefix = tokens.prefix.shape[1]
+        self.layout.prefix, self.layout.grid, self.layout.positions = prefix, tokens.grid, tokens.positions
         x = torch.cat([tokens.prefix, tokens.patches], dim=1)
         features = []
         for index, block in enumerate(self.blocks):

@@ -37,9 +37,9 @@ class ShiftReport:
         simulated: Whether the tiles are simulated, so that the figures say nothing about a real sensor.
         sensor: The sensor whose bands are compared.
         classes: Classes in the order of their ids.
-        table: One row for each target, class and band: ``target``, ``class``, ``band``, ``wavelength`` (nm),
-            ``date``, ``distance`` (1-D Wasserstein distance, in reflectance), ``source_median``, ``target_median``. A
-            class that one side lacks has no row.
+        table: One row for each target, class and band: ``data`` (simulated or real), ``target``, ``class``,
+            ``band``, ``wavelength`` (nm), ``date``, ``distance`` (1-D Wasserstein distance, in reflectance),
+            ``source_median``, ``target_median``. A class that one side lacks has no row.
         spectra: One row for each domain, class and band: ``domain``, ``class``, ``band``, ``wavelength``, ``date``,
             ``q25``, ``median``, ``q75`` (reflectance), ``pixels`` (how many were sampled).
         priors: One row for each domain and class: ``domain``, ``class``, ``share`` of the labelled pixels.
@@ -68,7 +68,7 @@ class ShiftReport:
         """
         mean = self.table.groupby("target", sort=False)["distance"].mean()
         summary = self.divergence.assign(distance=self.divergence["target"].map(mean))
-        summary["data"] = "simulated" if self.simulated else "real"
+        summary["data"] = _origin(self.simulated)
         return summary[["data", "target", "distance", "jensen_shannon"]]
 
 
@@ -111,11 +111,13 @@ def measure_shift(
     distances = _distances(dataset, samples, targets)
     if distances.empty:
         raise DataError(f"source and targets of {protocol.name} have no class in common; check the protocol's domains")
+    simulated = read_marker(dataset.root) is not None
+    distances.insert(0, "data", _origin(simulated))
     names = [c.name for c in dataset.classes]
     return ShiftReport(
         protocol=protocol.name,
         title=protocol.title,
-        simulated=read_marker(dataset.root) is not None,
+        simulated=simulated,
         sensor=dataset.sensor,
         classes=dataset.classes,
         table=distances,
@@ -163,6 +165,10 @@ def plot_shift(report: ShiftReport, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     draw_shift(report).savefig(path, format="png", dpi=110)
     return path
+
+
+def _origin(simulated: bool) -> str:
+    return "simulated" if simulated else "real"
 
 
 def _domains(dataset: TileDataset, protocol: Protocol) -> dict[str, np.ndarray]:

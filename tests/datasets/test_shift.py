@@ -59,6 +59,7 @@ def test_distances_and_shares_are_those_of_the_tiles(known):
     entropy = -sum(p * np.log2(p) for p in (0.625, 0.25, 0.125))
     assert bits["Shanghai"] == pytest.approx(entropy - 0.5 * 1 - 0.5 * (0.75 * np.log2(4 / 3) + 0.25 * 2))
     assert not report.simulated
+    assert set(report.table["data"]) == {"real"}
 
 
 def test_no_more_pixels_and_tiles_than_asked(known):
@@ -91,7 +92,7 @@ def test_report_of_a_simulated_archive_is_written_and_says_so(tmp_path, name):
     again = measure_shift(dataset, chosen, pixels_per_class=50)
     assert report.simulated
     pd.testing.assert_frame_equal(report.table, again.table)
-    assert set(report.summary()["data"]) == {"simulated"}
+    assert set(report.summary()["data"]) == set(report.table["data"]) == {"simulated"}
     assert report.summary()["target"].iloc[-1] == ALL_TARGETS
     shown = render(report)
     assert shown.title.startswith("SIMULATED")
