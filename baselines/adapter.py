@@ -1,29 +1,26 @@
 """Bottleneck adapters after attention and after the MLP."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from spectral_tl_bench.backbones import Backbone
-from spectral_tl_bench.baselines.insertion import After, wrap_in_blocks
+from spectral_tl_bench.baselines.insertion import After, Bottleneck, replace_in_blocks
 from spectral_tl_bench.methods import Method
 
 
-class Bottleneck(nn.Module):
-    """x + Up(GELU(Down(x))) with Up = 0 at the start, on B x T x D tokens."""
+class SerialBottleneck(Bottleneck):
+    """x + Up(GELU(Down(x))) on B x N x D tokens."""
 
     def __init__(self, width: int, hidden: int) -> None:
         """Build a bottleneck of ``hidden`` channels."""
-        super().__init__()
-        self.down = nn.Linear(width, hidden)
-        self.up = nn.Linear(hidden, width)
-        nn.init.zeros_(self.up.weight)
-        nn.init.zeros_(self.up.bias)
+        super().__init__(width, hidden, nn.GELU())
 
     def forward(self, x: Tensor) -> Tensor:
         """Refine tokens."""
-        refined: Tensor = x + self.up(nn.functional.gelu(self.down(x)))
-        return refined
+        return x + super().forward(x)
 
 
 @dataclass
@@ -33,8 +30,10 @@ class Adapter(Method):
     6.34 M parameters on a ViT-L at 64 channels.
     """
 
-    hidden: int = 64
+    hidden: Annotated[int, Field(ge=1)] = 64
 
     def adapt(self, backbone: Backbone) -> None:
         """Insert the bottlenecks."""
-        wrap_in_blocks(backbone, ("attn", "mlp"), lambda m: After(m, Bottleneck(backbone.width, self.hidden)))
+        replace_in_blocks(
+            backbone, ("attn", "mlp"), lambda module: After(module, SerialBottleneck(backbone.width, self.hidden))
+        )

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
+    from spectral_tl_bench.planning import Request
     from spectral_tl_bench.protocols import ProtocolFile
-    from spectral_tl_bench.runner import Request
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def default_preset(root: Path | None) -> str:
 
 
 def _requests(asked: Asked) -> list[Request]:
-    from spectral_tl_bench.runner import Request
+    from spectral_tl_bench.planning import Request
 
     if asked.method is None or asked.protocol is None:
         raise SpectralBenchError("name what to run: --method and --protocol, or --config run.yaml")
@@ -82,8 +82,8 @@ def _requests(asked: Asked) -> list[Request]:
 
 
 def _repeated(config: Path, root: Path | None) -> Request:
+    from spectral_tl_bench.planning import Request
     from spectral_tl_bench.records import read_run_yaml
-    from spectral_tl_bench.runner import Request
 
     spec, where = read_run_yaml(config)
     name = spec.protocol
@@ -126,24 +126,25 @@ def run(asked: Asked, console: Console, *, out: Path, device: str, workers: int,
     elif asked.preset is None and first.preset == "quick" and asked.config is None:
         console.print("no GPU here: preset quick (--preset standard for the full size)", highlight=False)
 
-    from spectral_tl_bench import runner
+    from spectral_tl_bench.planning import plan
     from spectral_tl_bench.records import prepare_folder
     from spectral_tl_bench.report.tables import render
+    from spectral_tl_bench.runner import execute
 
     prepare_folder(out)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*geotransform.*")
         # Every input is opened before anything trains: a mistake in the last protocol shows at once.
-        plans = [runner.plan(request) for request in requests]
-        for number, plan in enumerate(plans, start=1):
-            spec = plan.spec
+        plans = [plan(request) for request in requests]
+        for number, ready in enumerate(plans, start=1):
+            spec = ready.spec
             console.print(
                 f"[{number}/{len(plans)}] {spec.method_name} on {spec.protocol}: backbone {spec.backbone}, "
                 f"preset {spec.preset}, seed {spec.seed}" + (", SIMULATED data" if spec.simulated else ""),
                 highlight=False,
                 markup=False,
             )
-            done = runner.execute(plan, out, console, device=device, workers=workers, force=force)
+            done = execute(ready, out, console, device=device, workers=workers, force=force)
             console.print(render(done))
             console.print(f"written to {done.folder}", highlight=False)
 
@@ -244,8 +245,8 @@ def shift(protocol: str, root: Path | None, out: Path, seed: int, console: Conso
     """Measure and draw the shift of each protocol meant."""
     from spectral_tl_bench.datasets import open_dataset
     from spectral_tl_bench.datasets.shift import measure_shift, plot_shift, render
+    from spectral_tl_bench.planning import archive_root
     from spectral_tl_bench.records import prepare_folder, write_bytes
-    from spectral_tl_bench.runner import archive_root
 
     prepare_folder(out)
     for meant in load_protocols(protocol):

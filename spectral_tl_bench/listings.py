@@ -7,7 +7,7 @@ import inspect
 
 from rich.table import Table
 
-from spectral_tl_bench.backbones.registry import BACKBONES
+from spectral_tl_bench.backbones.registry import backbone_entry, backbone_names
 from spectral_tl_bench.datasets import DATASETS, dataset_class
 from spectral_tl_bench.methods import Method, method_class, method_names
 from spectral_tl_bench.protocols import shipped_protocols
@@ -50,8 +50,8 @@ def protocols() -> Table:
 def backbones() -> Table:
     """Registered backbones."""
     table = _table("name", "what it is")
-    for entry in BACKBONES.values():
-        table.add_row(entry.name, entry.summary)
+    for name in backbone_names():
+        table.add_row(name, backbone_entry(name).summary)
     return table
 
 

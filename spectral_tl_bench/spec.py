@@ -34,7 +34,8 @@ class TrainingSpec(_Value):
         weight_decay: AdamW's, in both stages.
         schedule: Learning rate after the warm-up.
         warmup_fraction: Share of a stage's steps with linearly rising learning rate.
-        decoder_channels: Channels of the segmentation decoder.
+        decoder_channels: Channels of UPerNet.
+        neck_channels: Channels of the maps that the neck hands to UPerNet.
         neck_upsampling: How the neck makes maps finer than the tokens: "learned" unfolds each token, "bilinear"
             interpolates between tokens as published.
         reconstruction_decoder_width: Width of the reconstruction decoder's tokens.
@@ -65,6 +66,7 @@ class TrainingSpec(_Value):
     schedule: Literal["constant", "cosine"] = "cosine"
     warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
     decoder_channels: int = Field(gt=0)
+    neck_channels: int = Field(gt=0)
     neck_upsampling: Literal["learned", "bilinear"] = "learned"
     reconstruction_decoder_width: int = Field(gt=0)
     reconstruction_decoder_depth: int = Field(gt=0)
@@ -103,6 +105,7 @@ _STANDARD = TrainingSpec(
     learning_rate=1e-4,
     reconstruction_learning_rate=1e-4,
     decoder_channels=512,
+    neck_channels=1024,
     reconstruction_decoder_width=512,
     reconstruction_decoder_depth=8,
     reconstruction_decoder_heads=16,
@@ -120,6 +123,7 @@ PRESETS: dict[str, TrainingSpec] = {
         reconstruction_learning_rate=1e-3,
         warmup_fraction=0.1,
         decoder_channels=64,
+        neck_channels=64,
         reconstruction_decoder_width=96,
         reconstruction_decoder_depth=2,
         reconstruction_decoder_heads=3,

@@ -36,7 +36,7 @@ def segmentation(resolution="native"):
     method = build_method("frozen")
     method.apply(backbone)
     training = TRAINING.model_copy(update={"resolution": resolution})
-    return Segmentation(Segmenter(backbone, 5, 8), method, training, 5).eval()
+    return Segmentation(Segmenter(backbone, 5, neck_channels=8, decoder_channels=8), method, training, 5).eval()
 
 
 def test_every_image_hides_the_same_share_of_different_patches():

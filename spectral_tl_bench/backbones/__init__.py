@@ -2,17 +2,19 @@
 
 from spectral_tl_bench.backbones.base import Backbone, PatchEmbedding, TapModule, Tokenizer, Tokens
 from spectral_tl_bench.backbones.layout import Layout
-from spectral_tl_bench.backbones.registry import BACKBONES, backbone_entry, build_backbone, weights_fingerprint
+from spectral_tl_bench.backbones.loading import weights_fingerprint
+from spectral_tl_bench.backbones.registry import BackboneEntry, backbone_entry, backbone_names, build_backbone
 
 __all__ = [
-    "BACKBONES",
     "Backbone",
+    "BackboneEntry",
     "Layout",
     "PatchEmbedding",
     "TapModule",
     "Tokenizer",
     "Tokens",
     "backbone_entry",
+    "backbone_names",
     "build_backbone",
     "weights_fingerprint",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +43,10 @@ class Tokens:
         """
         width = self.patches.shape[-1]
         patches = self.patches.gather(1, positions.unsqueeze(-1).expand(-1, -1, width))
-        rotary = self.rotary[positions] if self.rotary is not None else None
+        rotary = self.rotary
+        if rotary is not None:
+            of_each_image = rotary.expand(len(positions), *rotary.shape[-2:])
+            rotary = of_each_image.gather(1, positions.unsqueeze(-1).expand(-1, -1, rotary.shape[-1]))
         places = positions if self.positions is None else self.positions.gather(1, positions)
         return dataclasses.replace(self, patches=patches, rotary=rotary, positions=places)
 
@@ -96,13 +99,13 @@ class Backbone(nn.Module):
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, blocks: nn.ModuleList, *, sensor: Sensor, width: int, patch_size: int
+        self, tokenizer: Tokenizer, blocks: Iterable[nn.Module], *, sensor: Sensor, width: int, patch_size: int
     ) -> None:
         """Assemble a backbone; see the class for what each part is."""
         super().__init__()
-        depth = len(blocks)
         self.tokenizer = tokenizer
-        self.blocks = blocks
+        self.blocks = nn.ModuleList(blocks)
+        depth = len(self.blocks)
         self.taps = tuple(depth * quarter // NUM_TAPS - 1 for quarter in range(1, NUM_TAPS + 1))
         self.after_tap = nn.ModuleList(TapModule() for _ in self.taps)
         self.layout = Layout()
@@ -145,7 +148,7 @@ class Backbone(nn.Module):
         prefix = tokens.prefix.shape[1]
         self.layout.prefix, self.layout.grid, self.layout.positions = prefix, tokens.grid, tokens.positions
         x = torch.cat([tokens.prefix, tokens.patches], dim=1)
-        features = []
+        features: list[Tensor] = []
         for index, block in enumerate(self.blocks):
             x = self.run_block(block, x, tokens)
             if index in self.taps:

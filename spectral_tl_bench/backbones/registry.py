@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
+import importlib
 from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spectral_tl_bench.errors import CheckpointError, UnknownNameError
+from spectral_tl_bench.backbones.loading import (
+    StateDict,
+    adapt_projection,
+    as_it_is,
+    flip_projection,
+    load_state,
+    read_state,
+    timm_weights,
+    torchgeo_weights,
+)
+from spectral_tl_bench.errors import CheckpointError, SpectralBenchError, UnknownNameError
 from spectral_tl_bench.sensors import Sensor
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from spectral_tl_bench.backbones.base import Backbone
 
-StateDict = dict[str, "Tensor"]
+ENTRY_POINT_GROUP = "spectral_tl_bench.backbones"
+
+HEADS = ("head.", "norm.", "fc_norm.")
+"""Prefixes of what follows the last block: features are taken before it, so no checkpoint needs to have it."""
+DECODER = ("decoder", "mask_token")
+"""Prefixes of what a masked autoencoder has for its pretraining alone."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,68 +40,164 @@ class BackboneEntry:
     Attributes:
         name: What is typed after ``--backbone``.
         summary: One line for ``spectral-bench backbones``.
-        make: Builds the bare model for a number of bands.
+        make: Builds the bare model, with random weights, for a number of bands.
         wrap: Turns the model into a :class:`Backbone` for a sensor.
-        timm_name: timm's name of the pretrained model, for ``--weights hub``; None where there is no such model.
-        projection: Key of the patch projection in the model's state.
-        ignorable: Prefixes of checkpoint keys that are not part of the encoder.
+        hub: Fetches the pretrained weights, for ``--weights hub``; None where no hub serves them.
+        release: Address of weights that no hub serves; None where there are none.
+        convert: Fits the tensors of a checkpoint to the bare model for a number of bands.
+        ignorable: Prefixes of names outside the encoder, which a checkpoint may have or lack.
     """
 
     name: str
     summary: str
     make: Callable[[int], Any]
     wrap: Callable[[Any, Sensor], Backbone]
-    timm_name: str | None = None
-    projection: str = "patch_embed.proj.weight"
-    ignorable: tuple[str, ...] = ("head.", "fc_norm.", "decoder", "mask_token")
+    hub: Callable[[], StateDict] | None = None
+    release: str | None = None
+    convert: Callable[[StateDict, int], StateDict] = adapt_projection
+    ignorable: tuple[str, ...] = (*HEADS, *DECODER)
+
+    def build(self, sensor: Sensor, weights: str = "none") -> Backbone:
+        """Build the backbone for a sensor; see :func:`build_backbone`."""
+        bands = len(sensor.bands)
+        model = self.make(bands)
+        if weights != "none":
+            state = self._from_hub() if weights == "hub" else read_state(Path(weights))
+            load_state(model, self.convert(state, bands), ignorable=self.ignorable, name=self.name, source=weights)
+        return self.wrap(model, sensor)
+
+    def _from_hub(self) -> StateDict:
+        if self.hub is None:
+            advice = "use --weights none or pass a file with --weights PATH"
+            if self.release is not None:
+                advice = f"download {self.release} and pass the file with --weights PATH, or use --weights none"
+            raise CheckpointError(f"no hub serves weights of {self.name}: {advice}")
+        return self.hub()
 
 
-def _vit(timm_name: str) -> Callable[[int], Any]:
-    def make(in_chans: int) -> Any:
-        from spectral_tl_bench.backbones.vit import from_timm
+def _late(reference: str, *first: str) -> Callable[..., Any]:
+    """A function of a family, imported when it is called: names are listed without loading timm and torchgeo.
 
-        return from_timm(timm_name, in_chans)
+    Args:
+        reference: ``module:function`` in this package.
+        first: Arguments before those of the call.
+    """
+    module, _, name = reference.partition(":")
 
-    return make
+    def call(*arguments: Any) -> Any:
+        return getattr(importlib.import_module(f"spectral_tl_bench.backbones.{module}"), name)(*first, *arguments)
+
+    return call
 
 
-def _micro(in_chans: int) -> Any:
-    from spectral_tl_bench.backbones.vit import micro
-
-    return micro(in_chans)
-
-
-def _wrap_vit(vit: Any, sensor: Sensor) -> Backbone:
-    from spectral_tl_bench.backbones.vit import VisionTransformerBackbone
-
-    return VisionTransformerBackbone(vit, sensor)
-
+_VIT = _late("vit:VisionTransformerBackbone")
+_DOFA_EXTRAS = (*HEADS, *DECODER, "projector.")
 
 _ENTRIES = (
-    BackboneEntry("vit_micro", "ViT, width 192, depth 8, patch 8: the small one of the quick preset", _micro, _wrap_vit),
+    BackboneEntry(
+        "vit_micro", "ViT, 192 wide, 8 deep, patch 8: the small one of the quick preset", _late("vit:micro"), _VIT
+    ),
     BackboneEntry(
         "vit_s_mae",
-        "ViT-S/16, 384 wide, 12 deep",
-        _vit("vit_small_patch16_224"),
-        _wrap_vit,
-        "vit_small_patch16_224",
+        "ViT-S/16, 384 wide, 12 deep, supervised on ImageNet-21k (no masked autoencoder of this size was released)",
+        _late("vit:from_timm", "vit_small_patch16_224"),
+        _VIT,
+        timm_weights("vit_small_patch16_224.augreg_in21k_ft_in1k"),
     ),
     BackboneEntry(
         "vit_b_mae",
         "ViT-B/16, 768 wide, 12 deep, masked autoencoder on ImageNet (CC BY-NC)",
-        _vit("vit_base_patch16_224"),
-        _wrap_vit,
-        "vit_base_patch16_224.mae",
+        _late("vit:from_timm", "vit_base_patch16_224"),
+        _VIT,
+        timm_weights("vit_base_patch16_224.mae"),
     ),
     BackboneEntry(
         "vit_l_mae",
         "ViT-L/16, 1024 wide, 24 deep, masked autoencoder on ImageNet (CC BY-NC)",
-        _vit("vit_large_patch16_224"),
-        _wrap_vit,
-        "vit_large_patch16_224.mae",
+        _late("vit:from_timm", "vit_large_patch16_224"),
+        _VIT,
+        timm_weights("vit_large_patch16_224.mae"),
+    ),
+    BackboneEntry(
+        "scalemae_l",
+        "Scale-MAE ViT-L/16 on fMoW RGB, positions in metres on the ground",
+        _late("scalemae:make_large"),
+        _late("scalemae:ScaleMAEBackbone"),
+        torchgeo_weights("ScaleMAELarge16_Weights", "FMOW_RGB"),
+        # The table of positions in its state is never used: positions depend on the ground sampling distance.
+        ignorable=(*HEADS, *DECODER, "pos_embed", "fpn.", "fcn.", "fcn_high.", "fcn_low.", "pos_emb_projection."),
+    ),
+    BackboneEntry(
+        "satmaepp_l",
+        "SatMAE++ ViT-L/16 on fMoW RGB, multi-scale masked autoencoder (Apache-2.0)",
+        _late("vit:from_timm", "vit_large_patch16_224"),
+        _VIT,
+        release="the ViT-L checkpoint of https://huggingface.co/mubashir04/checkpoint_ViT-L_pretrain_fmow_rgb",
+        convert=flip_projection,
+        ignorable=(*HEADS, *DECODER, "proj_up_", "up_block"),
+    ),
+    BackboneEntry(
+        "dinov3_l_sat",
+        "DINOv3 ViT-L/16 on 493 M satellite images, rotary positions (DINOv3 licence)",
+        _late("vit:from_timm", "vit_large_patch16_dinov3"),
+        _late("dinov3:DINOv3Backbone"),
+        timm_weights("vit_large_patch16_dinov3.sat493m"),
+    ),
+    BackboneEntry(
+        "dofa_b",
+        "DOFA ViT-B/16, patch embedding generated from wavelengths",
+        _late("dofa:make", "dofa_base_patch16_224"),
+        _late("dofa:DOFABackbone"),
+        torchgeo_weights("DOFABase16_Weights", "DOFA_MAE"),
+        convert=as_it_is,
+        ignorable=_DOFA_EXTRAS,
+    ),
+    BackboneEntry(
+        "dofa_l",
+        "DOFA ViT-L/16, patch embedding generated from wavelengths",
+        _late("dofa:make", "dofa_large_patch16_224"),
+        _late("dofa:DOFABackbone"),
+        torchgeo_weights("DOFALarge16_Weights", "DOFA_MAE"),
+        convert=as_it_is,
+        ignorable=_DOFA_EXTRAS,
+    ),
+    BackboneEntry(
+        "panopticon_b",
+        "Panopticon ViT-B/14, attention across bands that are known by their wavelengths",
+        _late("panopticon:make_base"),
+        _late("panopticon:PanopticonBackbone"),
+        torchgeo_weights("Panopticon_Weights", "VIT_BASE14"),
+        convert=_late("panopticon:convert"),
+    ),
+    BackboneEntry(
+        "copernicusfm_b",
+        "Copernicus-FM ViT-B/16, patch embedding generated from wavelengths and bandwidths",
+        _late("copernicusfm:make_base"),
+        _late("copernicusfm:CopernicusFMBackbone"),
+        torchgeo_weights("CopernicusFM_Base_Weights", "CopernicusFM_ViT"),
+        convert=as_it_is,
+        # Its embedding of variables that are no bands is not used.
+        ignorable=(*HEADS, *DECODER, "patch_embed_variable."),
     ),
 )
-BACKBONES: dict[str, BackboneEntry] = {entry.name: entry for entry in _ENTRIES}
+_BUILT_IN = {entry.name: entry for entry in _ENTRIES}
+
+
+def _entry_points() -> dict[str, EntryPoint]:
+    found: dict[str, EntryPoint] = {}
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        other = found.setdefault(point.name, point)
+        if point.name in _BUILT_IN or other.value != point.value:
+            first = "this package" if point.name in _BUILT_IN else other.value
+            raise SpectralBenchError(
+                f"backbone {point.name!r} is defined twice, by {first} and by {point.value}; uninstall one"
+            )
+    return found
+
+
+def backbone_names() -> list[str]:
+    """Names of every backbone: those of this package, then those of installed plugins."""
+    return [*_BUILT_IN, *sorted(_entry_points())]
 
 
 def backbone_entry(name: str) -> BackboneEntry:
@@ -95,10 +205,19 @@ def backbone_entry(name: str) -> BackboneEntry:
 
     Raises:
         UnknownNameError: If there is none.
+        SpectralBenchError: If a plugin's entry point is no entry, or one of another name.
     """
-    if name not in BACKBONES:
-        raise UnknownNameError("backbone", name, BACKBONES, "run `spectral-bench backbones` to see them all")
-    return BACKBONES[name]
+    plugins = _entry_points()
+    if name in _BUILT_IN:
+        return _BUILT_IN[name]
+    if name not in plugins:
+        raise UnknownNameError("backbone", name, backbone_names(), "run `spectral-bench backbones` to see them all")
+    entry = plugins[name].load()
+    if not isinstance(entry, BackboneEntry) or entry.name != name:
+        raise SpectralBenchError(
+            f"{plugins[name].value} is no BackboneEntry named {name!r}; docs/add-a-backbone.md shows a complete example"
+        )
+    return entry
 
 
 def build_backbone(name: str, sensor: Sensor, weights: str = "none") -> Backbone:
@@ -117,89 +236,4 @@ def build_backbone(name: str, sensor: Sensor, weights: str = "none") -> Backbone
         UnknownNameError: If the name is not registered.
         CheckpointError: If the weights cannot be had or do not fit.
     """
-    entry = backbone_entry(name)
-    bands = len(sensor.bands)
-    model = entry.make(bands)
-    if weights != "none":
-        state = _from_hub(entry) if weights == "hub" else read_state(Path(weights))
-        _load(entry, model, state, weights, bands)
-    return entry.wrap(model, sensor)
-
-
-def weights_fingerprint(weights: str) -> str:
-    """What a run records of its weights: "none", "hub", or the digest of the file's content."""
-    if weights in ("none", "hub"):
-        return weights
-    path = Path(weights)
-    if not path.is_file():
-        raise CheckpointError(f"there is no weights file {path}; --weights takes hub, none or a .pth or .safetensors file")
-    return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-
-
-def read_state(path: Path) -> StateDict:
-    """Read tensors from a .safetensors file or a .pth that holds nothing but tensors.
-
-    Raises:
-        CheckpointError: If the file is missing, damaged, or would run code on loading.
-    """
-    import pickle
-
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not path.is_file():
-        raise CheckpointError(f"there is no weights file {path}; --weights takes hub, none or a .pth or .safetensors file")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} is not a plain file of weights: {reason}") from error
-    for key in ("model", "state_dict"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not all(isinstance(v, torch.Tensor) for v in content.values()):
-        raise CheckpointError(f"{path} holds no table of named tensors")
-    return content
-
-
-def _from_hub(entry: BackboneEntry) -> StateDict:
-    if entry.timm_name is None:
-        raise CheckpointError(f"{entry.name} has no weights on a hub; use --weights none or a file")
-    import timm
-
-    try:
-        model = timm.create_model(entry.timm_name, pretrained=True, num_classes=0)
-    except Exception as error:  # hub clients raise many types; all mean "not to be had"
-        raise CheckpointError(
-            f"the weights of {entry.name} cannot be downloaded ({type(error).__name__}): fetch timm's "
-            f"{entry.timm_name!r} on a machine with network and pass the file with --weights PATH, or use --weights none"
-        ) from error
-    state: StateDict = model.state_dict()
-    return state
-
-
-def _load(entry: BackboneEntry, model: Any, state: StateDict, source: str, bands: int) -> None:
-    from timm.models import adapt_input_conv
-
-    state = {k: v for k, v in state.items() if not k.startswith(entry.ignorable)}
-    expected = model.state_dict()
-    projection = state.get(entry.projection)
-    if projection is not None and projection.shape[1] == 3 and bands != 3:
-        # Keeps the sum over input channels, so that a grey image gives the tokens that the RGB model gave.
-        state[entry.projection] = adapt_input_conv(bands, projection)
-    missing = sorted(set(expected) - set(state))
-    unexpected = sorted(set(state) - set(expected))
-    wrong = [k for k in expected if k in state and state[k].shape != expected[k].shape]
-    if missing or unexpected or wrong:
-        problem = (
-            f"lacks {missing[0]}"
-            if missing
-            else f"has the unknown key {unexpected[0]}"
-            if unexpected
-            else f"has {wrong[0]} of shape {tuple(state[wrong[0]].shape)} instead of {tuple(expected[wrong[0]].shape)}"
-        )
-        raise CheckpointError(f"{source} does not fit {entry.name}: it {problem}; name the backbone it was saved from")
-    model.load_state_dict(state)
+    return backbone_entry(name).build(sensor, weights)

@@ -1,41 +1,61 @@
-"""The timm VisionTransformer family: absolute positions, optional class and register tokens."""
+"""Vision transformers with a table of absolute positions, interpolated to any grid; timm's are the usual case."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
-from timm.layers import resample_abs_pos_embed
+from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor
+from torch import Tensor, nn
 
-from spectral_tl_bench.backbones.base import Backbone, PatchEmbedding, Tokens
+from spectral_tl_bench.backbones.base import Backbone, PatchEmbedding, Tokenizer, Tokens
+from spectral_tl_bench.errors import SpectralBenchError
 from spectral_tl_bench.sensors import Sensor
 
 
-class VisionTransformerBackbone(Backbone):
-    """A timm ViT with learned or fixed absolute positions, interpolated to any grid."""
+class AbsolutePositionBackbone(Backbone):
+    """A vision transformer whose positions are a learned or fixed table, interpolated to any grid.
 
-    def __init__(self, vit: VisionTransformer, sensor: Sensor) -> None:
-        """Take a timm ViT apart.
+    Attributes:
+        pretrained_grid: Rows and columns of patches of the table.
+        prefix_positions: How many entries at the table's start belong to prefix tokens.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        blocks: Iterable[nn.Module],
+        *,
+        sensor: Sensor,
+        patch_size: int,
+        pos_embed: nn.Parameter,
+        pretrained_grid: tuple[int, int],
+        cls_token: nn.Parameter | None = None,
+        reg_token: nn.Parameter | None = None,
+        norm_pre: nn.Module | None = None,
+    ) -> None:
+        """Assemble the backbone.
 
         Args:
-            vit: The model; its patch projection already fits the sensor's bands.
+            tokenizer: Images to tokens of width D.
+            blocks: The transformer blocks.
             sensor: Sensor of the images.
+            patch_size: Side of a patch in pixels.
+            pos_embed: 1 x (P + rows * columns) x D, P being 0 where prefix tokens have no position.
+            pretrained_grid: Rows and columns of ``pos_embed``.
+            cls_token: 1 x 1 x D.
+            reg_token: 1 x R x D, after the class token.
+            norm_pre: Norm before the first block.
         """
-        super().__init__(
-            PatchEmbedding(vit.patch_embed.proj),
-            vit.blocks,
-            sensor=sensor,
-            width=vit.embed_dim,
-            patch_size=vit.patch_embed.patch_size[0],
-        )
-        self.cls_token = vit.cls_token
-        self.reg_token = vit.reg_token
-        self.pos_embed = vit.pos_embed
-        self.norm_pre = vit.norm_pre
-        self.pretrained_grid: tuple[int, int] = tuple(vit.patch_embed.grid_size)
-        self.prefix_positions: int = 0 if vit.no_embed_class else vit.num_prefix_tokens
+        super().__init__(tokenizer, blocks, sensor=sensor, width=pos_embed.shape[-1], patch_size=patch_size)
+        self.cls_token = cls_token
+        self.reg_token = reg_token
+        self.pos_embed = pos_embed
+        self.norm_pre = norm_pre if norm_pre is not None else nn.Identity()
+        self.pretrained_grid = pretrained_grid
+        self.prefix_positions: int = pos_embed.shape[1] - pretrained_grid[0] * pretrained_grid[1]
 
     def position(self, patches: Tensor, grid: tuple[int, int], context: dict[str, Tensor]) -> Tokens:
         """Add positions, interpolated where the grid is not the pretrained one."""
@@ -61,19 +81,48 @@ class VisionTransformerBackbone(Backbone):
         )
 
 
-def from_timm(name: str, in_chans: int, **options: Any) -> VisionTransformer:
-    """Create a timm ViT without weights, for ``in_chans`` bands."""
+class VisionTransformerBackbone(AbsolutePositionBackbone):
+    """A timm VisionTransformer."""
+
+    def __init__(self, vit: VisionTransformer, sensor: Sensor, tokenizer: Tokenizer | None = None) -> None:
+        """Take a timm ViT apart.
+
+        Args:
+            vit: The model.
+            sensor: Sensor of the images.
+            tokenizer: In place of the model's patch projection, which otherwise must fit the sensor's bands.
+
+        Raises:
+            SpectralBenchError: If the model has no table of positions.
+        """
+        if vit.pos_embed is None:
+            raise SpectralBenchError("this ViT has no table of positions; docs/add-a-backbone.md shows how to wrap it")
+        super().__init__(
+            tokenizer if tokenizer is not None else PatchEmbedding(vit.patch_embed.proj),
+            vit.blocks,
+            sensor=sensor,
+            patch_size=vit.patch_embed.patch_size[0],
+            pos_embed=vit.pos_embed,
+            pretrained_grid=tuple(vit.patch_embed.grid_size),
+            cls_token=vit.cls_token,
+            reg_token=vit.reg_token,
+            norm_pre=vit.norm_pre,
+        )
+
+
+def from_timm(name: str, bands: int, **options: Any) -> Any:
+    """Create a timm model without weights and without a classifier, for C ``bands``."""
     import timm
 
-    return timm.create_model(name, pretrained=False, num_classes=0, in_chans=in_chans, **options)
+    return timm.create_model(name, pretrained=False, num_classes=0, in_chans=bands, **options)
 
 
-def micro(in_chans: int, image_size: int = 64) -> VisionTransformer:
+def micro(bands: int, image_size: int = 64) -> VisionTransformer:
     """The small ViT of the quick preset: width 192, depth 8, 3 heads, patch 8."""
     return VisionTransformer(
         img_size=image_size,
         patch_size=8,
-        in_chans=in_chans,
+        in_chans=bands,
         num_classes=0,
         global_pool="",
         embed_dim=192,

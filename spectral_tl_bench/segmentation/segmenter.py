@@ -17,19 +17,25 @@ class Segmenter(nn.Module):
     """
 
     def __init__(
-        self, backbone: Backbone, num_classes: int, decoder_channels: int, upsampling: Upsampling = "learned"
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        *,
+        neck_channels: int,
+        decoder_channels: int,
+        upsampling: Upsampling = "learned",
     ) -> None:
         """Put a decoder on a backbone.
 
         Args:
             backbone: Gives four maps, B x D x h x w.
             num_classes: K.
-            decoder_channels: Width of UPerNet; the neck is twice as wide, but never wider than the backbone.
+            neck_channels: Width of the neck's maps.
+            decoder_channels: Width of UPerNet.
             upsampling: How the neck makes its two finer maps.
         """
         super().__init__()
         self.backbone = backbone
-        neck_channels = min(backbone.width, 2 * decoder_channels)
         self.neck = MultiLevelNeck(backbone.width, neck_channels, upsampling)
         # The library's decoder expects an encoder's maps from full resolution on and skips the first two.
         self.decoder = UPerNetDecoder(

@@ -7,9 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spectral_tl_bench.backbones.base import Tokenizer
+from spectral_tl_bench.backbones.positions import ground_code
 from spectral_tl_bench.sensors import Sensor
 from spectral_tl_bench.spectralx.attention import CrossAttention, TransformerBlock, WindowBlock, resample
-from spectral_tl_bench.spectralx.positions import ground_code, wavelength_code
+from spectral_tl_bench.spectralx.positions import wavelength_code
 
 STEM_STRIDE = 8
 PIXEL_RANK = 16

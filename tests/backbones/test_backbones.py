@@ -1,20 +1,17 @@
 import pytest
-import timm
 import torch
-from safetensors.torch import save_file
+from small_models import RGB, small_entry
 
-from spectral_tl_bench.backbones import BACKBONES, build_backbone, weights_fingerprint
-from spectral_tl_bench.errors import CheckpointError, DataError, UnknownNameError
-from spectral_tl_bench.sensors import OHS, SENTINEL2, Band, Sensor
+from spectral_tl_bench.backbones import backbone_names, build_backbone
+from spectral_tl_bench.errors import CheckpointError, DataError, SpectralBenchError, UnknownNameError
+from spectral_tl_bench.methods import build_method, method_names
+from spectral_tl_bench.sensors import MTS12, OHS, SENTINEL2
 
-RGB = Sensor(
-    name="rgb",
-    bands=(Band(name="R", wavelength=665), Band(name="G", wavelength=560), Band(name="B", wavelength=490)),
-    rgb=("R", "G", "B"),
-)
+IMPOSSIBLE: dict[tuple[str, str], str] = {}
+"""What a method says where it cannot adapt a backbone."""
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", backbone_names())
 def test_every_backbone_gives_four_maps_at_quarter_depths(name):
     with torch.device("meta"):
         backbone = build_backbone(name, OHS)
@@ -25,22 +22,59 @@ def test_every_backbone_gives_four_maps_at_quarter_depths(name):
     assert backbone.taps == (depth // 4 - 1, depth // 2 - 1, 3 * depth // 4 - 1, depth - 1)
 
 
-def test_features_equal_those_of_the_library():
-    torch.manual_seed(0)
-    model = timm.create_model("vit_small_patch16_224", num_classes=0)
-    images = torch.randn(2, 3, 224, 224)
-    from spectral_tl_bench.backbones.vit import VisionTransformerBackbone
+@pytest.mark.parametrize("name", backbone_names())
+class TestEverySmallBackbone:
+    def test_features_depend_on_every_band_and_every_place(self, name):
+        torch.manual_seed(0)
+        backbone = small_entry(name).build(SENTINEL2)
+        side = 2 * backbone.patch_size
+        images = torch.randn(1, 13, side, side, requires_grad=True)
+        backbone(images)[-1].square().sum().backward()
+        assert (images.grad.abs().amax(dim=(0, 2, 3)) > 0).all()
+        swapped = images.detach().flip(3)
+        assert not torch.allclose(backbone(swapped)[-1], backbone(images)[-1].flip(3), atol=1e-4)
 
-    expected = model.eval().forward_intermediates(images, indices=[2, 5, 8, 11], intermediates_only=True, norm=False)
-    for ours, theirs in zip(VisionTransformerBackbone(model, RGB).eval()(images), expected, strict=True):
-        torch.testing.assert_close(ours, theirs)
+    def test_a_kept_patch_keeps_its_place(self, name):
+        """Patches in another order are the same patches, as long as each takes its position along."""
+        backbone = small_entry(name).build(RGB)
+        tokens = backbone.embed(torch.randn(2, 3, 3 * backbone.patch_size, 2 * backbone.patch_size))
+        everything = backbone.encode(tokens.keep(torch.arange(6).expand(2, -1)))
+        for a, b in zip(everything, backbone.encode(tokens), strict=True):
+            torch.testing.assert_close(a, b)
+        order = torch.tensor([[5, 1, 0, 2, 4, 3], [0, 3, 1, 2, 5, 4]])
+        shuffled = backbone.encode(tokens.keep(order))[-1]
+        expected = everything[-1].gather(1, order.unsqueeze(-1).expand_as(shuffled))
+        torch.testing.assert_close(shuffled, expected, atol=1e-4, rtol=1e-4)
+
+    def test_dropping_twice_is_dropping_once(self, name):
+        backbone = small_entry(name).build(RGB)
+        tokens = backbone.embed(torch.randn(1, 3, 2 * backbone.patch_size, 2 * backbone.patch_size))
+        twice = tokens.keep(torch.tensor([[3, 0, 2]])).keep(torch.tensor([[2, 0]]))
+        once = tokens.keep(torch.tensor([[2, 3]]))
+        assert torch.equal(backbone.encode(twice)[-1], backbone.encode(once)[-1])
+
+    @pytest.mark.parametrize("method_name", method_names())
+    def test_every_method_adapts_it(self, name, method_name):
+        torch.manual_seed(0)
+        backbone = small_entry(name).build(MTS12)
+        method = build_method(method_name)
+        if (method_name, name) in IMPOSSIBLE:
+            with pytest.raises(SpectralBenchError, match=IMPOSSIBLE[method_name, name]):
+                method.apply(backbone)
+            return
+        method.apply(backbone)
+        for stage in method.stages:
+            method.begin_stage(backbone, stage)
+        side = 2 * backbone.patch_size
+        features = backbone(torch.randn(2, 24, side, 2 * side))
+        assert [tuple(f.shape) for f in features] == [(2, backbone.width, 2, 4)] * 4
+        sum(f.square().mean() for f in features).backward()
+        assert any(p.grad is not None and p.grad.any() for p in backbone.parameters() if p.requires_grad)
 
 
-def test_dropping_no_token_changes_nothing_and_dropping_some_keeps_their_order():
+def test_dropping_some_patches_keeps_their_order():
     backbone = build_backbone("vit_micro", RGB).eval()
     tokens = backbone.embed(torch.randn(2, 3, 64, 64))
-    everything = tokens.keep(torch.arange(64).expand(2, -1))
-    assert torch.equal(everything.patches, tokens.patches)
     some = tokens.keep(torch.tensor([[5, 1], [0, 63]]))
     assert torch.equal(some.patches[0], tokens.patches[0, [5, 1]])
     assert torch.equal(some.patches[1], tokens.patches[1, [0, 63]])
@@ -55,77 +89,65 @@ def test_images_that_do_not_fit_are_refused():
         backbone(torch.randn(1, 4, 64, 64))
 
 
-@pytest.fixture
-def checkpoint(tmp_path):
-    """A checkpoint of the masked-autoencoder kind: encoder, decoder and mask token under "model"."""
-    torch.manual_seed(1)
-    state = timm.create_model("vit_small_patch16_224", num_classes=0).state_dict()
-    state |= {"mask_token": torch.zeros(1, 1, 8), "decoder_embed.weight": torch.zeros(8, 384)}
-    path = tmp_path / "mae.pth"
-    torch.save({"model": state}, path)
-    return path, state
-
-
-def test_a_checkpoint_loads_completely_and_keeps_the_sum_over_bands(checkpoint):
-    path, state = checkpoint
-    backbone = build_backbone("vit_s_mae", SENTINEL2, str(path))
-    assert torch.equal(backbone.blocks[3].attn.qkv.weight, state["blocks.3.attn.qkv.weight"])
-    projection = backbone.tokenizer.projection.weight
-    assert projection.shape[1] == 13
-    rgb = build_backbone("vit_s_mae", RGB, str(path)).tokenizer.projection.weight
-    assert torch.equal(rgb, state["patch_embed.proj.weight"])
-    # A grey image must look the same to both, up to the rounding of 13 bands over 3 kernels.
-    repeated = rgb.repeat(1, 5, 1, 1)[:, :13] * 3 / 13
-    torch.testing.assert_close(projection, repeated)
-
-
-def test_safetensors_load_like_pth(checkpoint, tmp_path):
-    path, state = checkpoint
-    save_file(state, tmp_path / "mae.safetensors")
-    a = build_backbone("vit_s_mae", OHS, str(path))
-    b = build_backbone("vit_s_mae", OHS, str(tmp_path / "mae.safetensors"))
-    assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda s: s.pop("blocks.7.mlp.fc1.weight"), "lacks blocks.7.mlp.fc1.weight"),
-        (lambda s: s.update(surprise=torch.zeros(1)), "unknown key surprise"),
-        (lambda s: s.update({"pos_embed": torch.zeros(1, 5, 384)}), r"pos_embed of shape \(1, 5, 384\)"),
-    ],
-)
-def test_a_checkpoint_of_another_model_is_refused_by_the_key(checkpoint, change, message):
-    path, state = checkpoint
-    change(state)
-    torch.save({"model": state}, path)
-    with pytest.raises(CheckpointError, match=message):
-        build_backbone("vit_s_mae", OHS, str(path))
-
-
-class Payload:
-    def __reduce__(self):
-        return (print, ("code ran",))
-
-
-def test_a_checkpoint_with_code_is_refused_and_the_code_does_not_run(tmp_path, capsys):
-    path = tmp_path / "evil.pth"
-    torch.save({"model": Payload()}, path)
-    with pytest.raises(CheckpointError, match="not a plain file of weights"):
-        build_backbone("vit_micro", OHS, str(path))
-    assert "code ran" not in capsys.readouterr().out
-
-
-def test_missing_and_damaged_files_are_refused(tmp_path):
-    with pytest.raises(CheckpointError, match="no weights file"):
-        build_backbone("vit_micro", OHS, str(tmp_path / "missing.pth"))
-    with pytest.raises(CheckpointError, match="no weights file"):
-        weights_fingerprint(str(tmp_path / "missing.pth"))
-    (tmp_path / "damaged.pth").write_bytes(b"PK\x03\x04 half a file")
-    with pytest.raises(CheckpointError, match="not a plain file of weights"):
-        build_backbone("vit_micro", OHS, str(tmp_path / "damaged.pth"))
-
-
 def test_unknown_backbone_names_the_nearest():
     with pytest.raises(UnknownNameError, match="did you mean 'vit_micro'"):
         build_backbone("vit_mikro", OHS)
+
+
+PLUGIN = """\
+import dataclasses
+from spectral_tl_bench.backbones import backbone_entry
+ENTRY = dataclasses.replace(backbone_entry("vit_micro"), name="{name}")
+WRONG = "no entry"
+"""
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Put a package with one entry point where Python finds packages."""
+
+    def install(name, value, entry_name=None):
+        module = value.partition(":")[0]
+        folder = tmp_path / module
+        info = folder / f"{module}-1.0.dist-info"
+        info.mkdir(parents=True)
+        (folder / f"{module}.py").write_text(PLUGIN.format(name=entry_name or name))
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[spectral_tl_bench.backbones]\n{name} = {value}\n")
+        monkeypatch.syspath_prepend(folder)
+
+    return install
+
+
+def test_a_backbone_of_another_package_is_found_by_its_entry_point(install):
+    install("theirs", "their_backbone:ENTRY")
+    assert "theirs" in backbone_names()
+    assert build_backbone("theirs", RGB).width == 192
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "entry_name", "message"),
+    [
+        ("vit_micro", "plugin_a:ENTRY", None, "'vit_micro' is defined twice, by this package and by plugin_a:ENTRY"),
+        ("wrong", "plugin_b:WRONG", None, "no BackboneEntry named 'wrong'"),
+        ("one", "plugin_c:ENTRY", "another", "no BackboneEntry named 'one'"),
+    ],
+)
+def test_a_plugin_that_cannot_be_used_is_refused(install, name, value, entry_name, message):
+    install(name, value, entry_name)
+    with pytest.raises(SpectralBenchError, match=message):
+        build_backbone(name, RGB)
+
+
+def test_one_name_in_two_packages_is_refused(install):
+    install("same", "plugin_d:ENTRY")
+    install("same", "plugin_e:ENTRY")
+    with pytest.raises(SpectralBenchError, match="'same' is defined twice"):
+        backbone_names()
+
+
+def test_a_backbone_without_hub_says_where_its_weights_are():
+    with pytest.raises(CheckpointError, match=r"download the ViT-L checkpoint of https://huggingface.co/\S+ and pass"):
+        small_entry("satmaepp_l").build(RGB, "hub")
+    with pytest.raises(CheckpointError, match="no hub serves weights of vit_micro: use --weights none"):
+        build_backbone("vit_micro", RGB, "hub")

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from spectral_tl_bench.spectralx.positions import ground_code, sincos, wavelength_code
+from spectral_tl_bench.backbones.positions import ground_code, sincos
+from spectral_tl_bench.spectralx.positions import wavelength_code
 
 CPU = torch.device("cpu")
 

@@ -1,0 +1,78 @@
+"""Copernicus-FM: kernels generated from wavelengths and bandwidths, positions that know the size of a patch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchgeo.models import CopernicusFM, copernicusfm_base
+
+from spectral_tl_bench.backbones.generated import GeneratedPatchEmbedding, fill_positions
+from spectral_tl_bench.backbones.vit import AbsolutePositionBackbone
+from spectral_tl_bench.sensors import Sensor
+
+DEFAULT_BANDWIDTH = 30.0
+"""Bandwidth in nm of a band whose own is not known: the median of Sentinel-2's thirteen."""
+
+
+class CopernicusFMBackbone(AbsolutePositionBackbone):
+    """Copernicus-FM (Wang et al., ICCV 2025), from torchgeo, in its mode for spectral bands.
+
+    Every position carries three codes of the whole image besides its own: where it lies, when it was taken and how
+    large a patch is on the ground. A sample says neither where nor when, so these two are the model's learned tokens
+    for the unknown; the area of a patch follows from the sensor. A bandwidth or area below the range that the model
+    was made for counts as the least one in it.
+    """
+
+    area: Tensor
+
+    def __init__(self, model: CopernicusFM, sensor: Sensor) -> None:
+        """Take a torchgeo Copernicus-FM apart.
+
+        Args:
+            model: The model, for any number of bands.
+            sensor: Sensor of the images; gives wavelengths, bandwidths and ground sampling distance.
+        """
+        embedding = model.patch_embed_spectral
+        patch_size = embedding.kernel_size
+        side = int(model.num_patches**0.5)
+        super().__init__(
+            GeneratedPatchEmbedding(embedding, band_codes(model, sensor)),
+            model.blocks,
+            sensor=sensor,
+            patch_size=patch_size,
+            pos_embed=model.pos_embed,
+            pretrained_grid=(side, side),
+            cls_token=model.cls_token,
+        )
+        self.coord_token, self.coord_fc = model.coord_token, model.coord_fc
+        self.time_token, self.time_fc = model.time_token, model.time_fc
+        self.scale_fc = model.scale_fc
+        square_kilometres = (patch_size * sensor.ground_sampling_distance / 1000) ** 2
+        expansion = model.scale_expansion
+        area = torch.tensor([max(square_kilometres, expansion.lower)], device="cpu")
+        self.register_buffer("area", expansion(area, self.width).to(model.pos_embed.device), persistent=False)
+
+    def position_code(self, grid: tuple[int, int]) -> Tensor:
+        """The interpolated table plus the codes of place, time and area, 1 x (1 + T) x D."""
+        scene: Tensor = (
+            self.coord_fc(self.coord_token) + self.scale_fc(self.area).unsqueeze(1) + self.time_fc(self.time_token)
+        )
+        return super().position_code(grid) + scene
+
+
+def band_codes(model: CopernicusFM, sensor: Sensor) -> Tensor:
+    """The code of each band's wavelength plus that of its bandwidth, C x d."""
+    embedding = model.patch_embed_spectral
+    bandwidths = [band.bandwidth or DEFAULT_BANDWIDTH for band in sensor.bands]
+    narrowest = embedding.spectrum_bandwidth_expansion.lower
+    centre = embedding.spectrum_central_expansion(torch.tensor(sensor.wavelengths, device="cpu"), embedding.hyper_dim)
+    widths = torch.tensor([max(width, narrowest) for width in bandwidths], device="cpu")
+    codes: Tensor = centre + embedding.spectrum_bandwidth_expansion(widths, embedding.hyper_dim)
+    return codes
+
+
+def make_base(bands: int) -> CopernicusFM:
+    """Copernicus-FM ViT-B/16 without weights; it takes any number of ``bands``."""
+    model = copernicusfm_base()
+    fill_positions(model.pos_embed, int(model.num_patches**0.5))
+    return model

@@ -1,0 +1,52 @@
+"""DINOv3: a ViT that turns queries and keys by the patches' positions instead of adding a code to the tokens."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from timm.layers.pos_embed_sincos import RotaryEmbeddingDinoV3
+from timm.models.eva import Eva
+from torch import Tensor, nn
+
+from spectral_tl_bench.backbones.base import Backbone, PatchEmbedding, Tokens
+from spectral_tl_bench.sensors import Sensor
+
+
+class DINOv3Backbone(Backbone):
+    """DINOv3 (Siméoni et al., 2025) as timm's Eva class builds it: a class token, four registers, rotary positions.
+
+    Coordinates are normalised to the image, so that a grid of any size is covered. Prefix tokens are not turned.
+    """
+
+    def __init__(self, vit: Eva, sensor: Sensor) -> None:
+        """Take a timm DINOv3 apart.
+
+        Args:
+            vit: The model; its patch projection already fits the sensor's bands.
+            sensor: Sensor of the images.
+        """
+        super().__init__(
+            PatchEmbedding(vit.patch_embed.proj),
+            vit.blocks,
+            sensor=sensor,
+            width=vit.embed_dim,
+            patch_size=vit.patch_embed.patch_size[0],
+        )
+        self.cls_token = vit.cls_token
+        self.reg_token = vit.reg_token
+        self.rope = cast(RotaryEmbeddingDinoV3, vit.rope)
+
+    def position(self, patches: Tensor, grid: tuple[int, int], context: dict[str, Tensor]) -> Tokens:
+        """Make the prefix tokens and the rotary code of the grid, T x R."""
+        tokens: list[Tensor] = [token for token in (self.cls_token, self.reg_token) if token is not None]
+        prefix = torch.cat(tokens, dim=1).expand(len(patches), -1, -1)
+        return Tokens(patches, prefix, grid, rotary=self.rope.get_embed(shape=list(grid)), context=context)
+
+    def run_block(self, block: nn.Module, x: Tensor, tokens: Tokens) -> Tensor:
+        """Run one block on B x (P + T) x D tokens, turning queries and keys of the last T."""
+        rotary = tokens.rotary
+        if rotary is not None and rotary.ndim == 3:
+            rotary = rotary.unsqueeze(1)  # between images and tokens, attention has its heads
+        out: Tensor = block(x, rope=rotary)
+        return out

@@ -1,0 +1,184 @@
+"""Pretrained weights: where they come from, how a file of them is read, and how they are fitted to a model."""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from spectral_tl_bench.errors import CheckpointError
+from spectral_tl_bench.weights import fingerprint
+
+StateDict = dict[str, Tensor]
+
+PATCH_PROJECTION = "patch_embed.proj.weight"
+
+
+def weights_fingerprint(weights: str) -> str:
+    """What a run records of its weights: "none", "hub", or the digest of the file's content.
+
+    Raises:
+        CheckpointError: If it is a file and missing.
+    """
+    return weights if weights in ("none", "hub") else fingerprint(_existing(Path(weights)))
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise CheckpointError(
+            f"there is no weights file {path}; --weights takes hub, none or a .pth or .safetensors file"
+        )
+    return path
+
+
+def read_state(path: Path) -> StateDict:
+    """Read tensors from a .safetensors file, or from a .pth that would run no code on loading.
+
+    The tensors of a .pth may lie under "model" or "state_dict". Besides them it may hold plain values and the
+    command-line arguments of the training run, as the releases of masked autoencoders do.
+
+    Raises:
+        CheckpointError: If the file is missing, damaged, or holds other Python objects; the message names them.
+    """
+    _existing(path)
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        # A namespace only keeps the attributes it is given, so that rebuilding one runs no code.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise CheckpointError(f"{path} is not a plain file of weights: {_reason(error)}") from error
+    for key in ("model", "state_dict"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+        raise CheckpointError(f"{path} holds no table of named tensors")
+    return content
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with a file, in one line, out of an error that also advises to load it unsafely."""
+    text = str(error)
+    if foreign := re.search(r"GLOBAL (\S+)", text):
+        return f"it holds a Python object ({foreign[1]}), which may run code; save its tensors alone and pass that file"
+    lines = [line for line in text.rpartition("WeightsUnpickler error:")[2].splitlines() if line.strip()]
+    return lines[0].strip() if lines else type(error).__name__
+
+
+def timm_weights(name: str) -> Callable[[], StateDict]:
+    """Fetch the weights of a timm model from the Hugging Face hub, or from its cache.
+
+    Args:
+        name: timm's name with the tag of the weights ("vit_base_patch16_224.mae").
+    """
+
+    def fetch() -> StateDict:
+        from huggingface_hub import hf_hub_download, hf_hub_url
+        from huggingface_hub.errors import HfHubHTTPError
+
+        repository, file = f"timm/{name}", "model.safetensors"
+        try:
+            path = hf_hub_download(repository, file)
+        except (OSError, HfHubHTTPError) as error:
+            raise _not_fetched(hf_hub_url(repository, file), error) from error
+        return read_state(Path(path))
+
+    return fetch
+
+
+def torchgeo_weights(enumeration: str, member: str) -> Callable[[], StateDict]:
+    """Fetch the weights that a member of one of torchgeo's weight enumerations stands for, or take them from its cache.
+
+    Args:
+        enumeration: Name in ``torchgeo.models`` ("DOFABase16_Weights").
+        member: Name in the enumeration ("DOFA_MAE").
+    """
+
+    def fetch() -> StateDict:
+        import torchgeo.models
+
+        url = getattr(torchgeo.models, enumeration)[member].url
+        path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+        if not path.is_file():
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                torch.hub.download_url_to_file(url, str(path))
+            except OSError as error:
+                raise _not_fetched(f"{url} (torchgeo's {enumeration}.{member})", error) from error
+        return read_state(path)
+
+    return fetch
+
+
+def _not_fetched(address: str, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"cannot download {address}: {type(error).__name__}; download it on a machine with network and pass the file "
+        "with --weights PATH, or use --weights none"
+    )
+
+
+def adapt_projection(state: StateDict, bands: int) -> StateDict:
+    """Fit the patch projection of an RGB model to C ``bands``, keeping the sum over them.
+
+    A grey image then gives the tokens that the RGB model gives it.
+    """
+    from timm.models import adapt_input_conv
+
+    projection = state.get(PATCH_PROJECTION)
+    if projection is None or projection.ndim != 4 or projection.shape[1] != 3:
+        return state
+    return state | {PATCH_PROJECTION: adapt_input_conv(bands, projection)}
+
+
+def flip_projection(state: StateDict, bands: int) -> StateDict:
+    """Like :func:`adapt_projection`, for a model that was trained on images in the order blue, green, red."""
+    projection = state.get(PATCH_PROJECTION)
+    if projection is not None and projection.ndim == 4:
+        state = state | {PATCH_PROJECTION: projection.flip(1)}
+    return adapt_projection(state, bands)
+
+
+def as_it_is(state: StateDict, bands: int) -> StateDict:
+    """Leave the weights of a model that takes any number of ``bands`` as they are."""
+    return state
+
+
+def load_state(model: nn.Module, state: StateDict, *, ignorable: tuple[str, ...], name: str, source: str) -> None:
+    """Load weights into a model, every tensor of it or none.
+
+    Args:
+        model: The bare model.
+        state: Tensors by the model's own names.
+        ignorable: Prefixes of names outside the encoder: whether they are in the model or in ``state``, they are left.
+        name: Name of the backbone, for the error.
+        source: Where the weights come from, for the error.
+
+    Raises:
+        CheckpointError: If a name is missing or unknown, or a shape differs; the message names the first.
+    """
+    expected = {k: v for k, v in model.state_dict().items() if not k.startswith(ignorable)}
+    state = {k: v for k, v in state.items() if not k.startswith(ignorable)}
+    missing = sorted(set(expected) - set(state))
+    unknown = sorted(set(state) - set(expected))
+    wrong = sorted(k for k in expected if k in state and state[k].shape != expected[k].shape)
+    shapes = f" ({tuple(state[wrong[0]].shape)} instead of {tuple(expected[wrong[0]].shape)})" if wrong else ""
+    problems: tuple[tuple[str, list[str], str], ...] = (
+        ("lacks", missing, ""),
+        ("has the unknown key", unknown, ""),
+        ("has another shape of", wrong, shapes),
+    )
+    for problem, keys, detail in problems:
+        if keys:
+            raise CheckpointError(
+                f"{source} does not fit {name}: it {problem} {keys[0]}{detail}, {len(keys)} in all; "
+                "give --backbone the model it was saved from"
+            )
+    model.load_state_dict(state, strict=False)

@@ -1,0 +1,75 @@
+"""Panopticon: every band is cut into patches by itself, and attention across bands joins them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from timm.layers.pos_embed import resample_abs_pos_embed
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor
+from torchgeo.models import panopticon_vitb14
+from torchgeo.models.panopticon import PanopticonPE, get_1d_sincos_pos_embed_from_grid_torch
+
+from spectral_tl_bench.backbones.base import Tokenizer
+from spectral_tl_bench.backbones.vit import VisionTransformerBackbone
+from spectral_tl_bench.sensors import Sensor
+
+RELEASED_GRID = (37, 37)
+"""Rows and columns of the position table in the released file, which is that of 518 px images."""
+
+
+class ChannelAttentionTokenizer(Tokenizer):
+    """Panopticon's patch embedding for optical bands (Waldmann et al., CVPR 2025 workshops, section 3.1).
+
+    Each band's patches are projected by the same weights, marked by a sine-cosine code of the band's wavelength in
+    whole nm, and a learned query reads all bands of a patch. Its embeddings of radar channels are left out.
+    """
+
+    codes: Tensor
+
+    def __init__(self, embedding: PanopticonPE, sensor: Sensor) -> None:
+        """Take a torchgeo patch embedding apart."""
+        super().__init__()
+        fusion = embedding.chnfus
+        self.projection = embedding.conv3d
+        self.query = fusion.query
+        self.attention = fusion.xattn
+        self.output = embedding.proj
+        wavelengths = torch.tensor(sensor.wavelengths, device="cpu").floor()
+        codes = get_1d_sincos_pos_embed_from_grid_torch(fusion.query.shape[-1], wavelengths)
+        self.register_buffer("codes", codes.to(self.query.device), persistent=False)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Turn B x C x H x W images into B x T x D tokens."""
+        patches, _, _ = self.projection(images)
+        batch, _, count, _ = patches.shape
+        channels = (patches + self.codes.unsqueeze(1)).transpose(1, 2).flatten(0, 1)
+        fused = self.attention(self.query.expand(batch * count, -1, -1), channels, channels)
+        return self.output(fused.view(batch, count, -1)), {}
+
+
+class PanopticonBackbone(VisionTransformerBackbone):
+    """Panopticon (Waldmann et al., 2025), from torchgeo: a DINOv2 ViT-B/14 behind channel attention."""
+
+    def __init__(self, vit: VisionTransformer, sensor: Sensor) -> None:
+        """Take the ViT inside a torchgeo Panopticon apart.
+
+        Args:
+            vit: The model, for any number of bands.
+            sensor: Sensor of the images; gives the wavelengths.
+        """
+        super().__init__(vit, sensor, ChannelAttentionTokenizer(vit.patch_embed, sensor))
+
+
+def make_base(bands: int) -> Any:
+    """The ViT-B/14 inside Panopticon without weights; it takes any number of ``bands``."""
+    return panopticon_vitb14().model
+
+
+def convert(state: dict[str, Tensor], bands: int) -> dict[str, Tensor]:
+    """Interpolate the released position table to the grid of 224 px images, as torchgeo does."""
+    positions = state.get("pos_embed")
+    if positions is None or positions.shape[1] != 1 + RELEASED_GRID[0] * RELEASED_GRID[1]:
+        return state
+    return state | {"pos_embed": resample_abs_pos_embed(positions, new_size=[16, 16], old_size=list(RELEASED_GRID))}

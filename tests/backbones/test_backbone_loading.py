@@ -1,0 +1,233 @@
+"""Checkpoints with the names of the real releases, read from files as a user passes them."""
+
+import argparse
+import pathlib
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from small_models import RGB, SMALL, panopticon, randomise, small_entry
+from torchgeo.models import CopernicusFM_Base_Weights, DOFABase16_Weights, Panopticon_Weights, ScaleMAELarge16_Weights
+from torchgeo.models.copernicusfm import resize_abs_pos_embed
+
+from spectral_tl_bench.backbones import backbone_names, build_backbone, weights_fingerprint
+from spectral_tl_bench.backbones.loading import read_state, timm_weights, torchgeo_weights
+from spectral_tl_bench.errors import CheckpointError
+from spectral_tl_bench.sensors import OHS, SENTINEL2
+
+DECODER = (
+    "mask_token",
+    "decoder_pos_embed",
+    "decoder_embed.weight",
+    "decoder_blocks.0.norm1.weight",
+    "decoder_norm.bias",
+)
+EXTRAS = {
+    "vit_s_mae": ("head.weight", "head.bias"),
+    "vit_b_mae": DECODER,
+    "scalemae_l": (
+        *DECODER,
+        "mask_token_decoder",
+        "fpn.do_fpn1.0.weight",
+        "fcn_high.convs.0.weight",
+        "fcn_low.convs.0.weight",
+    ),
+    "satmaepp_l": (*DECODER, "proj_up_conv.weight", "proj_up_norm.weight", "up_block.res_block.conv1.weight"),
+    "dofa_b": ("mask_token", "norm.weight", "norm.bias", "projector.weight", "projector.bias"),
+    "dofa_l": ("mask_token",),
+    "panopticon_b": ("mask_token",),
+}
+"""What the released files hold besides the encoder, from the code that wrote them."""
+LACKS = {"dofa_b": "fc_norm.", "dofa_l": "fc_norm.", "copernicusfm_b": "fc_norm.", "satmaepp_l": "norm."}
+"""What they do not hold although the library's model has it."""
+RELEASED = [name for name in backbone_names() if name in SMALL]
+
+
+def encoder(name):
+    """The library's model with weights other than those that are drawn when an entry builds it."""
+    return randomise(SMALL[name](3), seed=7)
+
+
+def released(name, model):
+    """The state of a model as its release holds it."""
+    state = {k: v.clone() for k, v in model.state_dict().items() if not k.startswith(LACKS.get(name, "no name"))}
+    if name == "satmaepp_l":
+        state["patch_embed.proj.weight"] = state["patch_embed.proj.weight"].flip(1)
+    return state | {key: torch.ones(1, 2) for key in EXTRAS.get(name, ())}
+
+
+def wrapped(name, state):
+    """The file's content: masked autoencoders keep the state of their training beside it."""
+    if name not in ("vit_b_mae", "scalemae_l", "satmaepp_l"):
+        return state
+    return {
+        "model": state,
+        "epoch": 799,
+        "args": argparse.Namespace(lr=1e-4, model="vit"),
+        "scaler": {"scale": 65536.0},
+    }
+
+
+@pytest.mark.parametrize("name", RELEASED)
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_release_loads_completely(tmp_path, name, suffix):
+    model, path = encoder(name), tmp_path / f"release{suffix}"
+    state = released(name, model)
+    if suffix == ".pth":
+        torch.save(wrapped(name, state), path)
+    else:
+        save_file({k: v.contiguous() for k, v in state.items()}, path)
+    entry = small_entry(name)
+    loaded = entry.build(RGB, str(path)).eval()
+    expected = entry.wrap(model, RGB).eval()
+    x = torch.randn(1, 3, 2 * loaded.patch_size, 2 * loaded.patch_size)
+    for a, b in zip(loaded(x), expected(x), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_a_release_without_a_block_is_refused_by_the_key(tmp_path, name):
+    state = released(name, encoder(name))
+    del state["blocks.2.mlp.fc1.weight"]
+    torch.save(state, tmp_path / "release.pth")
+    with pytest.raises(CheckpointError, match=rf"does not fit {name}: it lacks blocks.2.mlp.fc1.weight, 1 in all"):
+        small_entry(name).build(RGB, str(tmp_path / "release.pth"))
+
+
+@pytest.mark.parametrize("name", ["vit_l_mae", "dinov3_l_sat", "dofa_b"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"surprise": torch.zeros(1)}, "unknown key surprise"),
+        ({"cls_token": torch.zeros(1, 2, 64)}, r"another shape of cls_token \(\(1, 2, 64\) instead of \(1, 1, 64\)\)"),
+    ],
+)
+def test_a_checkpoint_of_another_model_is_refused_by_the_key(tmp_path, name, change, message):
+    torch.save(released(name, encoder(name)) | change, tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match=message):
+        small_entry(name).build(RGB, str(tmp_path / "other.pth"))
+
+
+def test_a_checkpoint_of_another_family_is_refused(tmp_path):
+    torch.save(released("dofa_b", encoder("dofa_b")), tmp_path / "dofa.pth")
+    with pytest.raises(CheckpointError, match="does not fit scalemae_l"):
+        small_entry("scalemae_l").build(RGB, str(tmp_path / "dofa.pth"))
+
+
+@pytest.mark.parametrize("name", ["vit_b_mae", "scalemae_l", "satmaepp_l", "dinov3_l_sat"])
+@pytest.mark.parametrize("sensor", [SENTINEL2, OHS], ids=lambda s: s.name)
+def test_rgb_weights_serve_any_number_of_bands_and_keep_the_sum_over_them(tmp_path, name, sensor):
+    torch.save(released(name, encoder(name)), tmp_path / "release.pth")
+    entry = small_entry(name)
+    rgb = entry.build(RGB, str(tmp_path / "release.pth")).tokenizer.projection.weight
+    projection = entry.build(sensor, str(tmp_path / "release.pth")).tokenizer.projection.weight
+    bands = len(sensor.bands)
+    assert projection.shape[1] == bands
+    repeated = rgb.repeat(1, 11, 1, 1)[:, :bands] * 3 / bands
+    torch.testing.assert_close(projection, repeated)
+
+
+def test_the_released_position_table_of_panopticon_is_resampled_as_torchgeo_does(tmp_path):
+    state = released("panopticon_b", randomise(panopticon(3)))
+    state["pos_embed"] = torch.randn(1, 1 + 37 * 37, 64)
+    torch.save(state, tmp_path / "teacher.pth")
+    backbone = small_entry("panopticon_b").build(RGB, str(tmp_path / "teacher.pth"))
+    torch.testing.assert_close(backbone.pos_embed.data, resize_abs_pos_embed(state["pos_embed"], 16, 37))
+
+
+class Payload:
+    def __reduce__(self):
+        return (print, ("code ran",))
+
+
+@pytest.mark.parametrize(
+    ("content", "culprit"),
+    [({"model": Payload()}, "print"), ({"model": {}, "args": argparse.Namespace(output=pathlib.Path("x"))}, "pathlib")],
+)
+def test_a_checkpoint_with_code_is_refused_by_the_object_and_the_code_does_not_run(tmp_path, capsys, content, culprit):
+    path = tmp_path / "evil.pth"
+    torch.save(content, path)
+    message = rf"evil.pth is not a plain file of weights: it holds a Python object \({culprit}.*save its tensors alone"
+    with pytest.raises(CheckpointError, match=message) as caught:
+        build_backbone("vit_micro", OHS, str(path))
+    assert "\n" not in str(caught.value)
+    assert "code ran" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04 half a file", b"<html>", b""])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_damaged_files_are_refused_in_one_line(tmp_path, content, suffix):
+    path = tmp_path / f"damaged{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"not a plain file of weights: \w+") as caught:
+        build_backbone("vit_micro", OHS, str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_files_and_files_of_something_else_are_refused(tmp_path):
+    for use in (lambda path: build_backbone("vit_micro", OHS, path), weights_fingerprint):
+        with pytest.raises(CheckpointError, match="no weights file"):
+            use(str(tmp_path / "missing.pth"))
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(CheckpointError, match="no table of named tensors"):
+        read_state(tmp_path / "list.pth")
+
+
+def test_a_fingerprint_belongs_to_the_content(tmp_path):
+    for name, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
+        (tmp_path / name).write_bytes(content)
+    a, b, c = (weights_fingerprint(str(tmp_path / name)) for name in "abc")
+    assert a == b != c
+    assert weights_fingerprint("hub") == "hub"
+
+
+@pytest.fixture
+def offline(tmp_path, monkeypatch):
+    """No network, and caches of their own; returns their folder."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("weights", [
+    DOFABase16_Weights.DOFA_MAE,
+    ScaleMAELarge16_Weights.FMOW_RGB,
+    Panopticon_Weights.VIT_BASE14,
+    CopernicusFM_Base_Weights.CopernicusFM_ViT,
+], ids=str)  # fmt: skip
+def test_weights_of_torchgeo_come_from_its_cache_or_the_error_says_what_to_download(offline, weights):
+    fetch = torchgeo_weights(type(weights).__name__, weights.name)
+    with pytest.raises(CheckpointError) as caught:
+        fetch()
+    assert f"cannot download {weights.url} (torchgeo's {weights!r})" in str(caught.value)
+    assert "--weights PATH" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    file = offline / "hub" / "checkpoints" / weights.url.rpartition("/")[2]
+    torch.save({"cls_token": torch.ones(1)}, file)
+    assert torch.equal(fetch()["cls_token"], torch.ones(1))
+
+
+def test_weights_of_timm_come_from_its_cache_or_the_error_says_what_to_download(offline):
+    fetch = timm_weights("vit_large_patch16_dinov3.sat493m")
+    address = "https://huggingface.co/timm/vit_large_patch16_dinov3.sat493m/resolve/main/model.safetensors"
+    with pytest.raises(CheckpointError) as caught:
+        fetch()
+    assert f"cannot download {address}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    repository = offline / "models--timm--vit_large_patch16_dinov3.sat493m"
+    snapshot = repository / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0" * 40)
+    save_file({"cls_token": torch.ones(1)}, snapshot / "model.safetensors")
+    assert torch.equal(fetch()["cls_token"], torch.ones(1))
+
+
+@pytest.mark.parametrize("name", [name for name in backbone_names() if name not in ("vit_micro", "satmaepp_l")])
+def test_every_other_backbone_names_an_address_when_its_weights_cannot_be_had(offline, name):
+    with pytest.raises(CheckpointError, match="cannot download https://"):
+        small_entry(name).build(RGB, "hub")
