@@ -17,6 +17,7 @@ from spectral_tl_bench.errors import ProtocolError, SpectralBenchError
 from spectral_tl_bench.methods import Method, build_method, source_digest
 from spectral_tl_bench.protocols import Protocol
 from spectral_tl_bench.spec import RunSpec, TrainingSpec
+from spectral_tl_bench.splits import Split, split_tiles
 from spectral_tl_bench.weights import fingerprint
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Plan:
     request: Request
     spec: RunSpec
     dataset: TileDataset
+    split: Split
     method: Method
 
 
@@ -89,6 +91,7 @@ def plan(request: Request) -> Plan:
     method = build_method(request.method, dict(request.options))
     root = archive_root(request.protocol.file.dataset, request.root)
     dataset = open_dataset(request.protocol.file, root)
+    split = split_tiles(request.protocol, dataset.index, request.training.held_out_fraction)
     protocol = request.protocol.model_dump_json(exclude={"file": {"protocols"}})
     if request.stage1 is not None and "reconstruction" not in method.stages:
         raise SpectralBenchError(
@@ -98,7 +101,7 @@ def plan(request: Request) -> Plan:
         protocol=request.protocol.name,
         protocol_digest=hashlib.sha256(protocol.encode()).hexdigest()[:16],
         dataset=request.protocol.file.dataset,
-        data=data_fingerprint(dataset),
+        data=f"{data_fingerprint(dataset)}-{split.digest(dataset.index)}",
         simulated=read_marker(root) is not None,
         method=request.method,
         method_options=method.options(),
@@ -110,7 +113,7 @@ def plan(request: Request) -> Plan:
         training=request.training,
         seed=request.seed,
     )
-    return Plan(request, spec, dataset, method)
+    return Plan(request, spec, dataset, split, method)
 
 
 def where(request: Request) -> records.Where:

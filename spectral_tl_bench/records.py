@@ -109,6 +109,7 @@ class RunRecord(_Value):
         format: Version of this format.
         spec: What was run.
         title: The protocol's title.
+        split_origin: Who drew an in-domain split: "authors", or "blocked" for this package's own; None for a transfer.
         classes: Classes in the order of their ids.
         provenance: Software, hardware, time.
         stages: Steps and seconds by stage.
@@ -122,6 +123,7 @@ class RunRecord(_Value):
     format: Literal[1] = FORMAT
     spec: RunSpec
     title: str
+    split_origin: str | None = None
     classes: tuple[ClassLegend, ...] = Field(min_length=1)
     provenance: Provenance
     stages: dict[str, StageRecord]

@@ -38,7 +38,7 @@ class _Run:
         self.training = plan.spec.training
         self.folder, self.console, self.device = folder, console, device
         self.data = ProtocolDataModule(
-            plan.request.protocol, plan.dataset, self.training, seed=plan.spec.seed, num_workers=workers
+            plan.split, plan.dataset, self.training, seed=plan.spec.seed, num_workers=workers
         )
         seed_all(self.spec.seed)
         self.backbone: Backbone = build_backbone(self.spec.backbone, plan.dataset.sensor, plan.request.weights)
@@ -178,7 +178,7 @@ class _Run:
     def _collect(self, table: records.ConfusionTable, task: Segmentation, selection: records.Selection) -> None:
         for loader, tile, matrix in task.confusions:
             part: records.Part = "target" if loader == 1 else "held_out_source"
-            table.add(selection, part, tile, self.data.subdomain(tile), matrix)
+            table.add(selection, part, tile, self.plan.split.subdomains[tile], matrix)
 
     def _counts(self, segmenter: Segmenter) -> tuple[records.ParameterCounts, records.ParameterCounts]:
         sizes = {name: p.numel() for name, p in segmenter.named_parameters()}
@@ -203,6 +203,7 @@ class _Run:
         record = records.RunRecord(
             spec=self.spec,
             title=self.plan.request.protocol.title,
+            split_origin=self.plan.split.origin,
             classes=tuple(records.ClassLegend(name=c.name, color=c.color) for c in self.plan.dataset.classes),
             provenance=records.provenance(gpu),
             stages=self.stages,
@@ -211,7 +212,9 @@ class _Run:
             parameters_with_decoder=with_decoder,
             selected=records.Selected(best_step=best_step, last_step=self.training.segmentation_steps),
             tiles=records.TileCounts(
-                train=len(self.data.training), held_out=len(self.data.held_out), target=len(self.data.target)
+                train=len(self.data.training),
+                held_out=len(self.plan.split.held_out),
+                target=len(self.plan.split.target),
             ),
         )
         records.write_run(self.folder, record, table.frame(), pd.DataFrame(self.history))

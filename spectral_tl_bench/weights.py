@@ -68,7 +68,8 @@ def fingerprint(path: Path) -> str:
     """
     if not path.is_file():
         raise CheckpointError(f"there is no file of weights {path}")
-    return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    with path.open("rb") as file:
+        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def _shared_names(module: nn.Module) -> set[str]:

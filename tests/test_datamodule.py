@@ -6,6 +6,7 @@ from spectral_tl_bench.datasets.whuohs import WHUOHS
 from spectral_tl_bench.errors import ProtocolError
 from spectral_tl_bench.protocols import Domain, Transfer, load_protocols
 from spectral_tl_bench.spec import override, preset
+from spectral_tl_bench.splits import split_tiles
 
 
 @pytest.fixture
@@ -16,7 +17,8 @@ def build(whuohs_root):
     def make(seed=0, transfer=None, **settings):
         training = override(preset("quick"), {"image_size": 16, "batch_size": 2, **settings})
         chosen = protocol if transfer is None else protocol.model_copy(update={"transfer": transfer})
-        data = ProtocolDataModule(chosen, dataset, training, seed=seed)
+        split = split_tiles(chosen, dataset.index, training.held_out_fraction)
+        data = ProtocolDataModule(split, dataset, training, seed=seed)
         data.begin_stage("segmentation", steps=6, batch_size=2)
         return data
 
@@ -25,7 +27,7 @@ def build(whuohs_root):
 
 def test_source_held_out_and_target_share_no_tile(build):
     data = build()
-    parts = [set(data.training), set(data.held_out), set(data.target)]
+    parts = [set(data.training), set(data.split.held_out), set(data.split.target)]
     assert all(parts)
     assert not parts[0] & parts[1]
     assert not (parts[0] | parts[1]) & parts[2]
@@ -35,7 +37,7 @@ def test_source_held_out_and_target_share_no_tile(build):
 
 
 def test_held_out_tiles_are_the_same_for_every_seed(build):
-    assert np.array_equal(build(seed=1).held_out, build(seed=2).held_out)
+    assert np.array_equal(build(seed=1).split.held_out, build(seed=2).split.held_out)
 
 
 def test_training_batches_have_the_model_size_and_number_of_steps(build):
@@ -53,7 +55,7 @@ def test_scoring_serves_every_tile_once_and_whole(build):
     data = build()
     held_out, target = data.test_dataloader()
     served = [sample["tile"] for batch in target for sample in batch]
-    assert sorted(served) == sorted(data.tiles.index["tile"].iloc[data.target])
+    assert sorted(served) == sorted(data.tiles.index["tile"].iloc[data.split.target])
     assert next(iter(held_out))[0]["mask"].shape == (32, 32)
 
 
@@ -85,3 +87,23 @@ def test_protocols_that_do_not_fit_the_tiles_are_refused(build, change, message)
     fields = {"source": protocol.transfer.source, "target": protocol.transfer.target, "by": "city", **change}
     with pytest.raises(ProtocolError, match=message):
         build(transfer=Transfer(**fields))
+
+
+def test_the_digest_of_a_split_follows_its_tiles_and_their_parts(build):
+    index = build().tiles.index
+    (there,), (back,) = load_protocols("whu_region/s2t"), load_protocols("whu_region/t2s")
+    assert split_tiles(there, index, 0.1).digest(index) != split_tiles(back, index, 0.1).digest(index)
+    assert split_tiles(there, index, 0.1).digest(index) != split_tiles(there, index, 0.6).digest(index)
+    shuffled = index.sample(frac=1, random_state=0).reset_index(drop=True)
+    assert split_tiles(there, shuffled, 0.1).digest(shuffled) == split_tiles(there, index, 0.1).digest(index)
+
+
+def test_an_in_domain_split_says_who_drew_it(tmp_path):
+    from spectral_tl_bench.datasets.mts12 import MTS12
+    from spectral_tl_bench.datasets.simulation import simulate_archive
+
+    (protocol,) = load_protocols("mts12_indomain")
+    index = MTS12(simulate_archive("mts12", tmp_path / "small", tile_size=8)).index
+    assert split_tiles(protocol, index, 0.1).origin == "blocked"
+    (transfer,) = load_protocols("mts12_region/n2s")
+    assert split_tiles(transfer, index, 0.1).origin is None

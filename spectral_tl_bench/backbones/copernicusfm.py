@@ -11,7 +11,7 @@ from spectral_tl_bench.backbones.vit import AbsolutePositionBackbone
 from spectral_tl_bench.sensors import Sensor
 
 DEFAULT_BANDWIDTH = 30.0
-"""Bandwidth in nm of a band whose own is not known: the median of Sentinel-2's thirteen."""
+"""Bandwidth in nm of a band whose own is not known: about the median of Sentinel-2's thirteen."""
 
 
 class CopernicusFMBackbone(AbsolutePositionBackbone):

@@ -12,7 +12,7 @@ from spectral_tl_bench.backbones.base import Tokenizer
 
 
 class GeneratedPatchEmbedding(Tokenizer):
-    """One kernel a band, made from a code of the band by a small transformer (Xiong et al., DOFA, 2024, section 3.2).
+    """One kernel a band, made from a code of the band by a small transformer (DOFA; Xiong et al., 2024).
 
     The same weights serve every sensor; the sensor is in the codes alone. They are computed once, in full precision:
     the sine of a wavelength of hundreds of nm means nothing in half precision.

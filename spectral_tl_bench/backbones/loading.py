@@ -74,28 +74,26 @@ def _reason(error: Exception) -> str:
 
 
 def timm_weights(name: str) -> Callable[[], StateDict]:
-    """Fetch the weights of a timm model from the Hugging Face hub, or from its cache.
+    """Take the weights of a timm model from the cache of the Hugging Face hub, or download them.
 
     Args:
         name: timm's name with the tag of the weights ("vit_base_patch16_224.mae").
     """
 
     def fetch() -> StateDict:
-        from huggingface_hub import hf_hub_download, hf_hub_url
-        from huggingface_hub.errors import HfHubHTTPError
+        from huggingface_hub import hf_hub_url, try_to_load_from_cache
 
         repository, file = f"timm/{name}", "model.safetensors"
-        try:
-            path = hf_hub_download(repository, file)
-        except (OSError, HfHubHTTPError) as error:
-            raise _not_fetched(hf_hub_url(repository, file), error) from error
-        return read_state(Path(path))
+        cached = try_to_load_from_cache(repository, file)
+        if isinstance(cached, str):
+            return read_state(Path(cached))
+        return _download(hf_hub_url(repository, file), f"{name}.safetensors")
 
     return fetch
 
 
 def torchgeo_weights(enumeration: str, member: str) -> Callable[[], StateDict]:
-    """Fetch the weights that a member of one of torchgeo's weight enumerations stands for, or take them from its cache.
+    """Take the weights that a member of a torchgeo weight enumeration stands for from torch's cache, or download them.
 
     Args:
         enumeration: Name in ``torchgeo.models`` ("DOFABase16_Weights").
@@ -106,23 +104,24 @@ def torchgeo_weights(enumeration: str, member: str) -> Callable[[], StateDict]:
         import torchgeo.models
 
         url = getattr(torchgeo.models, enumeration)[member].url
-        path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
-        if not path.is_file():
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                torch.hub.download_url_to_file(url, str(path))
-            except OSError as error:
-                raise _not_fetched(f"{url} (torchgeo's {enumeration}.{member})", error) from error
-        return read_state(path)
+        return _download(url, url.rpartition("/")[2], f" (torchgeo's {enumeration}.{member})")
 
     return fetch
 
 
-def _not_fetched(address: str, error: Exception) -> CheckpointError:
-    return CheckpointError(
-        f"cannot download {address}: {type(error).__name__}; download it on a machine with network and pass the file "
-        "with --weights PATH, or use --weights none"
-    )
+def _download(url: str, name: str, known_as: str = "") -> StateDict:
+    """Read what lies at ``url``, kept as ``name`` where torchgeo's own downloads are kept."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / name
+    if not path.is_file():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path))
+        except OSError as error:
+            raise CheckpointError(
+                f"cannot download {url}{known_as}: {error}; download it on a machine with network and pass the file "
+                "with --weights PATH, or use --weights none"
+            ) from error
+    return read_state(path)
 
 
 def adapt_projection(state: StateDict, bands: int) -> StateDict:

@@ -20,7 +20,7 @@ RELEASED_GRID = (37, 37)
 
 
 class ChannelAttentionTokenizer(Tokenizer):
-    """Panopticon's patch embedding for optical bands (Waldmann et al., CVPR 2025 workshops, section 3.1).
+    """Panopticon's patch embedding for optical bands (Waldmann et al., CVPR 2025 workshops).
 
     Each band's patches are projected by the same weights, marked by a sine-cosine code of the band's wavelength in
     whole nm, and a learned query reads all bands of a patch. Its embeddings of radar channels are left out.

@@ -60,13 +60,15 @@ class BackboneEntry:
     def build(self, sensor: Sensor, weights: str = "none") -> Backbone:
         """Build the backbone for a sensor; see :func:`build_backbone`."""
         bands = len(sensor.bands)
+        state = None if weights == "none" else self.convert(self._fetch(weights), bands)
         model = self.make(bands)
-        if weights != "none":
-            state = self._from_hub() if weights == "hub" else read_state(Path(weights))
-            load_state(model, self.convert(state, bands), ignorable=self.ignorable, name=self.name, source=weights)
+        if state is not None:
+            load_state(model, state, ignorable=self.ignorable, name=self.name, source=weights)
         return self.wrap(model, sensor)
 
-    def _from_hub(self) -> StateDict:
+    def _fetch(self, weights: str) -> StateDict:
+        if weights != "hub":
+            return read_state(Path(weights))
         if self.hub is None:
             advice = "use --weights none or pass a file with --weights PATH"
             if self.release is not None:
@@ -176,8 +178,6 @@ _ENTRIES = (
         _late("copernicusfm:CopernicusFMBackbone"),
         torchgeo_weights("CopernicusFM_Base_Weights", "CopernicusFM_ViT"),
         convert=as_it_is,
-        # Its embedding of variables that are no bands is not used.
-        ignorable=(*HEADS, *DECODER, "patch_embed_variable."),
     ),
 )
 _BUILT_IN = {entry.name: entry for entry in _ENTRIES}

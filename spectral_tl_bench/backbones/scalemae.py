@@ -13,7 +13,7 @@ from spectral_tl_bench.sensors import Sensor
 
 
 class ScaleMAEBackbone(Backbone):
-    """Scale-MAE (Reed et al., ICCV 2023, equations 2 and 3), from torchgeo.
+    """Scale-MAE (Reed et al., ICCV 2023, section 3), from torchgeo.
 
     A patch's row and column are multiplied by the sensor's ground sampling distance in metres, relative to 1 m, before
     their sines and cosines are taken: what torchgeo calls ``res``. The class token has no position. There is no table

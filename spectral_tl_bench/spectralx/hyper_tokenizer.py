@@ -64,7 +64,9 @@ class HyperTokenizerCore(nn.Module):
 
     wavelengths: Tensor
 
-    def __init__(self, sensor: Sensor, width: int, patch_size: int, grid: tuple[int, int]) -> None:
+    def __init__(
+        self, sensor: Sensor, width: int, patch_size: int, grid: tuple[int, int], *, silent: bool = False
+    ) -> None:
         """Make the core.
 
         Args:
@@ -72,6 +74,8 @@ class HyperTokenizerCore(nn.Module):
             width: Width D of the tokens, a multiple of 16.
             patch_size: Side of a patch in pixels.
             grid: Rows and columns of patches of the reference image.
+            silent: Start with attribute tokens of 0. Those of a random core hardly depend on the image: they are a
+                pattern fixed to positions, as large as the pixels' own tokens, that the decoder would have to undo.
         """
         super().__init__()
         half = width // 2
@@ -87,12 +91,10 @@ class HyperTokenizerCore(nn.Module):
         self.spectral_match = CrossAttention(half, positions, max(1, positions // 2))
         self.spatial_queries = nn.Parameter(torch.randn(grid[0] * grid[1], half))
         self.spectral_queries = nn.Parameter(torch.randn(grid[0] * grid[1], half))
-        self.ffn = nn.Sequential(
-            nn.LayerNorm(width),
-            nn.Linear(width, 4 * width, bias=False),
-            nn.GELU(),
-            nn.Linear(4 * width, width, bias=False),
-        )
+        out = nn.Linear(4 * width, width, bias=False)
+        if silent:
+            nn.init.zeros_(out.weight)
+        self.ffn = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 4 * width, bias=False), nn.GELU(), out)
         self.register_buffer("wavelengths", wavelength_code(sensor.wavelengths, half, positions), persistent=False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -140,12 +142,14 @@ class HyperTokenizer(Tokenizer):
     Are-adapter reads.
     """
 
-    def __init__(self, sensor: Sensor, width: int, patch_size: int, grid: tuple[int, int]) -> None:
+    def __init__(
+        self, sensor: Sensor, width: int, patch_size: int, grid: tuple[int, int], *, silent: bool = False
+    ) -> None:
         """Make the tokenizer; the arguments are those of :class:`HyperTokenizerCore`."""
         super().__init__()
         inner = inner_kernel(patch_size)
         outer = patch_size // inner
-        self.core = HyperTokenizerCore(sensor, width, patch_size, grid)
+        self.core = HyperTokenizerCore(sensor, width, patch_size, grid, silent=silent)
         self.pixels = nn.Sequential(
             nn.Conv2d(len(sensor.bands), PIXEL_RANK, inner, stride=inner),
             nn.Conv2d(PIXEL_RANK, width, outer, stride=outer),

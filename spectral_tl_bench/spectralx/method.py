@@ -88,7 +88,11 @@ class SpectralX(Method):
                     f"spectralx needs a backbone whose width is a multiple of 16, not {backbone.width}"
                 )
             backbone.tokenizer = HyperTokenizer(
-                backbone.sensor, backbone.width, backbone.patch_size, reference_grid(backbone)
+                backbone.sensor,
+                backbone.width,
+                backbone.patch_size,
+                reference_grid(backbone),
+                silent=self.variant == "default",
             )
         else:
             backbone.tokenizer.requires_grad_(True)

@@ -70,7 +70,7 @@ def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
     """Draw every parameter, so that none is left out of a comparison by being 0."""
     generator = torch.Generator().manual_seed(seed)
     for parameter in model.parameters():
-        parameter.data.normal_(0, 0.1, generator=generator)
+        parameter.data.normal_(0, 0.3, generator=generator)
     return model.eval()
 
 

@@ -52,6 +52,17 @@ def test_features_equal_the_intermediate_ones_of_timm(images, make, backbone, si
         close(ours, theirs)
 
 
+def test_kept_patches_of_dinov3_keep_their_turn_and_prefix_tokens_have_none(images):
+    backbone = DINOv3Backbone(randomise(dinov3(3)), RGB)
+    tokens = backbone.embed(images(RGB, 48, 32))
+    assert tokens.prefix.shape[1] == 5
+    assert tokens.rotary.shape == (6, 32)
+    order = torch.tensor([[5, 0], [1, 4]])
+    kept = tokens.keep(order)
+    assert torch.equal(kept.rotary, tokens.rotary[order])
+    assert torch.equal(kept.keep(torch.tensor([[1], [0]])).rotary, tokens.rotary[torch.tensor([[0], [1]])])
+
+
 def test_a_vit_without_a_table_of_positions_is_refused():
     model = timm.create_model("vit_tiny_patch16_224", num_classes=0, pos_embed="none", depth=4)
     with pytest.raises(SpectralBenchError, match="no table of positions"):
@@ -168,5 +179,6 @@ def test_mixed_precision_changes_little(images, backbone, make):
     with torch.no_grad():
         exact = model(x)[0]
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            mixed = model(x)[0].float()
+            mixed = model(x)[0]
+    assert mixed.dtype == torch.float32
     assert (mixed - exact).norm() < 0.05 * exact.norm()
