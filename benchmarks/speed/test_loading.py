@@ -22,6 +22,8 @@ def dataset(tmp_path_factory):
         path = root / "tr" / role / "S1_0001.tif"
         path.parent.mkdir(parents=True)
         profile = {"driver": "GTiff", "count": len(pixels), "height": SIZE, "width": SIZE, "dtype": pixels.dtype}
+        # Band after band, as GDAL writes what numpy holds; pixel by pixel GDAL itself takes three times as long.
+        profile["interleave"] = "band"
         with rasterio.open(path, "w", **profile) as file:
             file.write(pixels)
     return WHUOHS(root)

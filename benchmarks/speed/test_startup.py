@@ -13,5 +13,9 @@ import pytest
 )
 def test_startup(benchmark, arguments):
     benchmark.pedantic(
-        subprocess.run, ([sys.executable, *arguments],), {"check": True, "capture_output": True}, rounds=5, warmup_rounds=1
+        subprocess.run,
+        ([sys.executable, *arguments],),
+        {"check": True, "capture_output": True},
+        rounds=5,
+        warmup_rounds=1,
     )

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spectral_tl_bench.backbones import Backbone
-from spectral_tl_bench.segmentation.neck import MultiLevelNeck, Upsampling
+from spectral_tl_bench.segmentation.neck import SCALES, MultiLevelNeck, Upsampling
 
 
 class Segmenter(nn.Module):
@@ -32,7 +32,8 @@ class Segmenter(nn.Module):
             num_classes: K.
             neck_channels: Width of the neck's maps.
             decoder_channels: Width of UPerNet.
-            upsampling: How the neck makes its two finer maps.
+            upsampling: How maps finer than the tokens are made, in the neck and from UPerNet's output to pixels:
+                "learned" unfolds every position by a transposed convolution, "bilinear" interpolates.
         """
         super().__init__()
         self.backbone = backbone
@@ -41,13 +42,19 @@ class Segmenter(nn.Module):
         self.decoder = UPerNetDecoder(
             encoder_channels=[0, 0, *[neck_channels] * 4], encoder_depth=5, decoder_channels=decoder_channels
         )
-        self.classifier = nn.Conv2d(decoder_channels, num_classes, 1)
+        # The library normalises every position of its input maps, which takes away how bright a pixel is: what tells
+        # water from shade. UPerNet as published has no such layer, and its convolutions bring their own normalisation.
+        self.decoder.feature_norms = nn.ModuleList(nn.Identity() for _ in SCALES)
+        unfold = max(1, round(backbone.patch_size / SCALES[0])) if upsampling == "learned" else 1
+        self.classifier = nn.ConvTranspose2d(decoder_channels, num_classes, unfold, stride=unfold)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits, B x K x H x W, for B x C x H x W normalised images."""
         pyramid = self.neck(self.backbone(images))
-        logits = self.classifier(self.decoder([images, images, *pyramid]))
-        return F.interpolate(logits, size=images.shape[-2:], mode="bilinear", align_corners=False)
+        logits: Tensor = self.classifier(self.decoder([images, images, *pyramid]))
+        if logits.shape[-2:] != images.shape[-2:]:
+            logits = F.interpolate(logits, size=images.shape[-2:], mode="bilinear", align_corners=False)
+        return logits
 
     def head_modules(self) -> tuple[nn.Module, ...]:
         """The parts that are always trained, whatever the method."""
