@@ -8,6 +8,7 @@ from spectral_tl_bench.backbones.base import Backbone, PatchEmbedding
 from spectral_tl_bench.errors import SpectralBenchError
 from spectral_tl_bench.methods import build_method
 from spectral_tl_bench.spectralx.aomoa import AoMoALinear
+from spectral_tl_bench.spectralx.hyper_tokenizer import HyperTokenizerCore
 from spectral_tl_bench.spectralx.method import SpectralX
 
 VARIANTS = ("default", "reference")
@@ -33,10 +34,21 @@ def adapted(method: SpectralX, backbone: Backbone, stage: str) -> Backbone:
 
 
 def wake_up(backbone: Backbone) -> None:
-    """Take the mixtures away from their start, at which Up = 0 lets no gradient through."""
+    """Take mixtures and tokenizer away from their start, at which a last layer of 0 lets no gradient through."""
     for module in backbone.modules():
         if isinstance(module, AoMoALinear):
             nn.init.normal_(module.up.weight, std=0.1)
+        if isinstance(module, HyperTokenizerCore):
+            nn.init.normal_(module.ffn[-1].weight, std=0.1)
+
+
+def test_attribute_tokens_of_default_start_silent_and_those_of_reference_do_not(make_backbone):
+    images = torch.randn(1, 5, 64, 64)
+    for variant, silent in (("default", True), ("reference", False)):
+        backbone = make_backbone(patch_size=8, image_size=(64, 64))
+        SpectralX(variant=variant).apply(backbone)
+        attributes, _, _ = backbone.tokenizer.core(images)
+        assert (not attributes.any()) == silent
 
 
 def step(method: SpectralX, backbone: Backbone, images: torch.Tensor, stage: str) -> torch.Tensor:
