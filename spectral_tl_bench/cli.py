@@ -93,6 +93,13 @@ def run(
     train: Annotated[
         list[str] | None, typer.Option("--train", help="A training setting, name=value; may be repeated.")
     ] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(help="Draw training tiles: uniform, domain (balanced) or class (square-root balanced)."),
+    ] = None,
+    label_fraction: Annotated[
+        float | None, typer.Option(help="Share of the source training tiles whose labels may be used.")
+    ] = None,
     stage1: Annotated[
         Path | None, typer.Option(help="stage1.safetensors of an earlier run to start from, instead of training it.")
     ] = None,
@@ -114,7 +121,8 @@ def run(
         weights=weights,
         seed=seed,
         options=_assignments(set_ or [], "--set"),
-        training=_assignments(train or [], "--train"),
+        training=_assignments(train or [], "--train")
+        | {k: str(v) for k, v in (("sampler", sampler), ("label_fraction", label_fraction)) if v is not None},
         stage1=stage1,
         config=config,
     )

@@ -144,6 +144,24 @@ def test_run_on_own_tiles_and_leaderboard(spectral_bench, own_tiles):
     assert tables[0] == tables[1]
 
 
+def test_samplers_and_few_labels_are_options_that_enter_the_record(spectral_bench, own_tiles):
+    root, protocol = own_tiles
+    options = ["--sampler", "class", "--label-fraction", "0.5"]
+    status, _, err = spectral_bench(
+        "run", "--method", "frozen", "--protocol", protocol, "--root", root, *options, *TINY
+    )
+    assert (status, err) == (0, "")
+    (record,) = Path("runs").rglob("run.json")
+    content = json.loads(record.read_text())
+    assert content["spec"]["training"]["sampler"] == "class"
+    assert content["spec"]["training"]["label_fraction"] == 0.5
+    assert content["tiles"]["train"] == 8
+    refused(
+        spectral_bench("run", "--method", "frozen", "--protocol", protocol, "--root", root, "--sampler", "rare"),
+        "sampler",
+    )
+
+
 def test_lists_name_what_there_is(spectral_bench):
     for command, expected in (
         ("methods", "spectralx"),
