@@ -122,6 +122,7 @@ def run(asked: Asked, console: Console, *, out: Path, device: str, workers: int,
             "[bold yellow]SIMULATED data[/]: no --root was given, so this runs on the embedded simulated archive; "
             "its figures say nothing about a real sensor.",
             highlight=False,
+            soft_wrap=True,
         )
     elif asked.preset is None and first.preset == "quick" and asked.config is None:
         console.print("no GPU here: preset quick (--preset standard for the full size)", highlight=False)
@@ -143,10 +144,11 @@ def run(asked: Asked, console: Console, *, out: Path, device: str, workers: int,
                 f"preset {spec.preset}, seed {spec.seed}" + (", SIMULATED data" if spec.simulated else ""),
                 highlight=False,
                 markup=False,
+                soft_wrap=True,
             )
             done = execute(ready, out, console, device=device, workers=workers, force=force)
             console.print(render(done))
-            console.print(f"written to {done.folder}", highlight=False)
+            console.print(f"written to {done.folder}", highlight=False, soft_wrap=True)
 
 
 def leaderboard(runs: Path, out: Path, console: Console) -> None:
