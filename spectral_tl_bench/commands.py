@@ -107,7 +107,7 @@ def _repeated(config: Path, root: Path | None) -> Request:
 
 
 def run(asked: Asked, console: Console, *, out: Path, device: str, workers: int, force: bool) -> None:
-    """Run one method on one or several protocols; print a table each, and one over all of them."""
+    """Run one method on one or several protocols and print a table for each."""
     if asked.config is not None:
         if asked.method or asked.protocol or asked.options or asked.training:
             raise SpectralBenchError(
