@@ -16,7 +16,7 @@ from spectral_tl_bench.radiometry import Augmentation, build_radiometry
 from spectral_tl_bench.samplers import WindowSampler, class_weights, domain_weights, few_labels
 from spectral_tl_bench.spec import TrainingSpec
 from spectral_tl_bench.splits import Split
-from spectral_tl_bench.windows import TrainingWindows, WholeTiles, as_list, class_histogram
+from spectral_tl_bench.windows import TrainingWindows, WholeTiles, as_batch, as_list, class_histogram
 
 
 class ProtocolDataModule(NonGeoDataModule):
@@ -77,7 +77,7 @@ class ProtocolDataModule(NonGeoDataModule):
         if self.settings.sampler == "class" and self.stage == "segmentation":
             num_classes = len(self.tiles.classes)
             return class_weights(
-                np.stack([class_histogram(self.tiles.read(int(p))["mask"], num_classes) for p in positions])
+                np.stack([class_histogram(self.tiles.read_stored(int(p))["mask"], num_classes) for p in positions])
             )
         return None
 
@@ -99,6 +99,7 @@ class ProtocolDataModule(NonGeoDataModule):
             windows,
             batch_size=batch_size,
             sampler=sampler,
+            collate_fn=as_batch,
             num_workers=self.num_workers,
             pin_memory=torch.cuda.is_available(),
         )
@@ -123,14 +124,18 @@ class ProtocolDataModule(NonGeoDataModule):
         return [self._whole(self.split.held_out), self._whole(self.split.target)]
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Normalise and, in training, augment."""
+        """Turn stored values into reflectance, normalise and, in training, augment."""
         self.radiometry.to(self._device(batch))
         if isinstance(batch, list):
-            return [{**sample, "image": self.radiometry(sample["image"][None])[0]} for sample in batch]
-        images, masks = self.radiometry(batch["image"]), batch["mask"]
+            return [{**sample, "image": self._normalise(sample["image"][None])[0]} for sample in batch]
+        images, masks = self._normalise(batch["image"]), batch["mask"]
         if self.augmentation is not None and self.trainer is not None and self.trainer.training:
             images, masks = self.augmentation(images, masks)
         return {**batch, "image": images, "mask": masks}
+
+    def _normalise(self, stored: Tensor) -> Tensor:
+        images: Tensor = self.radiometry(self.tiles.to_reflectance(stored))
+        return images
 
     @staticmethod
     def _device(batch: Any) -> torch.device:

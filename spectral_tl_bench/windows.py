@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from spectral_tl_bench.datasets.base import IGNORE_INDEX, Sample, TileDataset
 
@@ -36,7 +36,8 @@ def pad_sample(sample: Sample, height: int, width: int) -> Sample:
     bottom, right = max(0, height - mask.shape[-2]), max(0, width - mask.shape[-1])
     if not bottom and not right:
         return sample
-    image = torch.nn.functional.pad(image[None], (0, right, 0, bottom), mode="replicate")[0]
+    # By NumPy, which repeats edges of any type on disk.
+    image = torch.from_numpy(np.pad(image.numpy(), ((0, 0), (0, bottom), (0, right)), mode="edge"))
     mask = torch.nn.functional.pad(mask, (0, right, 0, bottom), value=IGNORE_INDEX)
     return {**sample, "image": image, "mask": mask}
 
@@ -44,14 +45,14 @@ def pad_sample(sample: Sample, height: int, width: int) -> Sample:
 def resize_sample(sample: Sample, size: int) -> Sample:
     """Resample a whole tile to size x size: the image bilinearly with antialiasing, labels by nearest neighbour."""
     image = torch.nn.functional.interpolate(
-        sample["image"][None], size=(size, size), mode="bilinear", antialias=True, align_corners=False
+        sample["image"][None].float(), size=(size, size), mode="bilinear", antialias=True, align_corners=False
     )[0]
     mask = torch.nn.functional.interpolate(sample["mask"][None, None].float(), size=(size, size), mode="nearest-exact")
     return {**sample, "image": image, "mask": mask[0, 0].long()}
 
 
 class TrainingWindows(Dataset[Sample]):
-    """Windows of a dataset by key, always size x size; only the window's part of the file is read."""
+    """Windows of a dataset by key, always size x size, in stored values; only the window's part of the file is read."""
 
     def __init__(self, dataset: TileDataset, size: int, *, resize: bool) -> None:
         """Serve windows.
@@ -70,14 +71,14 @@ class TrainingWindows(Dataset[Sample]):
     def __getitem__(self, key: WindowKey) -> Sample:
         position, top, left = key
         if self.resize:
-            return resize_sample(self.dataset.read(position), self.size)
+            return resize_sample(self.dataset.read_stored(position), self.size)
         height = min(self.size, int(self.heights[position]))
         width = min(self.size, int(self.widths[position]))
-        return pad_sample(self.dataset.read(position, (top, left, height, width)), self.size, self.size)
+        return pad_sample(self.dataset.read_stored(position, (top, left, height, width)), self.size, self.size)
 
 
 class WholeTiles(Dataset[Sample]):
-    """The tiles at some rows of a dataset's index, for scoring."""
+    """The tiles at some rows of a dataset's index, in stored values, for scoring."""
 
     def __init__(self, dataset: TileDataset, positions: Sequence[int]) -> None:
         """Serve the tiles at ``positions``."""
@@ -88,7 +89,15 @@ class WholeTiles(Dataset[Sample]):
         return len(self.positions)
 
     def __getitem__(self, index: int) -> Sample:
-        return self.dataset.read(self.positions[index])
+        return self.dataset.read_stored(self.positions[index])
+
+
+def as_batch(samples: list[Sample]) -> dict[str, Any]:
+    """Collate windows; those of an archive whose files differ in type become float32."""
+    if len({sample["image"].dtype for sample in samples}) > 1:
+        samples = [{**sample, "image": sample["image"].float()} for sample in samples]
+    batch: dict[str, Any] = default_collate(samples)
+    return batch
 
 
 def as_list(samples: list[Sample]) -> list[Sample]:

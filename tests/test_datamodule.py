@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from spectral_tl_bench.datamodule import ProtocolDataModule
 from spectral_tl_bench.datasets.whuohs import WHUOHS
@@ -107,3 +108,23 @@ def test_an_in_domain_split_says_who_drew_it(tmp_path):
     assert split_tiles(protocol, index, 0.1).origin == "blocked"
     (transfer,) = load_protocols("mts12_region/n2s")
     assert split_tiles(transfer, index, 0.1).origin is None
+
+
+@pytest.mark.parametrize("resolution", ["native", "resize"])
+def test_batches_hold_stored_values_until_they_are_normalised_as_reflectance(build, resolution):
+    data = build(resolution=resolution, augmentation=False)
+    (batch, *_) = data.train_dataloader()
+    assert batch["image"].float().max() > 100
+    with torch.no_grad():
+        normalised = data.on_after_batch_transfer(batch, 0)["image"]
+        expected = data.radiometry(batch["image"].float() / data.tiles.sensor.scale)
+    torch.testing.assert_close(normalised, expected)
+
+
+def test_scored_tiles_are_normalised_like_the_dataset_s_own_samples(build):
+    data = build()
+    loader, _ = data.test_dataloader()
+    (sample, *_) = data.on_after_batch_transfer(next(iter(loader)), 0)
+    own = data.tiles[int(data.split.held_out[0])]
+    assert sample["tile"] == own["tile"]
+    torch.testing.assert_close(sample["image"], data.radiometry(own["image"][None])[0])

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from spectral_tl_bench.windows import class_histogram, offsets, pad_sample, resize_sample, sliding_windows
+from spectral_tl_bench.windows import as_batch, class_histogram, offsets, pad_sample, resize_sample, sliding_windows
 
 
 @pytest.mark.parametrize(("length", "size"), [(500, 224), (512, 224), (64, 64), (65, 64), (60, 64), (128, 64)])
@@ -46,3 +46,20 @@ def test_resizing_keeps_labels_whole():
 
 def test_histogram_leaves_ignored_pixels_out():
     assert class_histogram(torch.tensor([[0, 2], [255, 2]]), 4).tolist() == [1, 0, 2, 0]
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int16", "float64"])
+def test_padding_takes_every_type_on_disk(dtype):
+    image = torch.from_numpy(np.arange(12).reshape(1, 3, 4).astype(dtype))
+    padded = pad_sample({"image": image, "mask": torch.zeros(3, 4, dtype=torch.long), "tile": "a"}, 4, 5)["image"]
+    assert padded.dtype == image.dtype
+    assert padded[0].tolist()[-1] == [8, 9, 10, 11, 11]
+
+
+def test_windows_of_files_of_different_types_form_one_batch():
+    samples = [
+        {"image": torch.from_numpy(np.full((1, 2, 2), 5, dtype)), "mask": torch.zeros(2, 2).long(), "tile": dtype}
+        for dtype in ("uint16", "int16", "float32")
+    ]
+    assert as_batch(samples[:1])["image"].dtype == torch.uint16
+    assert torch.equal(as_batch(samples)["image"], torch.full((3, 1, 2, 2), 5.0))

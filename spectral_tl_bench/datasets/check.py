@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from pydantic import BaseModel, ConfigDict, computed_field
 
 from spectral_tl_bench.datasets import dataset_class, open_dataset
 from spectral_tl_bench.datasets.files import Problem
-from spectral_tl_bench.datasets.raster import map_labels, to_reflectance
+from spectral_tl_bench.datasets.raster import map_labels
 from spectral_tl_bench.errors import DataError
 from spectral_tl_bench.protocols import ProtocolFile, Transfer, shipped_protocols
 
@@ -184,7 +185,7 @@ def _tile_figures(dataset: TileDataset, image: str, label: str) -> _TileFigures:
     pixels, valid = dataset.read_image(Path(image))
     codes = dataset.read_label(Path(label))
     map_labels(codes, dataset.label_table, label, 255)
-    reflectance = to_reflectance(pixels, dataset.sensor.scale).reshape(len(pixels), -1)
+    reflectance = dataset.to_reflectance(torch.from_numpy(pixels)).flatten(1).numpy()
     if valid is not None:
         reflectance = reflectance[:, valid.ravel()]
     totals = np.zeros((len(pixels), 4))

@@ -30,6 +30,14 @@ def unreadable(path: Path | str, error: Exception) -> DataError:
     return DataError(f"cannot read {path}: {reason}; the file is damaged or incomplete, fetch it again")
 
 
+def _mapped() -> rasterio.Env:
+    """GDAL's settings for reading: an uncompressed file is mapped into memory instead of copied block by block.
+
+    Files that cannot be mapped (compressed, larger than the memory) are read as always.
+    """
+    return rasterio.Env(GTIFF_VIRTUAL_MEM_IO="IF_ENOUGH_RAM")
+
+
 def _rasterio_window(window: Window | None) -> RasterioWindow | None:
     if window is None:
         return None
@@ -52,7 +60,7 @@ def read_image(path: Path | str, window: Window | None = None) -> tuple[np.ndarr
         DataError: If the file cannot be read.
     """
     try:
-        with rasterio.open(path) as source:
+        with _mapped(), rasterio.open(path) as source:
             pixels = source.read(window=_rasterio_window(window))
             nodata = source.nodata
     except (RasterioIOError, RasterioError) as error:
@@ -82,7 +90,7 @@ def read_label(path: Path | str, window: Window | None = None) -> np.ndarray:
         DataError: If the file cannot be read or holds fractions.
     """
     try:
-        with rasterio.open(path) as source:
+        with _mapped(), rasterio.open(path) as source:
             codes = source.read(1, window=_rasterio_window(window))
     except (RasterioIOError, RasterioError) as error:
         raise unreadable(path, error) from error
@@ -152,8 +160,3 @@ def map_labels(codes: np.ndarray, table: np.ndarray, path: Path | str, ignore_in
             )
         ids[ids == _IGNORED] = ignore_index
     return ids.astype(np.int64)
-
-
-def to_reflectance(pixels: np.ndarray, scale: float) -> np.ndarray:
-    """Convert stored values to float32 reflectance in one pass over the bytes."""
-    return np.multiply(pixels, np.float32(1.0 / scale), dtype=np.float32, casting="unsafe")

@@ -3,6 +3,7 @@ from importlib.resources import files
 
 import numpy as np
 import pytest
+import rasterio
 import torch
 from archives import (
     WHUOHS_NAMES,
@@ -241,3 +242,18 @@ def test_the_shipped_protocol_names_the_published_numbers():
         "whu_region/t2s": (1450, 1464),
     }
     assert files("spectral_tl_bench.benchmarks").joinpath("whu_region.yaml").read_text().startswith("#")
+
+
+@pytest.mark.parametrize("compress", [None, "deflate"])
+def test_stored_values_keep_the_type_on_disk(root, compress):
+    dataset = WHUOHS(root)
+    path = dataset.index["image"].iloc[0]
+    with rasterio.open(path) as file:
+        pixels, profile = file.read(), file.profile
+    # Uncompressed files are mapped into memory, compressed ones cannot be.
+    with rasterio.open(path, "w", **{**profile, "compress": compress}) as file:
+        file.write(pixels)
+    stored = WHUOHS(root).read_stored(0)["image"]
+    assert stored.numpy().dtype == pixels.dtype
+    np.testing.assert_array_equal(stored.numpy(), pixels)
+    torch.testing.assert_close(dataset.to_reflectance(stored), stored.float() / 10_000)

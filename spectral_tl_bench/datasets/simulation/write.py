@@ -30,14 +30,11 @@ from spectral_tl_bench.datasets.simulation.domains import Region
 from spectral_tl_bench.datasets.simulation.fields import generator
 from spectral_tl_bench.datasets.simulation.landscape import Landscape
 from spectral_tl_bench.datasets.simulation.marker import GENERATOR_VERSION, MARKER_NAME, read_marker
-from spectral_tl_bench.datasets.simulation.spectra import atmosphere, material_spectra
+from spectral_tl_bench.datasets.simulation.scene import View, calibrate, photograph, sensor_view
 from spectral_tl_bench.errors import DataError
 
 DEFAULT_TILE_SIZE = 64
 _SMALLEST_TILE = 8
-_SAMPLES_PER_SIDE = 160
-_SHADE = 0.06
-_HAZE_VARIATION = 0.25
 
 Progress = Callable[[int, int], None]
 """Called after each tile with the number written and the number in all."""
@@ -45,11 +42,10 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class _Scene:
-    """A region ready to be cropped: its landscape, and material spectra as the sensor sees them."""
+    """A region ready to be cropped: its landscape, and how the sensor sees it."""
 
     landscape: Landscape
-    surface: np.ndarray
-    path: np.ndarray
+    view: View
 
 
 def simulate_archive(
@@ -177,33 +173,18 @@ def _scene(archive: Archive, region: Region, seed: int, size: int, grid: np.ndar
         texture_scale=region.conditions[0].texture_scale,
         inclusions=archive.inclusions,
     )
-    height, width = size * grid.shape[0], size * grid.shape[1]
-    rows = np.linspace(0, height - 1, min(height, _SAMPLES_PER_SIDE)).round()
-    columns = np.linspace(0, width - 1, min(width, _SAMPLES_PER_SIDE)).round()
-    inside = grid[np.ix_((rows // size).astype(int), (columns // size).astype(int))]
-    landscape.calibrate(rows, columns, inside)
-    wavelength = np.array(archive.sensor.wavelengths)
-    dates = list(dict.fromkeys(band.date for band in archive.sensor.bands))
-    surface, path = [], []
-    for date, conditions in zip(dates, region.conditions, strict=True):
-        own = wavelength[[band.date == date for band in archive.sensor.bands]]
-        factor, scattered = atmosphere(own, conditions, top=archive.top_of_atmosphere)
-        surface.append(material_spectra(own, conditions) * factor)
-        path.append(scattered)
-    return _Scene(
-        landscape, np.concatenate(surface, axis=1).astype(np.float32), np.concatenate(path).astype(np.float32)
-    )
+    calibrate(landscape, size, grid)
+    bands = archive.sensor.bands
+    dates = list(dict.fromkeys(band.date for band in bands))
+    wavelengths = [[band.wavelength for band in bands if band.date == date] for date in dates]
+    view = sensor_view(list(zip(wavelengths, region.conditions, strict=True)), top=archive.top_of_atmosphere)
+    return _Scene(landscape, view)
 
 
 def _write_tile(archive: Archive, scene: _Scene, tile: Tile, root: Path, seed: int, size: int) -> None:
     top, left = tile.row * size, tile.column * size
-    codes, shares = scene.landscape.crop(top, left, size)
-    slope, haze, survey = scene.landscape.relief(np.arange(top, top + size), np.arange(left, left + size))
-    seen = shares @ scene.surface
-    seen *= np.exp(_SHADE * slope)[..., None]
-    seen += np.exp(_HAZE_VARIATION * haze)[..., None] * scene.path
-    noise = generator(seed, archive.name, tile.image.name, "noise").standard_normal(seen.shape, dtype=np.float32)
-    seen += noise * (0.0015 + 0.012 * seen)
+    noise = generator(seed, archive.name, tile.image.name, "noise")
+    codes, seen, survey = photograph(scene.landscape, scene.view, top, left, size, noise)
     # Real products are stored as multiples of 1/10000 but resolve fewer levels; 0 would read as no data.
     stored = np.clip(np.rint(seen * (archive.sensor.scale / archive.step)) * archive.step, archive.step, 20_000)
     image = stored.astype(np.uint16).transpose(2, 0, 1)
