@@ -34,6 +34,7 @@ class TrainingSpec(_Value):
         weight_decay: AdamW's, in both stages.
         schedule: Learning rate after the warm-up.
         warmup_fraction: Share of a stage's steps with linearly rising learning rate.
+        loss: Cross-entropy alone, as published, or with the Lovász-softmax loss, which cares for rare classes.
         decoder_channels: Channels of UPerNet.
         neck_channels: Channels of the maps that the neck hands to UPerNet.
         neck_upsampling: How the neck makes maps finer than the tokens: "learned" unfolds each token, "bilinear"
@@ -65,6 +66,7 @@ class TrainingSpec(_Value):
     weight_decay: float = Field(default=1e-4, ge=0)
     schedule: Literal["constant", "cosine"] = "cosine"
     warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
+    loss: Literal["cross_entropy", "cross_entropy_lovasz"] = "cross_entropy"
     decoder_channels: int = Field(gt=0)
     neck_channels: int = Field(gt=0)
     neck_upsampling: Literal["learned", "bilinear"] = "learned"
@@ -122,6 +124,8 @@ PRESETS: dict[str, TrainingSpec] = {
         learning_rate=2e-3,
         reconstruction_learning_rate=1e-3,
         warmup_fraction=0.1,
+        # Cross-entropy alone does not get to the rare classes in so few steps.
+        loss="cross_entropy_lovasz",
         decoder_channels=64,
         neck_channels=64,
         reconstruction_decoder_width=96,
@@ -209,7 +213,7 @@ class RunSpec(_Value):
         method_options: Every hyper-parameter of the method, with its resolved value.
         method_source: Digest of the method's file, None for an installed method.
         backbone: Name of the backbone.
-        weights: Fingerprint of its pretrained weights: "none", "hub", or "sha256:..." of a file.
+        weights: Fingerprint of its pretrained weights: "none", "hub", or "sha256:..." of a file, embedded or given.
         stage1: Fingerprint of given reconstruction-stage weights, None when the run trains its own (or needs none).
         preset: Name of the preset that ``training`` started from.
         training: How it trains, selects and scores.

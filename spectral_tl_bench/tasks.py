@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spectral_tl_bench.datasets.base import IGNORE_INDEX, Sample
+from spectral_tl_bench.losses import segmentation_loss
 from spectral_tl_bench.metrics import confusion_matrix, mean_iou
 from spectral_tl_bench.spec import TrainingSpec
 from spectral_tl_bench.windows import resize_sample, sliding_windows
@@ -169,7 +170,7 @@ def normalised_patches(images: Tensor, patch: int) -> Tensor:
 
 
 class Segmentation(AdaptationTask):
-    """Segmentation with cross-entropy; scores whole tiles at their own resolution.
+    """Segmentation; scores whole tiles at their own resolution.
 
     Attributes:
         confusions: From the last validation or test: loader index, tile name and K x K matrix (rows = truth).
@@ -189,11 +190,9 @@ class Segmentation(AdaptationTask):
         return self.training_spec.segmentation_steps, self.training_spec.learning_rate, (0.9, 0.999)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """Cross-entropy over the labelled pixels."""
+        """The run's loss over the labelled pixels."""
         logits = self.segmenter(batch["image"])
-        losses = F.cross_entropy(logits, batch["mask"], ignore_index=IGNORE_INDEX, reduction="sum")
-        # A batch without a single labelled pixel counts as 0, not as a division by 0.
-        return self.total_loss(losses / (batch["mask"] != IGNORE_INDEX).sum().clamp_min(1))
+        return self.total_loss(segmentation_loss(logits, batch["mask"], self.training_spec.loss))
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last confusions."""
