@@ -84,7 +84,11 @@ def run(
     ] = None,
     backbone: Annotated[str | None, typer.Option(help="A name from `spectral-bench backbones`.")] = None,
     weights: Annotated[
-        str | None, typer.Option(help="Pretrained weights: hub, none (random), or a .pth or .safetensors file.")
+        str | None,
+        typer.Option(
+            help="Pretrained weights: embedded, hub, none (random), or a .pth or .safetensors file. Default: embedded "
+            "where the backbone has them, else hub."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of every random choice.", min=0)] = 0,
     set_: Annotated[
@@ -130,11 +134,73 @@ def run(
 
 
 @app.command()
-def methods() -> None:
-    """List the methods with their options."""
-    from spectral_tl_bench import listings
+def sweep(
+    suite: Annotated[Path, typer.Argument(help="YAML file of methods, protocols and seeds; see docs/runs.md.")],
+    root: Annotated[
+        Path | None, typer.Option(help="Folder of the archives. Without it simulated archives are used and named so.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for all runs.")] = Path("runs"),
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    jobs: Annotated[int, typer.Option(help="Runs at a time; they share the CPU cores evenly.", min=1)] = 1,
+) -> None:
+    """Do every run of a suite that has no record yet; one that fails does not end the others."""
+    from spectral_tl_bench import commands
 
-    _console().print(listings.methods())
+    commands.sweep(suite, root, _console(), out=out, device=device, jobs=jobs)
+
+
+@app.command()
+def methods(
+    params: Annotated[
+        bool, typer.Option("--params", help="Count each method's parameters instead of listing its options.")
+    ] = False,
+    backbone: Annotated[
+        str | None, typer.Option(help="With --params: a name from `spectral-bench backbones`; default vit_micro.")
+    ] = None,
+    sensor: Annotated[
+        str | None,
+        typer.Option(
+            help="With --params: ohs (default), sentinel2, mts12, or the protocol file of your own tiles.",
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="With --params: whose decoder; default quick for vit_micro, else standard.")
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="With --params: count this method alone; a name, or file.py:ClassName.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="With --method: one of its options, name=value; may be repeated.")
+    ] = None,
+    gradients: Annotated[
+        bool | None,
+        typer.Option(
+            help="With --params: measure who receives a gradient. Default: only where that takes seconds; on a ViT-L "
+            "it takes minutes and 10 GB of memory.",
+        ),
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="With --params: print the counts as JSON.")] = False,
+) -> None:
+    """List the methods with their options, or with the parameters that they allocate and train."""
+    if not params:
+        if any(value is not None for value in (backbone, sensor, preset, method, set_, gradients)) or json_:
+            raise SpectralBenchError("the options of `spectral-bench methods` belong to --params; add it")
+        from spectral_tl_bench import listings
+
+        _console().print(listings.methods())
+        return
+    from spectral_tl_bench import commands
+
+    commands.parameters(
+        backbone or "vit_micro",
+        sensor or "ohs",
+        _console(),
+        preset_name=preset,
+        method=method,
+        options=_assignments(set_ or [], "--set"),
+        gradients=gradients,
+        as_json=json_,
+    )
 
 
 @app.command()

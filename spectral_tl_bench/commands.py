@@ -54,7 +54,13 @@ def default_preset(root: Path | None) -> str:
     return "standard" if torch.cuda.is_available() else "quick"
 
 
-def _requests(asked: Asked) -> list[Request]:
+def requests_of(asked: Asked) -> list[Request]:
+    """What the options ask for: one request for each protocol meant.
+
+    Raises:
+        SpectralBenchError: If an option is missing or does not suit.
+    """
+    from spectral_tl_bench.backbones import backbone_entry
     from spectral_tl_bench.planning import Request
 
     if asked.method is None or asked.protocol is None:
@@ -62,7 +68,7 @@ def _requests(asked: Asked) -> list[Request]:
     name = asked.preset or default_preset(asked.root)
     training = override(preset(name), asked.training)
     backbone = asked.backbone or DEFAULT_BACKBONE[name]
-    weights = asked.weights or ("none" if backbone == "vit_micro" else "hub")
+    weights = asked.weights or backbone_entry(backbone).default_weights
     return [
         Request(
             protocol=protocol,
@@ -115,7 +121,7 @@ def run(asked: Asked, console: Console, *, out: Path, device: str, workers: int,
             )
         requests = [_repeated(asked.config, asked.root)]
     else:
-        requests = _requests(asked)
+        requests = requests_of(asked)
     first = requests[0]
     if first.root is None:
         console.print(
@@ -149,6 +155,54 @@ def run(asked: Asked, console: Console, *, out: Path, device: str, workers: int,
             done = execute(ready, out, console, device=device, workers=workers, force=force)
             console.print(render(done))
             console.print(f"written to {done.folder}", highlight=False, soft_wrap=True)
+
+
+def parameters(
+    backbone: str,
+    sensor: str,
+    console: Console,
+    *,
+    preset_name: str | None,
+    method: str | None,
+    options: dict[str, str],
+    gradients: bool | None,
+    as_json: bool,
+) -> None:
+    """Count the parameters of one method or of all, and print them."""
+    from rich.progress import track
+
+    from spectral_tl_bench import accounting
+    from spectral_tl_bench.backbones import build_backbone
+    from spectral_tl_bench.methods import build_method, method_names, short_name
+
+    if options and method is None:
+        raise SpectralBenchError("--set changes an option of one method; name it with --method")
+    known, classes = accounting.sensor_and_classes(sensor)
+    name = preset_name or next((n for n, usual in DEFAULT_BACKBONE.items() if usual == backbone), "standard")
+    training = preset(name)
+    chosen = {n: build_method(n, dict(options)) for n in ([method] if method is not None else method_names())}
+    size = accounting.backbone_size(backbone, known)
+    measured = size <= accounting.SMALL if gradients is None else gradients
+    pretrained = build_backbone(backbone, known) if measured else None
+    counts = [
+        accounting.account(short_name(n), chosen[n], backbone, known, training, classes, pretrained)
+        for n in track(chosen, "counting", console=console, transient=True, disable=as_json)
+    ]
+    if as_json:
+        print(accounting.as_json(counts))  # noqa: T201  # for a program: a console would break the lines
+        return
+    from spectral_tl_bench import listings
+
+    details = f"{backbone}, {known.name} with {len(known.bands)} bands, decoder of preset {name} for {classes} classes"
+    console.print(listings.parameters(counts, details))
+
+
+def sweep(suite: Path, root: Path | None, console: Console, *, out: Path, device: str, jobs: int) -> None:
+    """Do every run of a suite that has no record yet."""
+    from spectral_tl_bench.sweep import read_suite
+    from spectral_tl_bench.sweep import sweep as do
+
+    do(read_suite(suite), root, out, console, device=device, jobs=jobs)
 
 
 def leaderboard(runs: Path, out: Path, console: Console) -> None:

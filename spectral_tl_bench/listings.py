@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
@@ -11,6 +13,9 @@ from spectral_tl_bench.backbones.registry import backbone_entry, backbone_names
 from spectral_tl_bench.datasets import DATASETS, dataset_class
 from spectral_tl_bench.methods import Method, method_class, method_names
 from spectral_tl_bench.protocols import shipped_protocols
+
+if TYPE_CHECKING:
+    from spectral_tl_bench.accounting import Account
 
 
 def _table(*columns: str) -> Table:
@@ -34,6 +39,34 @@ def methods() -> Table:
     for name in method_names():
         cls = method_class(name)
         table.add_row(name, _summary(cls), _options(cls))
+    return table
+
+
+def parameters(accounts: Sequence[Account], details: str) -> Table:
+    """Parameters of methods, without and with the decoder.
+
+    Args:
+        accounts: One a method.
+        details: Backbone, sensor and decoder, for the title.
+    """
+    measured = all(account.gradient_receiving is not None for account in accounts)
+    kinds = ["allocated", "trainable", *(["with gradient"] if measured else [])]
+    remark = "Left: the adapted backbone. Right (+): with neck, UPerNet and classifier. Trainable: in any stage."
+    if measured:
+        remark += " With gradient: received one other than 0 in the first steps of a stage; yellow where some did not."
+    else:
+        remark += " Who receives a gradient was not measured on a backbone of this size: --gradients does."
+    table = Table(title=f"Parameters: {details}", title_justify="left", caption=remark, caption_justify="left")
+    table.add_column("method", no_wrap=True)
+    for kind in [*kinds, *(f"+ {kind}" for kind in kinds)]:
+        table.add_column(kind, justify="right")
+    for account in accounts:
+        counts = [account.allocated, account.trainable]
+        if account.gradient_receiving is not None:
+            counts.append(account.gradient_receiving)
+        cells = [f"{n:,}" for decoder in (0, 1) for n in (count[decoder] for count in counts)]
+        short = account.gradient_receiving is not None and account.gradient_receiving != account.trainable
+        table.add_row(account.method, *cells, style="yellow" if short else None)
     return table
 
 

@@ -18,6 +18,7 @@ import dataclasses
 import hashlib
 import importlib.util
 import sys
+from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
@@ -64,6 +65,16 @@ class Method(abc.ABC):
     def extra_loss(self, backbone: Backbone) -> Tensor | None:
         """Return a scalar added to the stage's loss after each training forward pass, or None."""
         return None
+
+    def diagnostics(self, backbone: Backbone, images: Mapping[str, Tensor], heading: str) -> dict[str, bytes]:
+        """Return files that show what the method's own parts do in a finished run, by name; none by default.
+
+        Args:
+            backbone: The adapted backbone with the selected weights, in evaluation mode.
+            images: A few images by domain, N x C x H x W normalised: the held-out source and each target sub-domain.
+            heading: What ran on what, for titles; says SIMULATED where the images are.
+        """
+        return {}
 
     @property
     def blanks_masked_patches(self) -> bool:

@@ -18,6 +18,7 @@ from spectral_tl_bench.methods import Method, build_method, source_digest
 from spectral_tl_bench.protocols import Protocol
 from spectral_tl_bench.spec import RunSpec, TrainingSpec
 from spectral_tl_bench.splits import Split, split_tiles
+from spectral_tl_bench.stage1 import check_stage1
 from spectral_tl_bench.weights import fingerprint
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Request:
         training: How to train.
         seed: Seed of every random choice.
         root: Folder of the archive; None takes the embedded simulated one.
-        weights: "none", "hub" or a file.
+        weights: "none", "hub", "embedded" or a file.
         stage1: Weights of an earlier reconstruction stage to start from.
         protocol_file: The user's protocol file, so that the run can be repeated.
     """
@@ -107,12 +108,15 @@ def plan(request: Request) -> Plan:
         method_options=method.options(),
         method_source=source_digest(request.method),
         backbone=request.backbone,
-        weights=weights_fingerprint(request.weights),
+        weights=weights_fingerprint(request.backbone, request.weights),
         stage1=None if request.stage1 is None else fingerprint(request.stage1),
         preset=request.preset,
         training=request.training,
         seed=request.seed,
     )
+    if request.stage1 is not None:
+        names = dataset.index["tile"].astype(str).to_numpy()
+        check_stage1(request.stage1, spec, dataset.sensor, [*names[split.held_out], *names[split.target]])
     return Plan(request, spec, dataset, split, method)
 
 
@@ -125,6 +129,6 @@ def where(request: Request) -> records.Where:
     return records.Where(
         root=absolute(request.root),
         protocol_file=absolute(request.protocol_file),
-        weights=request.weights if request.weights in ("none", "hub") else absolute(Path(request.weights)),
+        weights=request.weights if request.weights in ("none", "hub", "embedded") else absolute(Path(request.weights)),
         stage1=absolute(request.stage1),
     )

@@ -17,7 +17,24 @@ _SMALLEST_DEVIATION = 1e-4
 _MOST_TILES = 2_000
 
 
-class SourceStatistics(nn.Module):
+class Radiometry(nn.Module):
+    """From reflectance to what the model sees, and back."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalise B x C x H x W reflectance."""
+        raise NotImplementedError
+
+    def undo(self, normalised: Tensor, images: Tensor) -> Tensor:
+        """Turn normalised B x C x H x W values back into reflectance.
+
+        Args:
+            normalised: The values.
+            images: The reflectance whose normalisation is undone.
+        """
+        raise NotImplementedError
+
+
+class SourceStatistics(Radiometry):
     """Standardise every band with the mean and standard deviation of the source's training tiles."""
 
     mean: Tensor
@@ -33,15 +50,28 @@ class SourceStatistics(nn.Module):
         """Normalise B x C x H x W reflectance."""
         return (images - self.mean) / self.std
 
+    def undo(self, normalised: Tensor, images: Tensor) -> Tensor:
+        """Give every band its deviation and mean back."""
+        return normalised * self.std + self.mean
 
-class MinMax(nn.Module):
+
+class MinMax(Radiometry):
     """Stretch each band of each image to 0-1, as the published set-up does."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalise B x C x H x W reflectance."""
+        low, span = self._range(images)
+        return (images - low) / span
+
+    def undo(self, normalised: Tensor, images: Tensor) -> Tensor:
+        """Give every band of every image its range back."""
+        low, span = self._range(images)
+        return normalised * span + low
+
+    @staticmethod
+    def _range(images: Tensor) -> tuple[Tensor, Tensor]:
         low = images.amin(dim=(-2, -1), keepdim=True)
-        high = images.amax(dim=(-2, -1), keepdim=True)
-        return (images - low) / (high - low).clamp_min(_SMALLEST_DEVIATION)
+        return low, (images.amax(dim=(-2, -1), keepdim=True) - low).clamp_min(_SMALLEST_DEVIATION)
 
 
 def band_statistics(dataset: TileDataset, positions: Iterable[int]) -> tuple[Tensor, Tensor]:
@@ -74,7 +104,7 @@ def band_statistics(dataset: TileDataset, positions: Iterable[int]) -> tuple[Ten
 
 def build_radiometry(
     name: Literal["source_statistics", "minmax"], dataset: TileDataset, positions: Iterable[int]
-) -> nn.Module:
+) -> Radiometry:
     """Build the normalisation a run asks for, from its training tiles."""
     if name == "minmax":
         return MinMax()

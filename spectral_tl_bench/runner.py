@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import torch
 from rich.console import Console
 
 from spectral_tl_bench import records
+from spectral_tl_bench.accounting import parameter_counts, segmenter_names
 from spectral_tl_bench.backbones import build_backbone
 from spectral_tl_bench.datamodule import ProtocolDataModule
 from spectral_tl_bench.methods import StageName
+from spectral_tl_bench.pictures import images_by_domain, looking_at, reconstruction_figure
 from spectral_tl_bench.planning import Plan, where
 from spectral_tl_bench.progress import History, StageProgress
 from spectral_tl_bench.reconstruction import ReconstructionDecoder
-from spectral_tl_bench.report.tables import write_table
+from spectral_tl_bench.report.png import png
+from spectral_tl_bench.report.tables import heading, write_table
 from spectral_tl_bench.segmentation import Segmenter
+from spectral_tl_bench.stage1 import origin, read_stage1
 from spectral_tl_bench.tasks import AdaptationTask, MaskedReconstruction, Segmentation
 from spectral_tl_bench.training import KeepBest, fit, peak_memory_mib, score, seed_all, stopwatch
 from spectral_tl_bench.weights import load_weights, restore, save_weights, trained_state
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
 
 STAGE1 = "stage1.safetensors"
 ADAPTER = "adapter.safetensors"
+RECONSTRUCTION = "reconstruction.png"
 
 
 class _Run:
@@ -63,15 +68,8 @@ class _Run:
 
     def _note(self, task: AdaptationTask) -> None:
         """Remember which parameters trained and which received a gradient, by their names in the segmenter."""
-
-        def named(names: set[str]) -> set[str]:
-            if isinstance(task, MaskedReconstruction):
-                # Its decoder is thrown away after the stage.
-                return {name for name in names if name.startswith("backbone.")}
-            return {name.removeprefix("segmenter.") for name in names}
-
-        self.trainable |= named({n for n, p in task.named_parameters() if p.requires_grad})
-        self.receiving |= named(task.gradient_names)
+        self.trainable |= segmenter_names(task, (n for n, p in task.named_parameters() if p.requires_grad))
+        self.receiving |= segmenter_names(task, task.gradient_names)
 
     def reconstruct(self) -> None:
         """Stage 1, or its weights from an earlier run or an interrupted attempt at this one."""
@@ -93,7 +91,7 @@ class _Run:
         task = MaskedReconstruction(self.backbone, self.method, spec, decoder)
         seconds: dict[str, float] = {}
         with stopwatch(seconds, "fit"):
-            fit(
+            trainer = fit(
                 task,
                 self.data,
                 spec,
@@ -114,17 +112,24 @@ class _Run:
                 "seconds": seconds["fit"],
                 "trainable": sorted(self.trainable),
                 "gradient_receiving": sorted(self.receiving),
+                "tiles": sorted(self.data.tiles.index["tile"].iloc[self.plan.split.training].astype(str)),
             },
         )
+        # After the weights: a resumed run goes on without the decoder, and finds this picture already drawn.
+        figure = reconstruction_figure(task, self.data, trainer.strategy.root_device, heading(self.spec))
+        records.write_bytes(self.folder / RECONSTRUCTION, png(figure))
 
     def _restore_stage1(self, path: Path, title: str) -> None:
-        state, metadata = load_weights(path)
+        given = read_stage1(path)
+        state, _ = load_weights(path)
         restore(self.backbone, state, self.pretrained, str(path))
-        self.trainable |= set(metadata["trainable"])
-        self.receiving |= set(metadata["gradient_receiving"])
-        steps = metadata["spec"]["training"]["reconstruction_steps"]
-        self.stages["reconstruction"] = records.StageRecord(steps=steps, seconds=metadata["seconds"])
-        self.console.print(f"  {title}: taken from {path}", highlight=False)
+        self.trainable |= set(given.trainable)
+        self.receiving |= set(given.gradient_receiving)
+        steps = given.spec.training.reconstruction_steps
+        self.stages["reconstruction"] = records.StageRecord(steps=steps, seconds=given.seconds)
+        self.console.print(
+            f"  {title}: taken from {path} ({origin(given, self.spec)})", highlight=False, markup=False, soft_wrap=True
+        )
 
     def segment(self) -> None:
         """Stage 2, scoring, and everything that is written."""
@@ -163,9 +168,10 @@ class _Run:
                 score(trainer, task, self.data)
             self._collect(table, task, "best")
         self.stages["scoring"] = records.StageRecord(steps=0, seconds=seconds["score"])
+        selected = best.state if self.training.selection == "best" else last
         save_weights(
             self.folder / ADAPTER,
-            best.state if self.training.selection == "best" else last,
+            selected,
             {
                 "stage": "segmentation",
                 "sensor": self.backbone.sensor.name,
@@ -173,33 +179,28 @@ class _Run:
                 "spec": self.spec.model_dump(mode="json"),
             },
         )
-        self._write(segmenter, table, best.step)
+        device = trainer.strategy.root_device
+        restore(segmenter, selected, self.pretrained, "the selected weights")
+        self._diagnose(segmenter, device)
+        self._write(segmenter, table, best.step, device)
+
+    def _diagnose(self, segmenter: Segmenter, device: torch.device) -> None:
+        """Write what the method shows of its own parts."""
+        with looking_at(segmenter, device):
+            images = images_by_domain(self.data, self.training, device)
+            files = self.method.diagnostics(segmenter.backbone, images, heading(self.spec))
+        for name, content in files.items():
+            records.write_bytes(self.folder / name, content)
 
     def _collect(self, table: records.ConfusionTable, task: Segmentation, selection: records.Selection) -> None:
         for loader, tile, matrix in task.confusions:
             part: records.Part = "target" if loader == 1 else "held_out_source"
             table.add(selection, part, tile, self.plan.split.subdomains[tile], matrix)
 
-    def _counts(self, segmenter: Segmenter) -> tuple[records.ParameterCounts, records.ParameterCounts]:
-        sizes = {name: p.numel() for name, p in segmenter.named_parameters()}
-
-        def count(wanted: Mapping[str, int]) -> records.ParameterCounts:
-            return records.ParameterCounts(
-                allocated=sum(wanted.values()),
-                trainable=sum(n for name, n in wanted.items() if name in self.trainable),
-                gradient_receiving=sum(n for name, n in wanted.items() if name in self.receiving),
-            )
-
-        return count({k: n for k, n in sizes.items() if k.startswith("backbone.")}), count(sizes)
-
-    def _write(self, segmenter: Segmenter, table: records.ConfusionTable, best_step: int) -> None:
-        device = next(segmenter.parameters()).device
-        gpu = None
-        if device.type == "cuda":
-            import torch
-
-            gpu = torch.cuda.get_device_name(device)
-        without, with_decoder = self._counts(segmenter)
+    def _write(self, segmenter: Segmenter, table: records.ConfusionTable, best_step: int, device: torch.device) -> None:
+        # The device it ran on: the trainer has taken the model back to the processor by now.
+        gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+        without, with_decoder = parameter_counts(segmenter, self.trainable, self.receiving)
         record = records.RunRecord(
             spec=self.spec,
             title=self.plan.request.protocol.title,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,17 +49,38 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         CheckpointError: If the file is missing, damaged or not from this package.
     """
+    with _opened(path) as file:
+        metadata = _metadata(path, file)
+        return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118  # no mapping
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Read what :func:`save_weights` wrote, without the tensors.
+
+    Raises:
+        CheckpointError: If the file is missing, damaged or not from this package.
+    """
+    with _opened(path) as file:
+        return _metadata(path, file)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise CheckpointError(f"there is no file of weights {path}")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = (file.metadata() or {}).get(_KEY)
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+            yield file
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is not readable as safetensors: {error}") from error
-    if metadata is None:
+
+
+def _metadata(path: Path, file: Any) -> dict[str, Any]:
+    text = (file.metadata() or {}).get(_KEY)
+    if text is None:
         raise CheckpointError(f"{path} was not written by a run; its metadata has no {_KEY} entry")
-    return state, json.loads(metadata)
+    metadata: dict[str, Any] = json.loads(text)
+    return metadata
 
 
 def fingerprint(path: Path) -> str:

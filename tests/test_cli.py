@@ -174,6 +174,47 @@ def test_lists_name_what_there_is(spectral_bench):
         assert expected in out
 
 
+def test_parameters_of_every_method_are_a_table(spectral_bench):
+    status, out, err = spectral_bench("methods", "--params", "--no-gradients", "--sensor", "sentinel2")
+    assert (status, err) == (0, "")
+    assert "vit_micro, sentinel2 with 13 bands" in out
+    assert "393,216" in out  # lora: 8 blocks x rank 16 x (4 + 2 + 5 + 5) x 192
+    assert "--gradients" in out
+
+
+def test_parameters_of_one_method_as_json_have_all_three_counts_twice(spectral_bench):
+    status, out, _ = spectral_bench(
+        "methods", "--params", "--json", "--method", "spectralx", "--set", "variant=reference"
+    )
+    assert status == 0
+    ((counts),) = json.loads(out)
+    assert counts["method"] == "spectralx"
+    for part in ("without_decoder", "with_decoder"):
+        allocated, trainable, receiving = (counts[k][part] for k in ("allocated", "trainable", "gradient_receiving"))
+        assert allocated > trainable > receiving > 0
+
+
+def test_gradients_are_not_measured_unasked_on_a_large_backbone(spectral_bench):
+    status, out, _ = spectral_bench("methods", "--params", "--json", "--method", "lora", "--backbone", "vit_l_mae")
+    assert status == 0
+    ((counts),) = json.loads(out)
+    assert counts["trainable"]["without_decoder"] == 6_291_456
+    assert counts["gradient_receiving"] is None
+
+
+def test_stage1_of_another_backbone_or_sensor_gets_one_line_before_anything_trains(spectral_bench, own_tiles):
+    root, protocol = own_tiles
+    run = ["run", "--method", "spectralx"]
+    assert spectral_bench(*run, "--protocol", protocol, "--root", root, *TINY)[0] == 0
+    (stage1,) = Path("runs").rglob("stage1.safetensors")
+    given = ["--stage1", stage1, "--out", "other", *TINY]
+    refused(spectral_bench(*run, "--protocol", "whu_region/s2t", *given), "drone (4 bands)", "ohs (32 bands)")
+    own = [*run, "--protocol", protocol, "--root", root, *given]
+    refused(spectral_bench(*own, "--backbone", "vit_s_mae", "--weights", "none"), "vit_micro", "vit_s_mae")
+    refused(spectral_bench(*own, "--stage1", root / "tiles.csv"), "tiles.csv", "not readable")
+    assert not list(Path("other").rglob("*.*"))
+
+
 def test_simulate_then_check(spectral_bench, tmp_path):
     target = tmp_path / "archive"
     assert spectral_bench("data", "simulate", "whuohs", target, "--tile-size", 16)[0] == 0
@@ -206,10 +247,14 @@ def test_index_writes_geoparquet(spectral_bench, own_tiles, tmp_path):
         (["run", "--method", "lora", "--protocol", "whu_region", "--preset", "qick"], ["did you mean 'quick'"]),
         (["run", "--method", "lora", "--protocol", "whu_region", "--backbone", "vit"], ["unknown backbone"]),
         (["run", "--config", "no.yaml"], ["no.yaml"]),
+        (["methods", "--params", "--sensor", "sentinel"], ["unknown sensor", "did you mean 'sentinel2'"]),
+        (["methods", "--params", "--backbone", "vit_micor"], ["unknown backbone", "did you mean 'vit_micro'"]),
+        (["methods", "--params", "--set", "rank=4"], ["--method"]),
+        (["methods", "--sensor", "ohs"], ["--params"]),
         (["data", "check", "whu", "."], ["unknown dataset", "did you mean 'whuohs'"]),
         (["leaderboard", "--runs", "nowhere"], ["nowhere"]),
     ],
-    ids=lambda value: " ".join(value) if "run" in value or "data" in value else None,
+    ids=lambda value: " ".join(value) if {"run", "data", "methods"} & set(value) else None,
 )
 def test_wrong_usage_gets_one_line(spectral_bench, arguments, parts):
     refused(spectral_bench(*arguments), *parts)

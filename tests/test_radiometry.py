@@ -20,6 +20,12 @@ def test_min_max_stretches_every_band_of_every_image():
     torch.testing.assert_close(images.amax(dim=(2, 3)), torch.ones(3, 4))
 
 
+@pytest.mark.parametrize("normalise", [SourceStatistics(torch.rand(4), torch.rand(4) + 0.5), MinMax()])
+def test_undoing_the_normalisation_gives_the_reflectance_back(normalise):
+    images = torch.randn(3, 4, 8, 8) * 5 + 2
+    torch.testing.assert_close(normalise.undo(normalise(images), images), images)
+
+
 def test_a_constant_band_stays_finite():
     assert MinMax()(torch.ones(1, 2, 4, 4)).isfinite().all()
     assert SourceStatistics(torch.ones(2), torch.zeros(2))(torch.ones(1, 2, 4, 4)).isfinite().all()

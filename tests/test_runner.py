@@ -2,14 +2,18 @@
 
 import pandas as pd
 import pytest
+import torch
 from rich.console import Console
 
-from spectral_tl_bench.errors import ProtocolError, RecordError, SpectralBenchError
-from spectral_tl_bench.methods import method_names
+from spectral_tl_bench.accounting import account
+from spectral_tl_bench.backbones import build_backbone
+from spectral_tl_bench.errors import CheckpointError, ProtocolError, RecordError, SpectralBenchError
+from spectral_tl_bench.methods import build_method, method_names
 from spectral_tl_bench.planning import Request, plan
 from spectral_tl_bench.protocols import load_protocols
 from spectral_tl_bench.records import find_runs, read_run, read_run_yaml
 from spectral_tl_bench.runner import execute
+from spectral_tl_bench.sensors import OHS
 from spectral_tl_bench.spec import override, preset
 from spectral_tl_bench.weights import load_weights
 
@@ -60,8 +64,12 @@ def test_every_method_runs_from_protocol_to_table(run, method):
     domains = table["domain"].tolist()
     assert {"Jilin", "Tangshan", "all targets", "held-out source"} <= set(domains)
     assert table["mIoU"].between(0, 100).sum() >= len(domains) - 1  # the gap may be negative
-    for name in ("run.json", "run.yaml", "confusion.parquet", "table.md", "history.csv", "adapter.safetensors"):
-        assert (done.folder / name).is_file(), name
+    names = {"run.json", "run.yaml", "confusion.parquet", "table.csv", "table.md", "history.csv", "adapter.safetensors"}
+    if "reconstruction" in done.record.stages:
+        names |= {"stage1.safetensors", "reconstruction.png"}
+    if method == "spectralx":
+        names |= {"experts.csv", "experts.png"}
+    assert {path.name for path in done.folder.iterdir()} == names
     assert done.record.parameters.trainable >= done.record.parameters.gradient_receiving > 0
     allocated, trainable = done.record.parameters.allocated, done.record.parameters.trainable
     assert allocated == trainable if method == "full" else allocated > trainable
@@ -102,6 +110,8 @@ def test_an_interrupted_run_goes_on_after_its_first_stage_with_the_same_result(r
     before = (again.folder / "stage1.safetensors").stat().st_mtime_ns
     resumed = run(method="spectralx", out="again")
     assert (resumed.folder / "stage1.safetensors").stat().st_mtime_ns == before
+    for name in ("reconstruction.png", "experts.csv", "experts.png"):
+        assert (resumed.folder / name).read_bytes() == (whole.folder / name).read_bytes()
     pd.testing.assert_frame_equal(resumed.confusion, whole.confusion)
     assert resumed.record.parameters == whole.record.parameters
 
@@ -113,13 +123,87 @@ def test_run_yaml_repeats_the_specification(run):
     assert where.root is not None
 
 
-def test_stage1_weights_can_be_given(run):
-    first = run(method="spectralx")
-    other = run(
-        method="spectralx", stage1=first.folder / "stage1.safetensors", training={"segmentation_steps": 3}, out="other"
+@pytest.fixture
+def two_targets(tmp_path):
+    """Two protocols that share their source."""
+    path = tmp_path / "cities.yaml"
+    path.write_text(
+        """
+title: From one side to single cities
+dataset: whuohs
+protocols:
+  jilin: {source: {side: S}, target: {city: Jilin}, by: city}
+  shanghai: {source: {side: S}, target: {city: Shanghai}, by: city}
+"""
     )
+    return path
+
+
+def test_stage1_weights_serve_another_protocol_with_the_same_source(run, two_targets):
+    first = run(method="spectralx", protocol=f"{two_targets}:jilin")
+    given = first.folder / "stage1.safetensors"
+    other = run(method="spectralx", protocol=f"{two_targets}:shanghai", stage1=given, seed=1)
+    own = run(method="spectralx", protocol=f"{two_targets}:shanghai", seed=1, out="own")
     assert other.record.spec.stage1.startswith("sha256:")
     assert other.record.stages["reconstruction"] == first.record.stages["reconstruction"]
+    assert other.record.parameters == own.record.parameters
+    assert not (other.folder / "stage1.safetensors").exists()
+    assert not (other.folder / "reconstruction.png").exists()
+    # The tokenizer's core rests in segmentation, so what stage 1 left in it is still there at the end.
+    stage1, _ = load_weights(given)
+    core = {name for name, _ in core_parameters(first)}
+    assert core
+    for done, taken in ((other, True), (own, False)):
+        adapter, _ = load_weights(done.folder / "adapter.safetensors")
+        assert all(torch.equal(adapter[f"backbone.{name}"], stage1[name]) for name in core) == taken
+
+
+def core_parameters(done):
+    spec = done.record.spec
+    backbone = build_backbone(spec.backbone, OHS)
+    build_method(spec.method).apply(backbone)
+    return [(n, p) for n, p in backbone.named_parameters() if n.startswith("tokenizer.core.")]
+
+
+def test_stage1_weights_that_saw_the_target_are_refused_before_anything_trains(run, request_for, tmp_path):
+    first = run(method="spectralx", protocol="whu_region/s2t")
+    given = first.folder / "stage1.safetensors"
+    with pytest.raises(CheckpointError, match="trained on the source of whu_region/s2t"):
+        plan(request_for(method="spectralx", protocol="whu_region/t2s", stage1=given))
+    with pytest.raises(CheckpointError, match="stage segmentation"):
+        plan(request_for(method="spectralx", stage1=first.folder / "adapter.safetensors"))
+    assert find_runs(tmp_path / "runs") == [first.folder]
+
+
+def test_stage1_weights_of_other_parts_are_refused_before_anything_trains(run, request_for, tmp_path):
+    first = run(method="spectralx", options={"aomoa": False, "are_adapter": False})
+    other = plan(request_for(method="spectralx", stage1=first.folder / "stage1.safetensors"))
+    with pytest.raises(CheckpointError, match="belongs to another model"):
+        execute(other, tmp_path / "other", Console(quiet=True), device="cpu")
+    assert not list((tmp_path / "other").rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("method", "options"), [("spectralx", {}), ("spectralx", {"variant": "reference"}), ("rein", {})]
+)
+def test_a_record_and_the_accounting_count_the_same(run, method, options):
+    done = run(method=method, options=options)
+    spec = done.record.spec
+    counts = account(
+        method,
+        build_method(method, options),
+        spec.backbone,
+        OHS,
+        spec.training,
+        len(done.record.classes),
+        build_backbone(spec.backbone, OHS),
+    )
+    for kind in ("allocated", "trainable", "gradient_receiving"):
+        counted = getattr(counts, kind)
+        assert counted.without_decoder == getattr(done.record.parameters, kind), kind
+        assert counted.with_decoder == getattr(done.record.parameters_with_decoder, kind), kind
+    if options:
+        assert done.record.parameters.gradient_receiving < done.record.parameters.trainable
 
 
 def test_stage1_weights_for_a_method_without_that_stage_are_refused(request_for, tmp_path):

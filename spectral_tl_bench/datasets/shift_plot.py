@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spectral_tl_bench.datasets.plot import band_positions, mark_dates
 from spectral_tl_bench.datasets.shift import ALL_TARGETS, SOURCE, ShiftReport
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's blue and vermilion: told apart by every kind of colour vision.
 _COLORS = {SOURCE: "#0072B2", ALL_TARGETS: "#D55E00"}
-_GAP = 0.25
 _DENSE = 20
 
 
@@ -37,24 +36,10 @@ def draw_shift(report: ShiftReport) -> Figure:
     return figure
 
 
-def _positions(report: ShiftReport) -> tuple[np.ndarray, list[tuple[str | None, np.ndarray]]]:
-    """Where each channel stands on the x axis, and the channels of each date in the order of wavelength."""
-    wavelength = np.array(report.sensor.wavelengths)
-    dates = [band.date for band in report.sensor.bands]
-    names = list(dict.fromkeys(dates))
-    span = (1 + _GAP) * max(float(np.ptp(wavelength)), 1.0)
-    offset = np.array([names.index(date) for date in dates]) * span if len(names) > 1 else 0.0
-    groups = []
-    for name in names:
-        channels = np.flatnonzero([date == name for date in dates])
-        groups.append((name, channels[np.argsort(wavelength[channels], kind="stable")]))
-    return wavelength + offset, groups
-
-
 def _draw_spectra(figure: SubFigure, report: ShiftReport, shown: list[str], rows: int, columns: int) -> None:
     from matplotlib.lines import Line2D
 
-    position, groups = _positions(report)
+    position, groups = band_positions(report.sensor)
     mean = report.table.query("target == @ALL_TARGETS").groupby("class")["distance"].mean()
     panels = np.ravel(figure.subplots(rows, columns, sharex=True, squeeze=False))
     for axes, name in zip(panels, shown, strict=False):
@@ -67,7 +52,7 @@ def _draw_spectra(figure: SubFigure, report: ShiftReport, shown: list[str], rows
         axes.set_ylim(bottom=0)
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.25, linewidth=0.5)
-        _mark_dates(axes, position, groups)
+        mark_dates(axes, position, groups)
     for axes in panels[len(shown) :]:
         axes.set_visible(False)
         above = panels[list(panels).index(axes) - columns]
@@ -99,16 +84,6 @@ def _draw_class(
         x = position[channels]
         axes.fill_between(x, low[channels], high[channels], color=color, alpha=0.2, linewidth=0)
         axes.plot(x, median[channels], color=color, linewidth=1.4, marker=marker, markersize=4)
-
-
-def _mark_dates(axes: Axes, position: np.ndarray, groups: list[tuple[str | None, np.ndarray]]) -> None:
-    """Label the dates under the axis and part them by lines; a single date keeps its scale of wavelengths."""
-    if len(groups) == 1:
-        return
-    middles = [float(position[channels].mean()) for _, channels in groups]
-    axes.set_xticks(middles, [str(date) for date, _ in groups])
-    for (_, before), (_, after) in pairwise(groups):
-        axes.axvline(0.5 * (position[before].max() + position[after].min()), color="0.8", linewidth=0.8)
 
 
 def _draw_priors(figure: SubFigure, report: ShiftReport) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from spectral_tl_bench.report.pages import labels
+from spectral_tl_bench.report.png import png
 from spectral_tl_bench.report.tables import SIMULATED
 
 if TYPE_CHECKING:
@@ -109,6 +109,4 @@ def plot_leaderboard(frame: pd.DataFrame, name: str) -> Figure:
 
 def leaderboard_png(frame: pd.DataFrame, name: str) -> bytes:
     """Draw a board as PNG; the same board gives the same bytes."""
-    buffer = io.BytesIO()
-    plot_leaderboard(frame, name).savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    return png(plot_leaderboard(frame, name))

@@ -12,6 +12,7 @@ from pandas.api.typing import NAType
 from spectral_tl_bench.confusion import Selection, matrices, total
 from spectral_tl_bench.metrics import Matrix, Scores
 from spectral_tl_bench.records import Run, write_bytes
+from spectral_tl_bench.spec import RunSpec
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -61,14 +62,18 @@ def protocol_table(run: Run, selection: Selection | None = None, per_class: bool
     return pd.DataFrame(rows, columns=columns).astype({"tiles": "Int64"})
 
 
-def title(run: Run) -> str:
-    """Heading of a run's table: what ran on what; begins with SIMULATED where the tiles were simulated."""
-    spec = run.record.spec
+def heading(spec: RunSpec) -> str:
+    """What ran on what, in one line; begins with SIMULATED where the tiles were simulated."""
     details = [spec.backbone, spec.preset, f"seed {spec.seed}"]
     if spec.training.scoring != "native":
         details.append(f"{spec.training.scoring} scoring")
     text = f"{spec.method_name} on {spec.protocol} ({', '.join(details)})"
-    return f"{SIMULATED}: {text}" if run.record.simulated else text
+    return f"{SIMULATED}: {text}" if spec.simulated else text
+
+
+def title(run: Run) -> str:
+    """Heading of a run's table."""
+    return heading(run.record.spec)
 
 
 def as_text(value: object) -> str:
