@@ -10,11 +10,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from spectral_tl_bench.errors import ProtocolError, UnknownNameError, first_problem
 from spectral_tl_bench.sensors import Sensor
+from spectral_tl_bench.yamls import read_mapping
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -205,19 +205,7 @@ def read_protocol_file(path: Path) -> ProtocolFile:
     Raises:
         ProtocolError: If it is missing, no YAML, or does not follow the format; the message names the field.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ProtocolError(f"cannot read protocol file {path}: {error}") from error
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" at line {mark.line + 1}" if mark is not None else ""
-        problem = getattr(error, "problem", None) or "not valid YAML"
-        raise ProtocolError(f"{path} is not readable as YAML{line}: {problem}") from error
-    if not isinstance(content, dict):
-        raise ProtocolError(f"{path} is empty or not a mapping; docs/protocols.md shows a complete example")
+    content = read_mapping(path, "protocol file", "docs/protocols.md shows a complete example", ProtocolError)
     content.setdefault("name", path.stem.lower().replace("-", "_").replace(" ", "_"))
     try:
         return ProtocolFile.model_validate(content)

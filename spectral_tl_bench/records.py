@@ -23,6 +23,7 @@ from spectral_tl_bench.confusion import ConfusionTable, Part, Selection, check_c
 from spectral_tl_bench.errors import RecordError, first_problem
 from spectral_tl_bench.provenance import Provenance, provenance
 from spectral_tl_bench.spec import RunSpec
+from spectral_tl_bench.yamls import read_mapping
 
 __all__ = [
     "ClassLegend",
@@ -272,7 +273,7 @@ class Where(_Value):
     Attributes:
         root: Folder of the archive, None for a simulated one.
         protocol_file: The user's protocol file, None for a shipped protocol.
-        weights: File of pretrained weights.
+        weights: "none", "hub", "embedded", or a file of pretrained weights.
         stage1: File of reconstruction-stage weights.
     """
 
@@ -309,14 +310,7 @@ def read_run_yaml(path: Path) -> tuple[RunSpec, Where]:
     Raises:
         RecordError: If it cannot be read, has an unknown key, or lacks or mistypes one; the message names it.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecordError(f"cannot read {path}: {error}") from error
-    except yaml.YAMLError as error:
-        raise RecordError(f"{path} is not readable as YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise RecordError(f"{path} is empty or not a mapping; every run's folder has a complete {CONFIG}")
+    content = read_mapping(path, "run configuration", f"every run's folder has a complete {CONFIG}", RecordError)
     try:
         config = _Config.model_validate(content)
     except ValidationError as error:

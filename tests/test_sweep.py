@@ -1,0 +1,79 @@
+"""Suites: what they stand for, and that a sweep does what is missing and nothing else."""
+
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+import yaml
+from rich.console import Console
+from test_runner import TINY
+
+from spectral_tl_bench.commands import requests_of
+from spectral_tl_bench.errors import RunFailedError, SpectralBenchError
+from spectral_tl_bench.methods import build_method, method_names
+from spectral_tl_bench.records import RECORD, find_runs, read_run
+from spectral_tl_bench.sweep import Suite, read_suite, sweep
+
+SUITES = sorted(Path(str(files("spectral_tl_bench.benchmarks"))).joinpath("suites").glob("*.yaml"))
+
+
+def suite_of(**changes):
+    return Suite.model_validate(
+        {"title": "tiny", "methods": ["frozen"], "protocols": ["whu_region/s2t"], "preset": "quick", "train": TINY}
+        | changes
+    )
+
+
+@pytest.mark.parametrize("path", SUITES, ids=lambda p: p.stem)
+def test_every_shipped_suite_asks_for_runs_that_exist(path):
+    asked = [request for asked in read_suite(path).asked(None) for request in requests_of(asked)]
+    assert len(asked) >= 2
+    for request in asked:
+        build_method(request.method, dict(request.options))
+
+
+def test_a_suite_is_the_product_of_its_lists():
+    suite = suite_of(methods="all", protocols=["whu_region", "dfc_season"], seeds=[0, 1], weights=["none", "embedded"])
+    asked = list(suite.asked(None))
+    assert len(asked) == len(method_names()) * 2 * 2 * 2
+    assert len({(a.method, a.protocol, a.seed, a.weights) for a in asked}) == len(asked)
+
+
+def test_a_sweep_does_what_is_missing_and_a_failure_ends_nothing_else(whuohs_root, tmp_path, capfd):
+    broken = tmp_path / "broken.py"
+    broken.write_text(
+        "from dataclasses import dataclass\n\nfrom spectral_tl_bench.methods import Method\n\n\n@dataclass\n"
+        "class Broken(Method):\n"
+        "    def adapt(self, backbone):\n"
+        "        raise LookupError('it does not\\nwork')\n"
+    )
+    suite = suite_of(methods=[f"{broken}:Broken", {"name": "lora", "options": {"rank": 2}}])
+    for expected in ("2 runs, 0 of them already there", "2 runs, 1 of them already there"):
+        with pytest.raises(RunFailedError, match=r"runs failed, first .*Broken"):
+            sweep(suite, whuohs_root, tmp_path / "runs", Console(), device="cpu", jobs=2)
+        output = capfd.readouterr().out
+        assert expected in output
+        assert "FAILED: it does not work" in output
+    runs = [read_run(folder) for folder in find_runs(tmp_path / "runs") if (folder / RECORD).is_file()]
+    assert [(run.record.spec.method_name, run.record.spec.method_options["rank"]) for run in runs] == [("lora", 2)]
+
+
+def test_nothing_runs_if_any_input_is_wrong(whuohs_root, tmp_path):
+    with pytest.raises(SpectralBenchError, match="unknown method 'frosen'"):
+        sweep(suite_of(methods=["frozen", "frosen"]), whuohs_root, tmp_path / "r", Console(), device="cpu", jobs=1)
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ({"title": "t", "methods": ["frozen"]}, "protocols"),
+        ({"title": "t", "methods": ["frozen"], "protocols": ["whu_region"], "epochs": 3}, "epochs"),
+        ({"title": "t", "methods": "every", "protocols": ["whu_region"]}, "methods"),
+    ],
+)
+def test_a_suite_that_does_not_follow_the_format_is_refused_by_its_field(tmp_path, content, problem):
+    path = tmp_path / "suite.yaml"
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(SpectralBenchError, match=rf"suite\.yaml: {problem}"):
+        read_suite(path)
