@@ -58,6 +58,10 @@ class Tokenizer(nn.Module):
         """Turn B x C x H x W images into B x T x D tokens and what later parts want to know."""
         raise NotImplementedError
 
+    def kernels(self) -> tuple[Tensor, Tensor | None] | None:
+        """Weight, D x C x p x p, and bias, D, of the convolution that this is; None where it is something else."""
+        return None
+
 
 class PatchEmbedding(Tokenizer):
     """The plain patch embedding: one convolution with kernel and stride of the patch size."""
@@ -70,6 +74,10 @@ class PatchEmbedding(Tokenizer):
     def forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Turn B x C x H x W images into B x T x D tokens."""
         return self.projection(images).flatten(2).transpose(1, 2), {}
+
+    def kernels(self) -> tuple[Tensor, Tensor | None]:
+        """The convolution's weight, D x C x p x p, and bias, D."""
+        return self.projection.weight, self.projection.bias
 
 
 class TapModule(nn.Module):

@@ -156,6 +156,32 @@ class HyperTokenizer(Tokenizer):
         )
         self.scale = nn.Parameter(torch.ones(width))
 
+    @torch.no_grad()
+    def start_from(self, weight: Tensor, bias: Tensor | None) -> None:
+        """Let the pixel path begin as the best approximation of a patch embedding that its rank allows.
+
+        The two convolutions make up one kernel: a matrix of rank 16 with outputs and coarse positions as rows, bands
+        and fine positions as columns. For an embedding of three colours with patches of 8 pixels, spread over C bands,
+        the approximation is exact.
+
+        Args:
+            weight: D x C x p x p.
+            bias: D, if there is one.
+        """
+        fine, coarse = (layer for layer in self.pixels if isinstance(layer, nn.Conv2d))
+        side, inner = coarse.kernel_size[0], fine.kernel_size[0]
+        blocks = weight.unflatten(-1, (side, inner)).unflatten(-3, (side, inner)).permute(0, 2, 4, 1, 3, 5)
+        left, values, right = torch.linalg.svd(blocks.flatten(3).flatten(0, 2), full_matrices=False)
+        # Ranks that the embedding does not need keep a random first half: with both halves 0 they could never train.
+        rank = min(PIXEL_RANK, int((values > 1e-4 * values[0]).sum()))
+        root = values[:rank].sqrt()
+        coarse.weight.zero_()
+        fine.weight[:rank] = (root[:, None] * right[:rank]).view_as(fine.weight[:rank])
+        coarse.weight[:, :rank] = (left[:, :rank] * root).view(-1, side, side, rank).permute(0, 3, 1, 2)
+        if fine.bias is not None and coarse.bias is not None:
+            fine.bias.zero_()
+            coarse.bias.copy_(torch.zeros_like(coarse.bias) if bias is None else bias)
+
     def forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Turn B x C x H x W images into B x T x D tokens and the two feature maps."""
         attributes, spatial, spectral = self.core(images)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
@@ -10,9 +11,12 @@ from torch import nn
 
 from spectral_tl_bench.errors import SpectralBenchError
 from spectral_tl_bench.methods import Method, StageName
+from spectral_tl_bench.report.experts_plot import plot_experts
+from spectral_tl_bench.report.png import png
 from spectral_tl_bench.spectralx.aomoa import AoMoALinear
 from spectral_tl_bench.spectralx.are_adapter import AreAdapter
 from spectral_tl_bench.spectralx.hyper_tokenizer import HyperTokenizer
+from spectral_tl_bench.spectralx.usage import expert_usage
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,7 +36,7 @@ class SpectralX(Method):
     Attributes:
         variant: "reference" does what was published. "default" repairs it: the tokenizer's core is trained, masked
             pixels are hidden from the tokenizer, the Are-adapter's attention gets gradients, the balance loss is
-            used, and the backbone starts with its pretrained function.
+            used, and the backbone starts with its pretrained function, its patch embedding included.
         hyper_tokenizer: Replace the patch embedding; without it the backbone's own one trains.
         aomoa: Put mixtures of adapters into the MLPs of the tap blocks.
         are_adapter: Refine the tokens after the tap blocks in segmentation; needs the hyper tokenizer's maps.
@@ -87,19 +91,24 @@ class SpectralX(Method):
                 raise SpectralBenchError(
                     f"spectralx needs a backbone whose width is a multiple of 16, not {backbone.width}"
                 )
-            backbone.tokenizer = HyperTokenizer(
-                backbone.sensor,
-                backbone.width,
-                backbone.patch_size,
-                reference_grid(backbone),
-                silent=self.variant == "default",
-            )
+            backbone.tokenizer = self._tokenizer(backbone)
         else:
             backbone.tokenizer.requires_grad_(True)
         if self.aomoa:
             for tap in backbone.taps:
                 self._mix(backbone.blocks[tap], tap)
         self.begin_stage(backbone, self.stages[0])
+
+    def _tokenizer(self, backbone: Backbone) -> HyperTokenizer:
+        repaired = self.variant == "default"
+        tokenizer = HyperTokenizer(
+            backbone.sensor, backbone.width, backbone.patch_size, reference_grid(backbone), silent=repaired
+        )
+        kernels = backbone.tokenizer.kernels()
+        if repaired and kernels is not None and not kernels[0].is_meta:
+            # The blocks were pretrained on this embedding's tokens; a random one would have to find them again.
+            tokenizer.start_from(*kernels)
+        return tokenizer
 
     def _mix(self, block: nn.Module, index: int) -> None:
         mlp = block.get_submodule("mlp")
@@ -141,6 +150,14 @@ class SpectralX(Method):
         mixtures = [module for module in backbone.modules() if isinstance(module, AoMoALinear)]
         losses = [loss for loss in (mixture.take_balance() for mixture in mixtures) if loss is not None]
         return self.balance_weight * sum(losses[1:], start=losses[0]) if losses else None
+
+    def diagnostics(self, backbone: Backbone, images: Mapping[str, Tensor], heading: str) -> dict[str, bytes]:
+        """Count and draw which experts the tokens of source and targets are sent to."""
+        usage = expert_usage(backbone, images)
+        if usage.empty:
+            return {}
+        table = usage.to_csv(index=False, lineterminator="\n").encode()
+        return {"experts.csv": table, "experts.png": png(plot_experts(usage, heading))}
 
 
 def reference_grid(backbone: Backbone) -> tuple[int, int]:

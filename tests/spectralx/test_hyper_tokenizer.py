@@ -70,3 +70,40 @@ def test_images_of_a_batch_do_not_depend_on_one_another_at_inference(make_sensor
     tokenizer = HyperTokenizer(make_sensor(), 32, 8, (4, 4)).eval()
     images = torch.randn(3, 5, 32, 32)
     torch.testing.assert_close(tokenizer(images)[0][1:2], tokenizer(images[1:2])[0], atol=1e-5, rtol=1e-5)
+
+
+def patch_embedding(colours, bands, patch_size, width=32):
+    """A random embedding of a few colours, repeated over the bands as pretrained ones are."""
+    weight = torch.randn(width, colours, patch_size, patch_size).repeat(1, bands, 1, 1)[:, :bands]
+    return weight / bands, torch.randn(width)
+
+
+@pytest.mark.parametrize("bands", [3, 7, 32])
+def test_the_pixel_path_starts_as_the_pretrained_patch_embedding(make_sensor, bands):
+    torch.manual_seed(0)
+    weight, bias = patch_embedding(3, bands, 8)
+    tokenizer = HyperTokenizer(make_sensor(bands), 32, 8, (2, 2), silent=True).eval()
+    tokenizer.start_from(weight, bias)
+    images = torch.randn(2, bands, 16, 16)
+    expected = torch.nn.functional.conv2d(images, weight, bias, stride=8).flatten(2).transpose(1, 2)
+    torch.testing.assert_close(tokenizer(images)[0], expected, rtol=1e-3, atol=1e-4)
+
+
+def test_an_embedding_of_higher_rank_is_approximated_better_than_by_nothing(make_sensor):
+    torch.manual_seed(0)
+    weight, _ = patch_embedding(12, 12, 16)
+    tokenizer = HyperTokenizer(make_sensor(12), 32, 16, (2, 2), silent=True).eval()
+    tokenizer.start_from(weight, None)
+    images = torch.randn(4, 12, 32, 32)
+    expected = torch.nn.functional.conv2d(images, weight, stride=16).flatten(2).transpose(1, 2)
+    assert (tokenizer(images)[0] - expected).square().mean() < 0.95 * expected.square().mean()
+
+
+def test_every_rank_of_the_pixel_path_can_still_train(make_sensor):
+    torch.manual_seed(0)
+    tokenizer = HyperTokenizer(make_sensor(3), 32, 8, (2, 2), silent=True)
+    tokenizer.start_from(*patch_embedding(1, 3, 8))
+    tokenizer(torch.randn(2, 3, 16, 16))[0].square().sum().backward()
+    fine, coarse = tokenizer.pixels
+    trains = [fine.weight.grad[r].any() or coarse.weight.grad[:, r].any() for r in range(16)]
+    assert all(trains)
