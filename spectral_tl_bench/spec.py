@@ -31,6 +31,8 @@ class TrainingSpec(_Value):
         segmentation_steps: Optimiser steps of segmentation.
         learning_rate: Peak learning rate of segmentation.
         reconstruction_learning_rate: Peak learning rate of masked reconstruction.
+        tokenizer_learning_rate_factor: Factor on both learning rates for what turns pixels into tokens. A patch
+            embedding adds up hundreds or thousands of correlated inputs: a rate that suits the decoder overshoots there.
         weight_decay: AdamW's, in both stages.
         schedule: Learning rate after the warm-up.
         warmup_fraction: Share of a stage's steps with linearly rising learning rate.
@@ -63,6 +65,7 @@ class TrainingSpec(_Value):
     segmentation_steps: int = Field(gt=0)
     learning_rate: float = Field(gt=0)
     reconstruction_learning_rate: float = Field(gt=0)
+    tokenizer_learning_rate_factor: float = Field(default=1.0, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
     schedule: Literal["constant", "cosine"] = "cosine"
     warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
@@ -123,6 +126,7 @@ PRESETS: dict[str, TrainingSpec] = {
         segmentation_steps=120,
         learning_rate=2e-3,
         reconstruction_learning_rate=1e-3,
+        tokenizer_learning_rate_factor=0.1,
         warmup_fraction=0.1,
         # Cross-entropy alone does not get to the rare classes in so few steps.
         loss="cross_entropy_lovasz",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import lightning
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spectral_tl_bench.datasets.base import IGNORE_INDEX, Sample
@@ -69,9 +69,18 @@ class AdaptationTask(lightning.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW on what trains, with the run's schedule stepped every batch."""
         steps, peak, betas = self.stage_settings()
-        parameters = [p for p in self.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(parameters, lr=peak, betas=betas, weight_decay=self.training_spec.weight_decay)
         spec = self.training_spec
+        tokenizer = {id(p) for p in self.backbone.tokenizer.parameters()}
+        groups: dict[float, list[nn.Parameter]] = {}
+        for parameter in self.parameters():
+            if parameter.requires_grad:
+                factor = spec.tokenizer_learning_rate_factor if id(parameter) in tokenizer else 1.0
+                groups.setdefault(factor, []).append(parameter)
+        optimizer = torch.optim.AdamW(
+            [{"params": parameters, "lr": factor * peak} for factor, parameters in groups.items()],
+            betas=betas,
+            weight_decay=spec.weight_decay,
+        )
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: learning_rate_factor(step, steps, spec.schedule, spec.warmup_fraction)
         )

@@ -30,12 +30,12 @@ def reconstruction(method_name="spectralx"):
     return MaskedReconstruction(backbone, method, TRAINING, decoder)
 
 
-def segmentation(resolution="native"):
+def segmentation(**settings):
     torch.manual_seed(0)
     backbone = build_backbone("vit_micro", SENTINEL2)
     method = build_method("frozen")
     method.apply(backbone)
-    training = TRAINING.model_copy(update={"resolution": resolution})
+    training = TRAINING.model_copy(update=settings)
     return Segmentation(Segmenter(backbone, 5, neck_channels=8, decoder_channels=8), method, training, 5).eval()
 
 
@@ -101,7 +101,7 @@ def test_a_batch_without_labels_gives_no_loss_instead_of_nan():
 @pytest.mark.parametrize("size", [(32, 32), (50, 70), (20, 24)])
 def test_predictions_have_the_size_of_the_tile(resolution, size):
     sample = {"image": torch.randn(13, *size), "mask": torch.zeros(size, dtype=torch.long), "tile": "a"}
-    (prediction,) = segmentation(resolution).predict_tiles([sample])
+    (prediction,) = segmentation(resolution=resolution).predict_tiles([sample])
     assert tuple(prediction.shape) == size
 
 
@@ -121,3 +121,15 @@ def test_scoring_counts_every_labelled_pixel_once():
     ((loader, tile, matrix),) = task.confusions
     assert (loader, tile) == (1, "a")
     assert np.array_equal(matrix.sum(axis=1), torch.bincount(mask[5:].flatten(), minlength=5).numpy())
+
+
+def test_the_tokenizer_learns_at_its_own_rate():
+    module = segmentation(tokenizer_learning_rate_factor=0.25)
+    optimizer = module.configure_optimizers()["optimizer"]
+    # Warm-up scales every group alike.
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    tokenizer = [rates[id(p)] for p in module.backbone.tokenizer.parameters()]
+    others = [rates[id(p)] for p in module.segmenter.decoder.parameters()]
+    assert len(rates) == len([p for p in module.parameters() if p.requires_grad])
+    assert tokenizer
+    assert max(tokenizer) == pytest.approx(0.25 * min(others))

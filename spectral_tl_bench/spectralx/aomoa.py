@@ -8,6 +8,9 @@ from torch.nn import functional as F
 
 ATTRIBUTES = 2
 _LEAST_NOISE = 0.1
+_LEAST_BOTTLENECK = 16
+"""Narrowest layer of an expert, that of a ViT-L (1/64 of its width). A small ViT's experts would be 3 wide and learn
+next to nothing."""
 
 
 class NoisyTopKRouter(nn.Module):
@@ -77,9 +80,9 @@ class MixtureOfExperts(nn.Module):
     """
 
     def __init__(self, width: int, experts: int, top_k: int) -> None:
-        """Make experts width -> width / 8 -> width."""
+        """Make experts width -> width / 8 -> width, the middle never narrower than 16."""
         super().__init__()
-        inner = max(1, width // 8)
+        inner = max(_LEAST_BOTTLENECK, width // 8)
         self.router = NoisyTopKRouter(width, experts, top_k)
         self.reduce_weight = nn.Parameter(torch.empty(experts, inner, width))
         self.reduce_bias = nn.Parameter(torch.empty(experts, inner))
