@@ -2,8 +2,13 @@
 
 from spectral_tl_bench.backbones.base import Backbone, PatchEmbedding, TapModule, Tokenizer, Tokens
 from spectral_tl_bench.backbones.layout import Layout
-from spectral_tl_bench.backbones.loading import weights_fingerprint
-from spectral_tl_bench.backbones.registry import BackboneEntry, backbone_entry, backbone_names, build_backbone
+from spectral_tl_bench.backbones.registry import (
+    BackboneEntry,
+    backbone_entry,
+    backbone_names,
+    build_backbone,
+    weights_fingerprint,
+)
 
 __all__ = [
     "Backbone",

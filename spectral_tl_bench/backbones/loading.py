@@ -14,26 +14,22 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from spectral_tl_bench.errors import CheckpointError
-from spectral_tl_bench.weights import fingerprint
 
 StateDict = dict[str, Tensor]
 
 PATCH_PROJECTION = "patch_embed.proj.weight"
 
 
-def weights_fingerprint(weights: str) -> str:
-    """What a run records of its weights: "none", "hub", or the digest of the file's content.
+def existing(path: Path) -> Path:
+    """Return the path of a file of weights.
 
     Raises:
-        CheckpointError: If it is a file and missing.
+        CheckpointError: If there is none.
     """
-    return weights if weights in ("none", "hub") else fingerprint(_existing(Path(weights)))
-
-
-def _existing(path: Path) -> Path:
     if not path.is_file():
         raise CheckpointError(
-            f"there is no weights file {path}; --weights takes hub, none or a .pth or .safetensors file"
+            f"there is no weights file {path}; --weights takes embedded, hub, none or the PATH of a .pth or "
+            ".safetensors file"
         )
     return path
 
@@ -41,16 +37,16 @@ def _existing(path: Path) -> Path:
 def read_state(path: Path) -> StateDict:
     """Read tensors from a .safetensors file, or from a .pth that would run no code on loading.
 
-    The tensors of a .pth may lie under "model" or "state_dict". Besides them it may hold plain values and the
-    command-line arguments of the training run, as the releases of masked autoencoders do.
+    Half precision becomes single. The tensors of a .pth may lie under "model" or "state_dict". Besides them it may hold
+    plain values and the command-line arguments of the training run, as the releases of masked autoencoders do.
 
     Raises:
         CheckpointError: If the file is missing, damaged, or holds other Python objects; the message names them.
     """
-    _existing(path)
+    existing(path)
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            return _single(load_file(path))
         # A namespace only keeps the attributes it is given, so that rebuilding one runs no code.
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -61,7 +57,11 @@ def read_state(path: Path) -> StateDict:
             content = content[key]
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
         raise CheckpointError(f"{path} holds no table of named tensors")
-    return content
+    return _single(content)
+
+
+def _single(state: StateDict) -> StateDict:
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
 
 
 def _reason(error: Exception) -> str:
@@ -127,14 +127,25 @@ def _download(url: str, name: str, known_as: str = "") -> StateDict:
 def adapt_projection(state: StateDict, bands: int) -> StateDict:
     """Fit the patch projection of an RGB model to C ``bands``, keeping the sum over them.
 
-    A grey image then gives the tokens that the RGB model gives it.
+    A grey image gives the tokens that the RGB model gives it. The three kernels repeated over the bands, as timm does
+    it, would take everything else for grey too: no method could then tell spectra that are equally bright. So each
+    band's kernel differs from them by random weights (from torch's generator, as large as those of a new layer) whose
+    sum over the bands is 0.
     """
     from timm.models import adapt_input_conv
 
     projection = state.get(PATCH_PROJECTION)
-    if projection is None or projection.ndim != 4 or projection.shape[1] != 3:
+    if projection is None or projection.ndim != 4 or projection.shape[1] != 3 or bands == 3:
         return state
-    return state | {PATCH_PROJECTION: adapt_input_conv(bands, projection)}
+    spread = adapt_input_conv(bands, projection)
+    return state | {PATCH_PROJECTION: spread + band_contrasts(spread)}
+
+
+def band_contrasts(kernels: Tensor) -> Tensor:
+    """Random weights of the size of a new layer's that sum to 0 over the bands; shaped like D x C x p x p kernels."""
+    bound = kernels[0].numel() ** -0.5
+    random = torch.empty_like(kernels).uniform_(-bound, bound)
+    return random - random.mean(dim=1, keepdim=True)
 
 
 def flip_projection(state: StateDict, bands: int) -> StateDict:

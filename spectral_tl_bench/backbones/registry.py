@@ -13,6 +13,7 @@ from spectral_tl_bench.backbones.loading import (
     StateDict,
     adapt_projection,
     as_it_is,
+    existing,
     flip_projection,
     load_state,
     read_state,
@@ -21,6 +22,7 @@ from spectral_tl_bench.backbones.loading import (
 )
 from spectral_tl_bench.errors import CheckpointError, SpectralBenchError, UnknownNameError
 from spectral_tl_bench.sensors import Sensor
+from spectral_tl_bench.weights import fingerprint
 
 if TYPE_CHECKING:
     from spectral_tl_bench.backbones.base import Backbone
@@ -44,6 +46,8 @@ class BackboneEntry:
         wrap: Turns the model into a :class:`Backbone` for a sensor.
         hub: Fetches the pretrained weights, for ``--weights hub``; None where no hub serves them.
         release: Address of weights that no hub serves; None where there are none.
+        embedded: File of pretrained weights that comes with the package, for ``--weights embedded``: its name beside
+            this module, or a whole path for the backbone of another package. None where there is none.
         convert: Fits the tensors of a checkpoint to the bare model for a number of bands.
         ignorable: Prefixes of names outside the encoder, which a checkpoint may have or lack.
     """
@@ -54,8 +58,14 @@ class BackboneEntry:
     wrap: Callable[[Any, Sensor], Backbone]
     hub: Callable[[], StateDict] | None = None
     release: str | None = None
+    embedded: str | None = None
     convert: Callable[[StateDict, int], StateDict] = adapt_projection
     ignorable: tuple[str, ...] = (*HEADS, *DECODER)
+
+    @property
+    def default_weights(self) -> str:
+        """What ``--weights`` means where nothing is said: what comes with the package, else a hub's."""
+        return "hub" if self.embedded is None else "embedded"
 
     def build(self, sensor: Sensor, weights: str = "none") -> Backbone:
         """Build the backbone for a sensor; see :func:`build_backbone`."""
@@ -66,11 +76,27 @@ class BackboneEntry:
             load_state(model, state, ignorable=self.ignorable, name=self.name, source=weights)
         return self.wrap(model, sensor)
 
+    def fingerprint(self, weights: str) -> str:
+        """What a run records of its weights; see :func:`weights_fingerprint`."""
+        return weights if weights in ("none", "hub") else fingerprint(existing(self._file(weights)))
+
+    def _file(self, weights: str) -> Path:
+        """The file that a user means."""
+        if weights != "embedded":
+            return Path(weights)
+        if self.embedded is None:
+            raise CheckpointError(
+                f"no weights of {self.name} come with the package: use --weights hub or none, or pass a file with "
+                "--weights PATH"
+            )
+        return Path(__file__).parent / self.embedded
+
     def _fetch(self, weights: str) -> StateDict:
         if weights != "hub":
-            return read_state(Path(weights))
+            return read_state(self._file(weights))
         if self.hub is None:
-            advice = "use --weights none or pass a file with --weights PATH"
+            named = "none" if self.embedded is None else "embedded or none"
+            advice = f"use --weights {named} or pass a file with --weights PATH"
             if self.release is not None:
                 advice = f"download {self.release} and pass the file with --weights PATH, or use --weights none"
             raise CheckpointError(f"no hub serves weights of {self.name}: {advice}")
@@ -97,7 +123,11 @@ _DOFA_EXTRAS = (*HEADS, *DECODER, "projector.")
 
 _ENTRIES = (
     BackboneEntry(
-        "vit_micro", "ViT, 192 wide, 8 deep, patch 8: the small one of the quick preset", _late("vit:micro"), _VIT
+        "vit_micro",
+        "ViT, 192 wide, 8 deep, patch 8, masked autoencoder on simulated RGB pictures: the small one of preset quick",
+        _late("vit:micro"),
+        _VIT,
+        embedded="vit_micro.safetensors",
     ),
     BackboneEntry(
         "vit_s_mae",
@@ -226,8 +256,8 @@ def build_backbone(name: str, sensor: Sensor, weights: str = "none") -> Backbone
     Args:
         name: Registered name.
         sensor: Sensor of the images; fixes the number of bands.
-        weights: "none" (random initialisation from torch's generator), "hub", or the path of a .pth or .safetensors
-            file.
+        weights: "none" (random initialisation from torch's generator), "hub", "embedded" (those that come with the
+            package), or the path of a .pth or .safetensors file.
 
     Returns:
         The backbone, every parameter training.
@@ -237,3 +267,19 @@ def build_backbone(name: str, sensor: Sensor, weights: str = "none") -> Backbone
         CheckpointError: If the weights cannot be had or do not fit.
     """
     return backbone_entry(name).build(sensor, weights)
+
+
+def weights_fingerprint(name: str, weights: str) -> str:
+    """What a run records of its weights: "none", "hub", or the digest of the file's content.
+
+    Embedded weights are recorded as a file of the same content is: they are the same run.
+
+    Args:
+        name: Registered name of the backbone.
+        weights: As for :func:`build_backbone`.
+
+    Raises:
+        UnknownNameError: If the name is not registered.
+        CheckpointError: If a file is missing, or no weights of the backbone come with the package.
+    """
+    return backbone_entry(name).fingerprint(weights)

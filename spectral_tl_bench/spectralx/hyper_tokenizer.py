@@ -158,11 +158,12 @@ class HyperTokenizer(Tokenizer):
 
     @torch.no_grad()
     def start_from(self, weight: Tensor, bias: Tensor | None) -> None:
-        """Let the pixel path begin as the best approximation of a patch embedding that its rank allows.
+        """Let the pixel path begin with what a patch embedding makes of a grey image; how bands differ comes on top.
 
-        The two convolutions make up one kernel: a matrix of rank 16 with outputs and coarse positions as rows, bands
-        and fine positions as columns. For an embedding of three colours with patches of 8 pixels, spread over C bands,
-        the approximation is exact.
+        The path's two convolutions make up one kernel of rank 16, with outputs and coarse positions as rows, fine
+        positions as columns. That is enough to repeat the embedding's response to grey exactly for patches of 8, 14 and
+        16 pixels. The first convolution also keeps random weights whose sum over the bands is 0, so that spectra are
+        told apart from the start.
 
         Args:
             weight: D x C x p x p.
@@ -170,14 +171,15 @@ class HyperTokenizer(Tokenizer):
         """
         fine, coarse = (layer for layer in self.pixels if isinstance(layer, nn.Conv2d))
         side, inner = coarse.kernel_size[0], fine.kernel_size[0]
-        blocks = weight.unflatten(-1, (side, inner)).unflatten(-3, (side, inner)).permute(0, 2, 4, 1, 3, 5)
+        blocks = weight.sum(dim=1).unflatten(-1, (side, inner)).unflatten(-3, (side, inner)).permute(0, 1, 3, 2, 4)
         left, values, right = torch.linalg.svd(blocks.flatten(3).flatten(0, 2), full_matrices=False)
-        # Ranks that the embedding does not need keep a random first half: with both halves 0 they could never train.
-        rank = min(PIXEL_RANK, int((values > 1e-4 * values[0]).sum()))
-        root = values[:rank].sqrt()
-        coarse.weight.zero_()
-        fine.weight[:rank] = (root[:, None] * right[:rank]).view_as(fine.weight[:rank])
-        coarse.weight[:, :rank] = (left[:, :rank] * root).view(-1, side, side, rank).permute(0, 3, 1, 2)
+        rank = min(PIXEL_RANK, len(values))
+        # As large as a new layer, so that what passes beside the grey response has its usual size.
+        usual = coarse.weight.std() * len(left) ** 0.5
+        coarse.weight[:, :rank] = (left[:, :rank] * usual).view(-1, side, side, rank).permute(0, 3, 1, 2)
+        grey = (values[:rank, None] * right[:rank] / usual).view(rank, 1, inner, inner)
+        fine.weight -= fine.weight.mean(dim=1, keepdim=True)
+        fine.weight[:rank] += grey / weight.shape[1]
         if fine.bias is not None and coarse.bias is not None:
             fine.bias.zero_()
             coarse.bias.copy_(torch.zeros_like(coarse.bias) if bias is None else bias)

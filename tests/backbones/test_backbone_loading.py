@@ -123,8 +123,22 @@ def test_rgb_weights_serve_any_number_of_bands_and_keep_the_sum_over_them(tmp_pa
     projection = entry.build(sensor, str(tmp_path / "release.pth")).tokenizer.projection.weight
     bands = len(sensor.bands)
     assert projection.shape[1] == bands
-    repeated = rgb.repeat(1, 11, 1, 1)[:, :bands] * 3 / bands
-    torch.testing.assert_close(projection, repeated)
+    contrasts = projection.detach() - rgb.detach().repeat(1, 11, 1, 1)[:, :bands] * 3 / bands
+    # What the bands have in common is the RGB model's; how they differ is random, of the size of a new layer.
+    torch.testing.assert_close(contrasts.sum(dim=1), torch.zeros_like(contrasts[:, 0]), rtol=0, atol=1e-5)
+    usual = torch.nn.Conv2d(bands, 64, projection.shape[-1]).weight.std()
+    assert contrasts.std() == pytest.approx(usual.item(), rel=0.15)
+
+
+def test_bands_are_told_apart_the_same_way_for_the_same_seed(tmp_path):
+    torch.save(released("vit_b_mae", encoder("vit_b_mae")), tmp_path / "release.pth")
+
+    def kernels(seed):
+        torch.manual_seed(seed)
+        return small_entry("vit_b_mae").build(OHS, str(tmp_path / "release.pth")).tokenizer.projection.weight
+
+    assert torch.equal(kernels(1), kernels(1))
+    assert not torch.equal(kernels(1), kernels(2))
 
 
 def test_the_released_position_table_of_panopticon_is_resampled_as_torchgeo_does(tmp_path):
@@ -165,9 +179,10 @@ def test_damaged_files_are_refused_in_one_line(tmp_path, content, suffix):
 
 
 def test_missing_files_and_files_of_something_else_are_refused(tmp_path):
-    for use in (lambda path: build_backbone("vit_micro", OHS, path), weights_fingerprint):
-        with pytest.raises(CheckpointError, match="no weights file"):
-            use(str(tmp_path / "missing.pth"))
+    path = str(tmp_path / "missing.pth")
+    for use in (lambda: build_backbone("vit_micro", OHS, path), lambda: weights_fingerprint("vit_micro", path)):
+        with pytest.raises(CheckpointError, match=r"no weights file .*embedded, hub, none or the PATH of a .pth"):
+            use()
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(CheckpointError, match="no table of named tensors"):
         read_state(tmp_path / "list.pth")
@@ -176,9 +191,9 @@ def test_missing_files_and_files_of_something_else_are_refused(tmp_path):
 def test_a_fingerprint_belongs_to_the_content(tmp_path):
     for name, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
         (tmp_path / name).write_bytes(content)
-    a, b, c = (weights_fingerprint(str(tmp_path / name)) for name in "abc")
+    a, b, c = (weights_fingerprint("vit_l_mae", str(tmp_path / name)) for name in "abc")
     assert a == b != c
-    assert weights_fingerprint("hub") == "hub"
+    assert [weights_fingerprint("vit_l_mae", weights) for weights in ("hub", "none")] == ["hub", "none"]
 
 
 @pytest.fixture

@@ -149,5 +149,5 @@ def test_one_name_in_two_packages_is_refused(install):
 def test_a_backbone_without_hub_says_where_its_weights_are():
     with pytest.raises(CheckpointError, match=r"download the ViT-L checkpoint of https://huggingface.co/\S+ and pass"):
         small_entry("satmaepp_l").build(RGB, "hub")
-    with pytest.raises(CheckpointError, match="no hub serves weights of vit_micro: use --weights none"):
+    with pytest.raises(CheckpointError, match="no hub serves weights of vit_micro: use --weights embedded or none"):
         build_backbone("vit_micro", RGB, "hub")

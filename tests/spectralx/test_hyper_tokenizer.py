@@ -72,38 +72,33 @@ def test_images_of_a_batch_do_not_depend_on_one_another_at_inference(make_sensor
     torch.testing.assert_close(tokenizer(images)[0][1:2], tokenizer(images[1:2])[0], atol=1e-5, rtol=1e-5)
 
 
-def patch_embedding(colours, bands, patch_size, width=32):
-    """A random embedding of a few colours, repeated over the bands as pretrained ones are."""
-    weight = torch.randn(width, colours, patch_size, patch_size).repeat(1, bands, 1, 1)[:, :bands]
-    return weight / bands, torch.randn(width)
-
-
-@pytest.mark.parametrize("bands", [3, 7, 32])
-def test_the_pixel_path_starts_as_the_pretrained_patch_embedding(make_sensor, bands):
+@pytest.mark.parametrize("patch_size", [8, 14, 16])
+@pytest.mark.parametrize("bands", [3, 32])
+def test_the_pixel_path_starts_as_the_pretrained_patch_embedding_sees_grey(make_sensor, bands, patch_size):
     torch.manual_seed(0)
-    weight, bias = patch_embedding(3, bands, 8)
-    tokenizer = HyperTokenizer(make_sensor(bands), 32, 8, (2, 2), silent=True).eval()
-    tokenizer.start_from(weight, bias)
-    images = torch.randn(2, bands, 16, 16)
-    expected = torch.nn.functional.conv2d(images, weight, bias, stride=8).flatten(2).transpose(1, 2)
-    torch.testing.assert_close(tokenizer(images)[0], expected, rtol=1e-3, atol=1e-4)
+    embedding = torch.nn.Conv2d(bands, 32, patch_size, stride=patch_size)
+    tokenizer = HyperTokenizer(make_sensor(bands), 32, patch_size, (2, 2), silent=True).eval()
+    tokenizer.start_from(embedding.weight, embedding.bias)
+    grey = torch.randn(2, 1, 2 * patch_size, 2 * patch_size).expand(-1, bands, -1, -1)
+    torch.testing.assert_close(tokenizer(grey)[0], embedding(grey).flatten(2).transpose(1, 2), rtol=1e-3, atol=1e-4)
 
 
-def test_an_embedding_of_higher_rank_is_approximated_better_than_by_nothing(make_sensor):
+def test_equally_bright_spectra_are_told_apart_from_the_start(make_sensor):
     torch.manual_seed(0)
-    weight, _ = patch_embedding(12, 12, 16)
-    tokenizer = HyperTokenizer(make_sensor(12), 32, 16, (2, 2), silent=True).eval()
-    tokenizer.start_from(weight, None)
-    images = torch.randn(4, 12, 32, 32)
-    expected = torch.nn.functional.conv2d(images, weight, stride=16).flatten(2).transpose(1, 2)
-    assert (tokenizer(images)[0] - expected).square().mean() < 0.95 * expected.square().mean()
+    embedding = torch.nn.Conv2d(1, 32, 8, stride=8)
+    tokenizer = HyperTokenizer(make_sensor(6), 32, 8, (2, 2), silent=True).eval()
+    # An embedding that itself sees nothing but brightness.
+    tokenizer.start_from(embedding.weight.expand(-1, 6, -1, -1) / 6, embedding.bias)
+    spectrum = torch.tensor([1.0, -1, 1, -1, 1, -1]).view(1, 6, 1, 1).expand(1, 6, 16, 16)
+    dark = tokenizer(torch.zeros(1, 6, 16, 16))[0]
+    assert (tokenizer(spectrum)[0] - dark).std() > 0.05
 
 
 def test_every_rank_of_the_pixel_path_can_still_train(make_sensor):
     torch.manual_seed(0)
+    embedding = torch.nn.Conv2d(3, 32, 8, stride=8)
     tokenizer = HyperTokenizer(make_sensor(3), 32, 8, (2, 2), silent=True)
-    tokenizer.start_from(*patch_embedding(1, 3, 8))
+    tokenizer.start_from(embedding.weight, embedding.bias)
     tokenizer(torch.randn(2, 3, 16, 16))[0].square().sum().backward()
     fine, coarse = tokenizer.pixels
-    trains = [fine.weight.grad[r].any() or coarse.weight.grad[:, r].any() for r in range(16)]
-    assert all(trains)
+    assert all(fine.weight.grad[rank].any() and coarse.weight.grad[:, rank].any() for rank in range(16))

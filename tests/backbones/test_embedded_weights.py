@@ -1,0 +1,85 @@
+"""Weights that come with the package: small, honest about how they were made, and the default where there are any."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import spectral_tl_bench.backbones
+from spectral_tl_bench.backbones import backbone_entry, backbone_names, build_backbone, weights_fingerprint
+from spectral_tl_bench.benchmarks.pretrain_vit_micro import CAMERA
+from spectral_tl_bench.cli import main
+from spectral_tl_bench.errors import CheckpointError
+from spectral_tl_bench.records import find_runs, read_run, read_run_yaml
+from spectral_tl_bench.sensors import OHS, SENTINEL2
+from spectral_tl_bench.weights import fingerprint, read_metadata
+
+EMBEDDED = [name for name in backbone_names() if backbone_entry(name).embedded is not None]
+OTHERS = [name for name in backbone_names() if name not in EMBEDDED]
+TINY = ("image_size=32", "batch_size=2", "segmentation_steps=2", "validations=1", "decoder_channels=8")
+
+
+def file_of(name):
+    return Path(spectral_tl_bench.backbones.__file__).parent / backbone_entry(name).embedded
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+@pytest.mark.parametrize("sensor", [CAMERA, SENTINEL2, OHS], ids=lambda s: s.name)
+def test_embedded_weights_load_in_single_precision_for_any_number_of_bands(name, sensor):
+    backbone = build_backbone(name, sensor, "embedded")
+    state = load_file(file_of(name))
+    assert {p.dtype for p in backbone.parameters()} == {torch.float32}
+    assert torch.equal(backbone.blocks[-1].mlp.fc2.weight, state["blocks.7.mlp.fc2.weight"].float())
+    kernels, colour = backbone.tokenizer.projection.weight, state["patch_embed.proj.weight"].float()
+    bands = len(sensor.bands)
+    expected = (colour.repeat(1, 11, 1, 1)[:, :bands] * 3 / bands).sum(dim=1)
+    torch.testing.assert_close(kernels.sum(dim=1), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_embedded_weights_are_small_and_say_how_they_were_made(name):
+    assert file_of(name).stat().st_size <= 8_000_000
+    assert {tensor.dtype for tensor in load_file(file_of(name)).values()} == {torch.float16}
+    made = read_metadata(file_of(name))
+    assert made["data"].startswith("simulated RGB")
+    assert made["script"] == "spectral_tl_bench.benchmarks.pretrain_vit_micro"
+    assert made["steps"] >= 1000
+    assert made["seed"] >= 0
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_backbone_without_embedded_weights_refuses_them_in_one_line(name):
+    assert backbone_entry(name).default_weights == "hub"
+    for use in (lambda: build_backbone(name, OHS, "embedded"), lambda: weights_fingerprint(name, "embedded")):
+        with pytest.raises(CheckpointError, match=rf"no weights of {name} come with the package: .*hub or none") as e:
+            use()
+        assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_embedded_weights_and_the_same_file_by_its_path_are_the_same_run(name):
+    path = str(file_of(name))
+    assert weights_fingerprint(name, "embedded") == weights_fingerprint(name, path) == fingerprint(file_of(name))
+    states = []
+    for weights in ("embedded", path):
+        torch.manual_seed(0)
+        states.append(build_backbone(name, OHS, weights).state_dict())
+    embedded, given = states
+    assert all(torch.equal(embedded[key], given[key]) for key in embedded)
+
+
+def test_a_run_takes_embedded_weights_by_default_records_their_content_and_repeats_them(whuohs_root, tmp_path):
+    arguments = ["run", "--method", "frozen", "--protocol", "whu_region/s2t", "--root", str(whuohs_root)]
+    arguments += ["--preset", "quick", "--out", str(tmp_path / "runs"), *(f"--train={setting}" for setting in TINY)]
+    with pytest.raises(SystemExit, match="0"):
+        main(arguments)
+    (folder,) = find_runs(tmp_path / "runs")
+    recorded = read_run(folder).record.spec.weights
+    assert recorded == fingerprint(file_of("vit_micro"))
+    assert read_run_yaml(folder / "run.yaml")[1].weights == "embedded"
+    with pytest.raises(SystemExit, match="0"):
+        main(["run", "--config", str(folder / "run.yaml"), "--out", str(tmp_path / "again")])
+    (again,) = find_runs(tmp_path / "again")
+    assert read_run(again).record.spec.weights == recorded
+    assert again.name == folder.name
