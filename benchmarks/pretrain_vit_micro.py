@@ -15,7 +15,7 @@ sees three bands, each picture standardised by its own statistics, as a run does
 
 What differs from He et al., and why:
 
-- A sensor's many bands reach the three kernels almost as grey (`adapt_projection` repeats them over the bands), so the
+- A sensor's many bands reach the three kernels almost as grey (`adapt_projection` spreads them over the bands), so the
   encoder must make much of little colour. Pictures lose a random part of their colour, up to 98 %, and the decoder has
   to give all of it back; the kernels' colour contrasts start out strong.
 - Targets are brightness and two colour contrasts, not normalised by patch: within 8 px the textures are noise that

@@ -135,7 +135,9 @@ def run(
 
 @app.command()
 def sweep(
-    suite: Annotated[Path, typer.Argument(help="YAML file of methods, protocols and seeds; see docs/runs.md.")],
+    suite: Annotated[
+        str, typer.Argument(help="A shipped suite, or a YAML file of methods, protocols and seeds; see docs/runs.md.")
+    ],
     root: Annotated[
         Path | None, typer.Option(help="Folder of the archives. Without it simulated archives are used and named so.")
     ] = None,

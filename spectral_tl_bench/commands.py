@@ -197,12 +197,12 @@ def parameters(
     console.print(listings.parameters(counts, details))
 
 
-def sweep(suite: Path, root: Path | None, console: Console, *, out: Path, device: str, jobs: int) -> None:
+def sweep(suite: str, root: Path | None, console: Console, *, out: Path, device: str, jobs: int) -> None:
     """Do every run of a suite that has no record yet."""
-    from spectral_tl_bench.sweep import read_suite
+    from spectral_tl_bench.sweep import find_suite
     from spectral_tl_bench.sweep import sweep as do
 
-    do(read_suite(suite), root, out, console, device=device, jobs=jobs)
+    do(find_suite(suite), root, out, console, device=device, jobs=jobs)
 
 
 def leaderboard(runs: Path, out: Path, console: Console) -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from importlib.resources import files
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from spectral_tl_bench.commands import Asked, requests_of
-from spectral_tl_bench.errors import RunFailedError, SpectralBenchError, first_problem
+from spectral_tl_bench.errors import RunFailedError, SpectralBenchError, UnknownNameError, first_problem
 from spectral_tl_bench.methods import method_names
 from spectral_tl_bench.yamls import read_mapping
 
@@ -85,6 +86,25 @@ class Suite(_Value):
                 options=method.options,
                 training=self.train,
             )
+
+
+def shipped_suites() -> dict[str, Path]:
+    """The installed ``benchmarks/suites/*.yaml`` by name."""
+    folder = Path(str(files("spectral_tl_bench.benchmarks"))) / "suites"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def find_suite(name: str) -> Suite:
+    """Read a shipped suite by its name, or a YAML file by its path.
+
+    Raises:
+        UnknownNameError: If it is neither.
+        SpectralBenchError: If the file does not follow the format; the message names the field.
+    """
+    shipped = shipped_suites()
+    if name not in shipped and not name.endswith((".yaml", ".yml")):
+        raise UnknownNameError("suite", name, shipped, f"name a YAML file, or one of {', '.join(shipped)}")
+    return read_suite(shipped.get(name, Path(name)))
 
 
 def read_suite(path: Path) -> Suite:

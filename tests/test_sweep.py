@@ -1,8 +1,5 @@
 """Suites: what they stand for, and that a sweep does what is missing and nothing else."""
 
-from importlib.resources import files
-from pathlib import Path
-
 import pytest
 import yaml
 from rich.console import Console
@@ -12,9 +9,9 @@ from spectral_tl_bench.commands import requests_of
 from spectral_tl_bench.errors import RunFailedError, SpectralBenchError
 from spectral_tl_bench.methods import build_method, method_names
 from spectral_tl_bench.records import RECORD, find_runs, read_run
-from spectral_tl_bench.sweep import Suite, read_suite, sweep
+from spectral_tl_bench.sweep import Suite, find_suite, read_suite, shipped_suites, sweep
 
-SUITES = sorted(Path(str(files("spectral_tl_bench.benchmarks"))).joinpath("suites").glob("*.yaml"))
+SUITES = shipped_suites()
 
 
 def suite_of(**changes):
@@ -24,9 +21,9 @@ def suite_of(**changes):
     )
 
 
-@pytest.mark.parametrize("path", SUITES, ids=lambda p: p.stem)
-def test_every_shipped_suite_asks_for_runs_that_exist(path):
-    asked = [request for asked in read_suite(path).asked(None) for request in requests_of(asked)]
+@pytest.mark.parametrize("name", SUITES)
+def test_every_shipped_suite_asks_for_runs_that_exist(name):
+    asked = [request for asked in find_suite(name).asked(None) for request in requests_of(asked)]
     assert len(asked) >= 2
     for request in asked:
         build_method(request.method, dict(request.options))
@@ -77,3 +74,10 @@ def test_a_suite_that_does_not_follow_the_format_is_refused_by_its_field(tmp_pat
     path.write_text(yaml.safe_dump(content))
     with pytest.raises(SpectralBenchError, match=rf"suite\.yaml: {problem}"):
         read_suite(path)
+
+
+def test_an_unknown_suite_names_the_nearest(tmp_path):
+    with pytest.raises(SpectralBenchError, match=r"unknown suite 'whu_methods'.*whu_region_methods"):
+        find_suite("whu_methods")
+    with pytest.raises(SpectralBenchError, match=r"cannot read suite .*none\.yaml"):
+        find_suite(str(tmp_path / "none.yaml"))

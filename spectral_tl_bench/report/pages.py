@@ -20,6 +20,14 @@ the target's ground truth, where predictions of other classes count as misses.
 - *trainable*: millions of parameters, without the decoder.
 """
 
+_SIMULATED_NOTE = """They show that the bench works and say nothing about any sensor. To make them again, run the suites
+in `benchmarks/suites` and then the leaderboard:
+
+    spectral-bench sweep whu_region_methods --jobs 2
+    spectral-bench sweep embedded_weights --jobs 2
+    spectral-bench leaderboard
+"""
+
 INDEX_HEADING = "# Leaderboards"
 PUBLISHED_HEADING = "## Published by others"
 PUBLISHED_NOTE = """mIoU in percent as printed in Zhang et al., SpectralX, arXiv 2508.01731 (ISPRS J. Photogramm. Remote
@@ -143,8 +151,7 @@ def index_page(boards: Mapping[tuple[bool, str], pd.DataFrame]) -> str:
             f"{INDEX_HEADING}\n",
             "Made by `spectral-bench leaderboard` from the records of runs; do not edit.\n",
             f"## Real archives\n\n{listing(False)}",
-            "## Simulated tiles\n\nThey show that the bench works and say nothing about any sensor.\n\n"
-            + listing(True),
+            f"## Simulated tiles\n\n{_SIMULATED_NOTE}\n{listing(True)}",
             f"{PUBLISHED_HEADING}\n\n`published.csv`: {PUBLISHED_NOTE}",
         ]
     )
