@@ -6,6 +6,7 @@ from spectral_tl_bench.backbones import backbone_names, build_backbone
 from spectral_tl_bench.errors import CheckpointError, DataError, SpectralBenchError, UnknownNameError
 from spectral_tl_bench.methods import build_method, method_names
 from spectral_tl_bench.sensors import MTS12, OHS, SENTINEL2
+from spectral_tl_bench.weights import restore, trained_state
 
 IMPOSSIBLE: dict[tuple[str, str], str] = {}
 """What a method says where it cannot adapt a backbone."""
@@ -20,6 +21,17 @@ def test_every_backbone_gives_four_maps_at_quarter_depths(name):
     assert [tuple(f.shape) for f in features] == [(2, backbone.width, 6, 12)] * 4
     depth = len(backbone.blocks)
     assert backbone.taps == (depth // 4 - 1, depth // 2 - 1, 3 * depth // 4 - 1, depth - 1)
+
+
+def adapted(name, method_name):
+    """A small backbone with a method on it, the same each time."""
+    torch.manual_seed(0)
+    backbone = small_entry(name).build(MTS12)
+    method = build_method(method_name)
+    method.apply(backbone)
+    for stage in method.stages:
+        method.begin_stage(backbone, stage)
+    return backbone
 
 
 @pytest.mark.parametrize("name", backbone_names())
@@ -55,21 +67,32 @@ class TestEverySmallBackbone:
 
     @pytest.mark.parametrize("method_name", method_names())
     def test_every_method_adapts_it(self, name, method_name):
-        torch.manual_seed(0)
-        backbone = small_entry(name).build(MTS12)
-        method = build_method(method_name)
         if (method_name, name) in IMPOSSIBLE:
             with pytest.raises(SpectralBenchError, match=IMPOSSIBLE[method_name, name]):
-                method.apply(backbone)
+                adapted(name, method_name)
             return
-        method.apply(backbone)
-        for stage in method.stages:
-            method.begin_stage(backbone, stage)
+        backbone = adapted(name, method_name)
+        frozen = {n: p.clone() for n, p in backbone.named_parameters() if not p.requires_grad}
         side = 2 * backbone.patch_size
-        features = backbone(torch.randn(2, 24, side, 2 * side))
+        images = torch.randn(2, 24, side, 2 * side)
+        features = backbone(images)
         assert [tuple(f.shape) for f in features] == [(2, backbone.width, 2, 4)] * 4
+        trained = [p for p in backbone.parameters() if p.requires_grad]
         sum(f.square().mean() for f in features).backward()
-        assert any(p.grad is not None and p.grad.any() for p in backbone.parameters() if p.requires_grad)
+        assert any(p.grad is not None and p.grad.any() for p in trained)
+        torch.optim.AdamW(trained, lr=1e-3).step()
+        assert all(torch.equal(p, frozen[n]) for n, p in backbone.named_parameters() if n in frozen)
+
+        saved = trained_state(backbone, backbone.pretrained_parameters)
+        assert (
+            not set(frozen)
+            & set(saved)
+            & {n for n, p in backbone.named_parameters() if id(p) in backbone.pretrained_parameters}
+        )
+        fresh = adapted(name, method_name)
+        restore(fresh, saved, fresh.pretrained_parameters, "the test")
+        for a, b in zip(backbone.eval()(images), fresh.eval()(images), strict=True):
+            assert torch.equal(a, b)
 
 
 def test_dropping_some_patches_keeps_their_order():
