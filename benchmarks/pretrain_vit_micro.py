@@ -211,15 +211,7 @@ def pretrain(out: Path, *, steps: int = STEPS, seed: int = SEED, scenes: int = S
         strengthen_colour(model.patch_embed.proj.weight, COLOUR_GAIN)
     backbone = entry.wrap(model, CAMERA)
     method.apply(backbone)
-    decoder = ReconstructionDecoder(
-        backbone.width,
-        backbone.patch_size,
-        len(CAMERA.bands),
-        width=training.reconstruction_decoder_width,
-        depth=training.reconstruction_decoder_depth,
-        num_heads=training.reconstruction_decoder_heads,
-    )
-    task = ColourReconstruction(backbone, method, training, decoder)
+    task = ColourReconstruction(backbone, method, training, ReconstructionDecoder.of(backbone, training))
     progress = StageProgress(console, "pretraining")
     fit(task, _Data(pictures), training, device="cpu", callbacks=[progress], validations=0)
     encoder = {k: v for k, v in model.state_dict().items() if not k.startswith(entry.ignorable)}

@@ -177,23 +177,13 @@ def account(
         for stage in method.stages:
             method.begin_stage(adapted, stage)
             trainable |= {f"{BACKBONE}{n}" for n, p in adapted.named_parameters() if p.requires_grad}
-        segmenter = _segmenter(adapted, training, num_classes)
+        segmenter = Segmenter.of(adapted, num_classes, training)
     sizes = {n: p.numel() for n, p in segmenter.named_parameters()}
     trainable |= {n for n in sizes if not n.startswith(BACKBONE)}
     receiving = None
     if pretrained is not None:
         receiving = count(sizes, gradient_receiving(method, copy.deepcopy(pretrained), training))
     return Account(name, count(sizes, sizes), count(sizes, trainable), receiving)
-
-
-def _segmenter(backbone: Backbone, training: TrainingSpec, num_classes: int) -> Segmenter:
-    return Segmenter(
-        backbone,
-        num_classes,
-        neck_channels=training.neck_channels,
-        decoder_channels=training.decoder_channels,
-        upsampling=training.neck_upsampling,
-    )
 
 
 def gradient_receiving(method: Method, backbone: Backbone, training: TrainingSpec) -> set[str]:
@@ -225,17 +215,10 @@ def gradient_receiving(method: Method, backbone: Backbone, training: TrainingSpe
         method.begin_stage(backbone, stage)
         task: AdaptationTask
         if stage == "reconstruction":
-            decoder = ReconstructionDecoder(
-                backbone.width,
-                backbone.patch_size,
-                len(backbone.sensor.bands),
-                width=training.reconstruction_decoder_width,
-                depth=training.reconstruction_decoder_depth,
-                num_heads=training.reconstruction_decoder_heads,
-            )
+            decoder = ReconstructionDecoder.of(backbone, training)
             task = MaskedReconstruction(backbone, method, training, decoder)
         else:
-            task = Segmentation(_segmenter(backbone, training, classes), method, training, classes)
+            task = Segmentation(Segmenter.of(backbone, classes, training), method, training, classes)
         fit(task, batches, training, device="cpu", callbacks=[], validations=0)
         names |= segmenter_names(task, task.gradient_names)
     return names

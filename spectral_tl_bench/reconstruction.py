@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Self
+
 import torch
 from timm.layers.pos_embed_sincos import build_sincos2d_pos_embed
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from spectral_tl_bench.backbones import Backbone
+    from spectral_tl_bench.spec import TrainingSpec
 
 
 class ReconstructionDecoder(nn.Module):
@@ -32,6 +38,18 @@ class ReconstructionDecoder(nn.Module):
         self.blocks = nn.Sequential(*(Block(width, num_heads, qkv_bias=True) for _ in range(depth)))
         self.norm = nn.LayerNorm(width)
         self.pixels = nn.Linear(width, patch_size * patch_size * bands)
+
+    @classmethod
+    def of(cls, backbone: Backbone, training: TrainingSpec) -> Self:
+        """Build the decoder of a backbone in the size that a run's settings ask for."""
+        return cls(
+            backbone.width,
+            backbone.patch_size,
+            len(backbone.sensor.bands),
+            width=training.reconstruction_decoder_width,
+            depth=training.reconstruction_decoder_depth,
+            num_heads=training.reconstruction_decoder_heads,
+        )
 
     def forward(self, encoded: Tensor, visible: Tensor, grid: tuple[int, int]) -> Tensor:
         """Restore patches.

@@ -80,14 +80,7 @@ class _Run:
             self._restore_stage1(saved, title)
             return
         spec = self.training
-        decoder = ReconstructionDecoder(
-            self.backbone.width,
-            self.backbone.patch_size,
-            len(self.backbone.sensor.bands),
-            width=spec.reconstruction_decoder_width,
-            depth=spec.reconstruction_decoder_depth,
-            num_heads=spec.reconstruction_decoder_heads,
-        )
+        decoder = ReconstructionDecoder.of(self.backbone, spec)
         task = MaskedReconstruction(self.backbone, self.method, spec, decoder)
         seconds: dict[str, float] = {}
         with stopwatch(seconds, "fit"):
@@ -135,13 +128,7 @@ class _Run:
         """Stage 2, scoring, and everything that is written."""
         title = self._begin("segmentation")
         classes = self.plan.dataset.classes
-        segmenter = Segmenter(
-            self.backbone,
-            len(classes),
-            neck_channels=self.training.neck_channels,
-            decoder_channels=self.training.decoder_channels,
-            upsampling=self.training.neck_upsampling,
-        )
+        segmenter = Segmenter.of(self.backbone, len(classes), self.training)
         task = Segmentation(segmenter, self.method, self.training, len(classes))
         best = KeepBest(self.pretrained)
         seconds: dict[str, float] = {}

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Self
+
 from segmentation_models_pytorch.decoders.upernet.decoder import UPerNetDecoder
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spectral_tl_bench.backbones import Backbone
 from spectral_tl_bench.segmentation.neck import SCALES, MultiLevelNeck, Upsampling
+
+if TYPE_CHECKING:
+    from spectral_tl_bench.spec import TrainingSpec
 
 
 class Segmenter(nn.Module):
@@ -47,6 +52,17 @@ class Segmenter(nn.Module):
         self.decoder.feature_norms = nn.ModuleList(nn.Identity() for _ in SCALES)
         unfold = max(1, round(backbone.patch_size / SCALES[0])) if upsampling == "learned" else 1
         self.classifier = nn.ConvTranspose2d(decoder_channels, num_classes, unfold, stride=unfold)
+
+    @classmethod
+    def of(cls, backbone: Backbone, num_classes: int, training: TrainingSpec) -> Self:
+        """Put the decoder on a backbone that a run's settings ask for, for K classes."""
+        return cls(
+            backbone,
+            num_classes,
+            neck_channels=training.neck_channels,
+            decoder_channels=training.decoder_channels,
+            upsampling=training.neck_upsampling,
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits, B x K x H x W, for B x C x H x W normalised images."""
