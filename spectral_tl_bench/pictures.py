@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from spectral_tl_bench.report.reconstruction_plot import Reconstruction, plot_reconstruction
 from spectral_tl_bench.report.tables import HELD_OUT
-from spectral_tl_bench.tasks import MaskedReconstruction, normalised_patches, random_mask
-from spectral_tl_bench.windows import pad_sample, resize_sample
+from spectral_tl_bench.tasks import MaskedReconstruction, hidden_pixels, normalised_patches, random_mask
+from spectral_tl_bench.windows import TrainingWindows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -66,13 +66,9 @@ def spread(positions: np.ndarray, subdomains: list[str], count: int) -> list[int
 def window(data: ProtocolDataModule, position: int, training: TrainingSpec) -> Tensor:
     """Reflectance of a tile as the model sees it, C x size x size: resampled, or the middle of it."""
     size = training.image_size
-    sample = data.tiles.read(position)
-    if training.resolution == "resize":
-        image: Tensor = resize_sample(sample, size)["image"]
-        return image
-    image = pad_sample(sample, size, size)["image"]
-    top, left = ((side - size) // 2 for side in image.shape[-2:])
-    return image[:, top : top + size, left : left + size]
+    windows = TrainingWindows(data.tiles, size, resize=training.resolution == "resize")
+    top, left = (max(0, int(sides[position]) - size) // 2 for sides in (windows.heights, windows.widths))
+    return data.tiles.to_reflectance(windows[position, top, left]["image"])
 
 
 def subdomains_of(data: ProtocolDataModule, positions: np.ndarray) -> list[str]:
@@ -99,7 +95,7 @@ def reconstructions(task: MaskedReconstruction, data: ProtocolDataModule, device
     restored = torch.where(hidden.unsqueeze(-1), predicted * deviation + mean, patches)
     size = images.shape[-2:]
     whole = radiometry.undo(F.fold(restored.transpose(1, 2), size, patch, stride=patch), images)
-    pixels = hidden.view(-1, 1, rows, columns).repeat_interleave(patch, dim=-2).repeat_interleave(patch, dim=-1)
+    pixels = hidden_pixels(images, hidden, patch)
     whole = torch.where(pixels, whole, images)
     names = data.tiles.index["tile"].iloc[chosen].astype(str)
     return [

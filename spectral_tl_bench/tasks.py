@@ -165,9 +165,13 @@ def blank(images: Tensor, hidden: Tensor, patch: int) -> Tensor:
         hidden: B x T.
         patch: Side of a patch in pixels.
     """
+    return images.masked_fill(hidden_pixels(images, hidden, patch), 0.0)
+
+
+def hidden_pixels(images: Tensor, hidden: Tensor, patch: int) -> Tensor:
+    """Where the hidden patches of B x C x H x W images lie; B x 1 x H x W, True where hidden."""
     grid = hidden.view(len(images), 1, images.shape[-2] // patch, images.shape[-1] // patch)
-    pixels = grid.repeat_interleave(patch, dim=-2).repeat_interleave(patch, dim=-1)
-    return images.masked_fill(pixels, 0.0)
+    return grid.repeat_interleave(patch, dim=-2).repeat_interleave(patch, dim=-1)
 
 
 def normalised_patches(images: Tensor, patch: int) -> Tensor:
