@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from spectral_tl_bench.report.plots import SOURCE_COLOR, TARGET_COLOR
 from spectral_tl_bench.report.tables import HELD_OUT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# As on the leaderboards' plots.
-_SOURCE, _TARGET, _EVEN = "#e07b00", "#00629b", "#7a828e"
+_EVEN = "#7a828e"
 _WIDTH = 0.38
 
 
@@ -47,8 +47,8 @@ def plot_experts(usage: pd.DataFrame, heading: str) -> Figure:
     for axes in grid[-1]:
         axes.set_xlabel("expert", fontsize=9)
     handles = [
-        Patch(color=_SOURCE, label=HELD_OUT),
-        Patch(color=_TARGET, label="all targets"),
+        Patch(color=SOURCE_COLOR, label=HELD_OUT),
+        Patch(color=TARGET_COLOR, label="all targets"),
         Line2D(
             [], [], linestyle="", marker="o", markersize=4, color="white", markeredgecolor="black", label="a target"
         ),
@@ -68,7 +68,7 @@ def shares(usage: pd.DataFrame, experts: list[int]) -> np.ndarray:
 def _panel(axes: Axes, usage: pd.DataFrame, experts: list[int]) -> None:
     places = np.arange(len(experts))
     of_source = usage["domain"] == HELD_OUT
-    for side, (rows, color) in enumerate(((usage[of_source], _SOURCE), (usage[~of_source], _TARGET))):
+    for side, (rows, color) in enumerate(((usage[of_source], SOURCE_COLOR), (usage[~of_source], TARGET_COLOR))):
         axes.bar(places + (side - 0.5) * _WIDTH, shares(rows, experts), width=_WIDTH, color=color)
     for _, rows in usage[~of_source].groupby("domain"):
         axes.plot(

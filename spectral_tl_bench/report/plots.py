@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_TARGET, _SOURCE, _LINK = "#00629b", "#e07b00", "#c9ced6"
+TARGET_COLOR, SOURCE_COLOR = "#00629b", "#e07b00"
+_LINK = "#c9ced6"
 
 
 def _row_labels(rows: pd.DataFrame) -> list[str]:
@@ -33,13 +34,15 @@ def _panel(axes: Axes, rows: pd.DataFrame) -> None:
     """Draw one protocol: a line per method from the held-out source to the target."""
     heights = list(range(len(rows)))
     axes.hlines(heights, rows["miou"], rows["source_miou"], color=_LINK, linewidth=2.5, zorder=1)
-    axes.hlines(heights, rows["low"], rows["high"], color=_TARGET, linewidth=1, zorder=2, label="target, 95 % interval")
+    axes.hlines(
+        heights, rows["low"], rows["high"], color=TARGET_COLOR, linewidth=1, zorder=2, label="target, 95 % interval"
+    )
     axes.errorbar(
         rows["miou"],
         heights,
         xerr=rows["sd"].fillna(0.0),
         fmt="o",
-        color=_TARGET,
+        color=TARGET_COLOR,
         markersize=7,
         elinewidth=4,
         zorder=3,
@@ -50,7 +53,7 @@ def _panel(axes: Axes, rows: pd.DataFrame) -> None:
         heights,
         s=49,
         facecolor="white",
-        edgecolor=_SOURCE,
+        edgecolor=SOURCE_COLOR,
         linewidth=1.8,
         zorder=4,
         label="held-out source",
@@ -65,7 +68,7 @@ def _panel(axes: Axes, rows: pd.DataFrame) -> None:
                 textcoords="offset points",
                 ha="right",
                 va="center",
-                color=_TARGET,
+                color=TARGET_COLOR,
                 fontsize=9,
             )
     axes.set_yticks(heights, _row_labels(rows))
