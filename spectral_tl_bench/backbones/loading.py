@@ -129,8 +129,9 @@ def adapt_projection(state: StateDict, bands: int) -> StateDict:
 
     A grey image gives the tokens that the RGB model gives it. The three kernels repeated over the bands, as timm does
     it, would take everything else for grey too: no method could then tell spectra that are equally bright. So each
-    band's kernel differs from them by random weights (from torch's generator, as large as those of a new layer) whose
-    sum over the bands is 0.
+    band's kernel differs from them by random weights (from torch's generator) whose sum over the bands is 0. Together
+    they have the norm of the RGB kernels: as weak as a new layer's, they drown in brightness, since bands that vary
+    alike leave little for contrasts to add up.
     """
     from timm.models import adapt_input_conv
 
@@ -138,14 +139,14 @@ def adapt_projection(state: StateDict, bands: int) -> StateDict:
     if projection is None or projection.ndim != 4 or projection.shape[1] != 3 or bands == 3:
         return state
     spread = adapt_input_conv(bands, projection)
-    return state | {PATCH_PROJECTION: spread + band_contrasts(spread)}
+    return state | {PATCH_PROJECTION: spread + band_contrasts(spread, projection.norm())}
 
 
-def band_contrasts(kernels: Tensor) -> Tensor:
-    """Random weights of the size of a new layer's that sum to 0 over the bands; shaped like D x C x p x p kernels."""
-    bound = kernels[0].numel() ** -0.5
-    random = torch.empty_like(kernels).uniform_(-bound, bound)
-    return random - random.mean(dim=1, keepdim=True)
+def band_contrasts(kernels: Tensor, norm: Tensor) -> Tensor:
+    """Random weights of Frobenius ``norm`` that sum to 0 over the bands; shaped like D x C x p x p kernels."""
+    random = torch.empty_like(kernels).uniform_(-1, 1)
+    contrasts = random - random.mean(dim=1, keepdim=True)
+    return contrasts * (norm / contrasts.norm())
 
 
 def flip_projection(state: StateDict, bands: int) -> StateDict:

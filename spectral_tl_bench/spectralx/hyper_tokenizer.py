@@ -163,7 +163,7 @@ class HyperTokenizer(Tokenizer):
         The path's two convolutions make up one kernel of rank 16, with outputs and coarse positions as rows, fine
         positions as columns. That is enough to repeat the embedding's response to grey exactly for patches of 8, 14 and
         16 pixels. The first convolution also keeps random weights whose sum over the bands is 0, so that spectra are
-        told apart from the start.
+        told apart from the start, as strongly as the embedding tells them apart (the same Frobenius norm).
 
         Args:
             weight: D x C x p x p.
@@ -174,11 +174,13 @@ class HyperTokenizer(Tokenizer):
         blocks = weight.sum(dim=1).unflatten(-1, (side, inner)).unflatten(-3, (side, inner)).permute(0, 1, 3, 2, 4)
         left, values, right = torch.linalg.svd(blocks.flatten(3).flatten(0, 2), full_matrices=False)
         rank = min(PIXEL_RANK, len(values))
-        # As large as a new layer, so that what passes beside the grey response has its usual size.
+        # As large as the other channels, so that the contrasts of all of them count alike.
         usual = coarse.weight.std() * len(left) ** 0.5
         coarse.weight[:, :rank] = (left[:, :rank] * usual).view(-1, side, side, rank).permute(0, 3, 1, 2)
         grey = (values[:rank, None] * right[:rank] / usual).view(rank, 1, inner, inner)
         fine.weight -= fine.weight.mean(dim=1, keepdim=True)
+        made = coarse.weight.permute(0, 2, 3, 1).flatten(0, 2) @ fine.weight.flatten(1)
+        fine.weight *= (weight - weight.mean(dim=1, keepdim=True)).norm() / made.norm().clamp_min(1e-12)
         fine.weight[:rank] += grey / weight.shape[1]
         if fine.bias is not None and coarse.bias is not None:
             fine.bias.zero_()

@@ -83,15 +83,16 @@ def test_the_pixel_path_starts_as_the_pretrained_patch_embedding_sees_grey(make_
     torch.testing.assert_close(tokenizer(grey)[0], embedding(grey).flatten(2).transpose(1, 2), rtol=1e-3, atol=1e-4)
 
 
-def test_equally_bright_spectra_are_told_apart_from_the_start(make_sensor):
+@pytest.mark.parametrize("patch_size", [8, 14, 16])
+def test_equally_bright_spectra_are_told_apart_as_the_patch_embedding_does(make_sensor, patch_size):
     torch.manual_seed(0)
-    embedding = torch.nn.Conv2d(1, 32, 8, stride=8)
-    tokenizer = HyperTokenizer(make_sensor(6), 32, 8, (2, 2), silent=True).eval()
-    # An embedding that itself sees nothing but brightness.
-    tokenizer.start_from(embedding.weight.expand(-1, 6, -1, -1) / 6, embedding.bias)
-    spectrum = torch.tensor([1.0, -1, 1, -1, 1, -1]).view(1, 6, 1, 1).expand(1, 6, 16, 16)
-    dark = tokenizer(torch.zeros(1, 6, 16, 16))[0]
-    assert (tokenizer(spectrum)[0] - dark).std() > 0.05
+    embedding = torch.nn.Conv2d(6, 64, patch_size, stride=patch_size)
+    tokenizer = HyperTokenizer(make_sensor(6), 64, patch_size, (2, 2), silent=True).eval()
+    tokenizer.start_from(embedding.weight, embedding.bias)
+    spectra = torch.randn(16, 6, 2 * patch_size, 2 * patch_size)
+    equally_bright = spectra - spectra.mean(dim=1, keepdim=True)
+    expected = embedding(equally_bright).std().item()
+    assert tokenizer(equally_bright)[0].std().item() == pytest.approx(expected, rel=0.15)
 
 
 def test_every_rank_of_the_pixel_path_can_still_train(make_sensor):
