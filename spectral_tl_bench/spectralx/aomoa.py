@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -126,7 +128,8 @@ def mix(outputs: Tensor, log_gates: Tensor, chosen: Tensor) -> Tensor:
     tokens = outputs.shape[1]
     rows = chosen.T * tokens + torch.arange(tokens, device=chosen.device)
     kept = outputs.flatten(0, 1).index_select(0, rows.flatten()).unflatten(0, rows.shape)
-    return torch.logsumexp(kept + log_gates.T.unsqueeze(-1), dim=0)
+    # Pairwise, which is one pass a pair; logsumexp takes several over all of them.
+    return reduce(torch.logaddexp, (kept + log_gates.T.unsqueeze(-1)).unbind(0))
 
 
 class AoMoALinear(nn.Module):
