@@ -70,12 +70,17 @@ class AdaptationTask(lightning.LightningModule):
         """AdamW on what trains, with the run's schedule stepped every batch."""
         steps, peak, betas = self.stage_settings()
         spec = self.training_spec
-        tokenizer = {id(p) for p in self.backbone.tokenizer.parameters()}
+        factor = spec.tokenizer_learning_rate_factor
+        relative = self.backbone.tokenizer.relative_learning_rates()
+        tokenizer = {
+            # What sums up little is held back less, but never learns faster than what is no tokenizer.
+            id(parameter): min(max(1.0, factor), factor * relative.get(name, 1.0))
+            for name, parameter in self.backbone.tokenizer.named_parameters()
+        }
         groups: dict[float, list[nn.Parameter]] = {}
         for parameter in self.parameters():
             if parameter.requires_grad:
-                factor = spec.tokenizer_learning_rate_factor if id(parameter) in tokenizer else 1.0
-                groups.setdefault(factor, []).append(parameter)
+                groups.setdefault(tokenizer.get(id(parameter), 1.0), []).append(parameter)
         optimizer = torch.optim.AdamW(
             [{"params": parameters, "lr": factor * peak} for factor, parameters in groups.items()],
             betas=betas,

@@ -30,10 +30,10 @@ def reconstruction(method_name="spectralx"):
     return MaskedReconstruction(backbone, method, TRAINING, decoder)
 
 
-def segmentation(**settings):
+def segmentation(method_name="frozen", **settings):
     torch.manual_seed(0)
     backbone = build_backbone("vit_micro", SENTINEL2)
-    method = build_method("frozen")
+    method = build_method(method_name)
     method.apply(backbone)
     training = TRAINING.model_copy(update=settings)
     return Segmentation(Segmenter(backbone, 5, neck_channels=8, decoder_channels=8), method, training, 5).eval()
@@ -133,3 +133,16 @@ def test_the_tokenizer_learns_at_its_own_rate():
     assert len(rates) == len([p for p in module.parameters() if p.requires_grad])
     assert tokenizer
     assert max(tokenizer) == pytest.approx(0.25 * min(others))
+
+
+# A patch of 8 x 8 x 13 inputs; the pixel path's kernels have 2 x 2 x 13 and 4 x 4 x 16.
+@pytest.mark.parametrize(("factor", "fine", "coarse"), [(0.01, 0.16, 0.0325), (0.5, 1, 1), (2, 2, 2)])
+def test_kernels_of_fewer_inputs_learn_faster_but_not_faster_than_the_decoder(factor, fine, coarse):
+    module = segmentation("spectralx", tokenizer_learning_rate_factor=factor)
+    groups = module.configure_optimizers()["optimizer"].param_groups
+    rates = {id(p): group["lr"] for group in groups for p in group["params"]}
+    usual = rates[id(next(module.segmenter.decoder.parameters()))]
+    first, second = module.backbone.tokenizer.pixels
+    assert rates[id(first.weight)] == pytest.approx(fine * usual)
+    assert rates[id(second.weight)] == pytest.approx(coarse * usual)
+    assert rates[id(module.backbone.tokenizer.scale)] == pytest.approx(factor * usual)

@@ -62,6 +62,10 @@ class Tokenizer(nn.Module):
         """Weight, D x C x p x p, and bias, D, of the convolution that this is; None where it is something else."""
         return None
 
+    def relative_learning_rates(self) -> dict[str, float]:
+        """How much faster than a patch embedding some parameters may learn, by name; those left out as fast as it."""
+        return {}
+
 
 class PatchEmbedding(Tokenizer):
     """The plain patch embedding: one convolution with kernel and stride of the patch size."""

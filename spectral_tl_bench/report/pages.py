@@ -25,6 +25,8 @@ in `benchmarks/suites` and then the leaderboard:
 
     spectral-bench sweep whu_region_methods --jobs 2
     spectral-bench sweep embedded_weights --jobs 2
+    spectral-bench sweep spectralx_transfers --jobs 2
+    spectral-bench sweep spectralx_ablation --jobs 2
     spectral-bench leaderboard
 """
 

@@ -149,6 +149,7 @@ class HyperTokenizer(Tokenizer):
         super().__init__()
         inner = inner_kernel(patch_size)
         outer = patch_size // inner
+        self.patch_inputs = len(sensor.bands) * patch_size**2
         self.core = HyperTokenizerCore(sensor, width, patch_size, grid, silent=silent)
         self.pixels = nn.Sequential(
             nn.Conv2d(len(sensor.bands), PIXEL_RANK, inner, stride=inner),
@@ -162,8 +163,8 @@ class HyperTokenizer(Tokenizer):
 
         The path's two convolutions make up one kernel of rank 16, with outputs and coarse positions as rows, fine
         positions as columns. That is enough to repeat the embedding's response to grey exactly for patches of 8, 14 and
-        16 pixels. The first convolution also keeps random weights whose sum over the bands is 0, so that spectra are
-        told apart from the start, as strongly as the embedding tells them apart (the same Frobenius norm).
+        16 pixels. To tell spectra apart from the start, the first convolution also has a random contrast in each
+        channel, the same at all its positions. On uniform patches they are together as strong as the embedding's.
 
         Args:
             weight: D x C x p x p.
@@ -177,20 +178,45 @@ class HyperTokenizer(Tokenizer):
         # As large as the other channels, so that the contrasts of all of them count alike.
         usual = coarse.weight.std() * len(left) ** 0.5
         coarse.weight[:, :rank] = (left[:, :rank] * usual).view(-1, side, side, rank).permute(0, 3, 1, 2)
+        contrasts = orthogonal_contrasts(PIXEL_RANK, weight.shape[1]).to(weight)
+        made = coarse.weight.sum(dim=(2, 3)) @ contrasts
+        wanted = weight.sum(dim=(2, 3))
+        wanted = wanted - wanted.mean(dim=1, keepdim=True)
+        contrasts *= wanted.norm() / made.norm().clamp_min(1e-12) / inner**2
+        fine.weight.copy_(contrasts[..., None, None].expand_as(fine.weight))
         grey = (values[:rank, None] * right[:rank] / usual).view(rank, 1, inner, inner)
-        fine.weight -= fine.weight.mean(dim=1, keepdim=True)
-        made = coarse.weight.permute(0, 2, 3, 1).flatten(0, 2) @ fine.weight.flatten(1)
-        fine.weight *= (weight - weight.mean(dim=1, keepdim=True)).norm() / made.norm().clamp_min(1e-12)
         fine.weight[:rank] += grey / weight.shape[1]
         if fine.bias is not None and coarse.bias is not None:
             fine.bias.zero_()
             coarse.bias.copy_(torch.zeros_like(coarse.bias) if bias is None else bias)
+
+    def relative_learning_rates(self) -> dict[str, float]:
+        """The pixel path's: its kernels sum up fewer inputs than a patch embedding's, a step changes the sum less."""
+        inputs = {
+            f"pixels.{index}.weight": layer.weight[0].numel()
+            for index, layer in enumerate(self.pixels)
+            if isinstance(layer, nn.Conv2d)
+        }
+        return {name: self.patch_inputs / number for name, number in inputs.items()}
 
     def forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Turn B x C x H x W images into B x T x D tokens and the two feature maps."""
         attributes, spatial, spectral = self.core(images)
         pixels = self.pixels(images).flatten(2).transpose(1, 2)
         return (attributes + pixels) * self.scale, {"spatial": spatial, "spectral": spectral}
+
+
+def orthogonal_contrasts(channels: int, bands: int) -> Tensor:
+    """Random weights, channels x C ``bands``, whose rows sum to 0.
+
+    They are as near to orthogonal as so many can be. Independent ones would see some spectral directions many times
+    better than others; which ones is luck, and a target that differs along these is then out of reach.
+    """
+    random = torch.randn(channels, bands)
+    left, values, right = torch.linalg.svd(random - random.mean(dim=1, keepdim=True), full_matrices=False)
+    kept = values > 1e-4 * values[0]
+    contrasts: Tensor = left[:, kept] @ right[kept]
+    return contrasts
 
 
 def inner_kernel(patch_size: int) -> int:

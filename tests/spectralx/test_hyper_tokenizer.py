@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from spectral_tl_bench.sensors import MTS12, Band, Sensor
-from spectral_tl_bench.spectralx.hyper_tokenizer import HyperTokenizer, inner_kernel
+from spectral_tl_bench.spectralx.hyper_tokenizer import HyperTokenizer, inner_kernel, orthogonal_contrasts
 
 
 @pytest.mark.parametrize("bands", [3, 7, 13, 24, 32])
@@ -89,10 +89,22 @@ def test_equally_bright_spectra_are_told_apart_as_the_patch_embedding_does(make_
     embedding = torch.nn.Conv2d(6, 64, patch_size, stride=patch_size)
     tokenizer = HyperTokenizer(make_sensor(6), 64, patch_size, (2, 2), silent=True).eval()
     tokenizer.start_from(embedding.weight, embedding.bias)
-    spectra = torch.randn(16, 6, 2 * patch_size, 2 * patch_size)
-    equally_bright = spectra - spectra.mean(dim=1, keepdim=True)
-    expected = embedding(equally_bright).std().item()
-    assert tokenizer(equally_bright)[0].std().item() == pytest.approx(expected, rel=0.15)
+    spectra = torch.randn(256, 6, 1, 1)
+    equally_bright = (spectra - spectra.mean(dim=1, keepdim=True)).expand(-1, -1, patch_size, patch_size)
+    dark = torch.zeros_like(equally_bright)
+    expected = (embedding(equally_bright) - embedding(dark)).square().mean().sqrt().item()
+    strength = (tokenizer(equally_bright)[0] - tokenizer(dark)[0]).square().mean().sqrt().item()
+    assert strength == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize("bands", [1, 2, 7, 13, 32])
+def test_contrasts_sum_to_0_and_see_all_spectral_directions_alike(bands):
+    torch.manual_seed(0)
+    contrasts = orthogonal_contrasts(16, bands)
+    assert contrasts.shape == (16, bands)
+    torch.testing.assert_close(contrasts.sum(dim=1), torch.zeros(16), rtol=0, atol=1e-5)
+    seen = torch.linalg.svdvals(contrasts)[: min(16, bands - 1)]
+    torch.testing.assert_close(seen, torch.ones_like(seen))
 
 
 def test_every_rank_of_the_pixel_path_can_still_train(make_sensor):
