@@ -108,14 +108,14 @@ def matrix_peak(setting: Setting) -> float:
     return 2 * side**3 / fastest
 
 
-def timed(benchmark, setting: Setting, function: Callable[[], object]) -> None:
+def timed(benchmark, setting: Setting, function: Callable[[], object], rounds: int = 3) -> None:
     def run() -> None:
         with setting.autocast():
             function()
         if setting.device == "cuda":
             torch.cuda.synchronize()
 
-    benchmark.pedantic(run, rounds=3 if setting.device == "cpu" else 20, warmup_rounds=1)
+    benchmark.pedantic(run, rounds=rounds if setting.device == "cpu" else 20, warmup_rounds=1)
 
 
 def add_forward_info(benchmark, setting: Setting, plain: nn.Module, images: Tensor) -> None:
@@ -179,7 +179,7 @@ def peak_memory(name: str, setting: Setting) -> float:
 @pytest.mark.parametrize("name", ["plain", "spectralx", "reference"])
 def test_training_step(benchmark, setting, name):
     """``plain`` trains the head alone."""
-    timed(benchmark, setting, training_step(methods()[name], setting))
+    timed(benchmark, setting, training_step(methods()[name], setting), rounds=2)
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         benchmark.extra_info["peak_memory_gib"] = pool.submit(peak_memory, name, setting).result()
 
@@ -222,4 +222,4 @@ def test_experts(benchmark, setting, wrap, width, training):
             if training:
                 (out.square().mean() + loss).backward()
 
-    timed(benchmark, setting, run)
+    timed(benchmark, setting, run, rounds=20)

@@ -6,7 +6,6 @@ own, in a folder of their own, and figures published by others stand in a sectio
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +14,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spectral_tl_bench.confusion import matrices, total
+from spectral_tl_bench.confusion import matrices
 from spectral_tl_bench.errors import RecordError
 from spectral_tl_bench.metrics import Scores
 from spectral_tl_bench.records import Run, find_runs, prepare_folder, read_run, write_bytes
 from spectral_tl_bench.report.pages import INDEX_HEADING, board_page, index_page
 from spectral_tl_bench.report.plots import leaderboard_png
 from spectral_tl_bench.report.statistics import TileMatrices, bootstrap_interval, compare, spread
-from spectral_tl_bench.spec import PRESETS, RunSpec
+from spectral_tl_bench.report.tables import assignments, changes
+from spectral_tl_bench.report.transfers import over_transfers, percent
+from spectral_tl_bench.spec import RunSpec
 
 SIMULATED_FOLDER = "simulated"
-_RESERVED = ("published", "readme", SIMULATED_FOLDER)
+TRANSFERS = "transfers"
+_RESERVED = ("published", "readme", SIMULATED_FOLDER, TRANSFERS)
 _SEED = 0
 
 
@@ -78,27 +80,12 @@ def collect(runs_root: Path) -> tuple[list[Run], list[str]]:
     return runs, skipped
 
 
-def _assignments(values: dict[str, Any]) -> str:
-    texts = {k: v if isinstance(v, str) else json.dumps(v, separators=(",", ":")) for k, v in values.items()}
-    return ", ".join(f"{name}={text}" for name, text in sorted(texts.items()))
-
-
-def _changes(spec: RunSpec) -> str:
-    """What differs from the preset as it is now."""
-    usual = PRESETS[spec.preset].model_dump() if spec.preset in PRESETS else {}
-    return _assignments({k: v for k, v in spec.training.model_dump().items() if usual.get(k) != v})
-
-
 def _row(runs: Sequence[Run]) -> dict[str, Any]:
     """One row of a board, from runs that differ in their seed alone; scores in percent."""
     spec, classes = runs[0].record.spec, runs[0].num_classes
     scoring = spec.training.scoring
-
-    def percent(counts: pd.DataFrame) -> float:
-        return 100 * Scores.of(total(counts, classes), scoring).mean_iou
-
-    target = spread([percent(run.counts()) for run in runs])
-    source = spread([percent(run.counts("held_out_source")) for run in runs])
+    target = spread([percent(run) for run in runs])
+    source = spread([percent(run, "held_out_source") for run in runs])
     interval = bootstrap_interval([TileMatrices.of(run) for run in runs], np.random.default_rng(_SEED), scoring)
     subdomains = pd.DataFrame(
         [
@@ -111,11 +98,11 @@ def _row(runs: Sequence[Run]) -> dict[str, Any]:
         "data": "simulated" if spec.simulated else "real",
         "protocol": spec.protocol,
         "method": spec.method_name,
-        "options": _assignments(spec.method_options),
+        "options": assignments(spec.method_options),
         "backbone": spec.backbone,
         "weights": spec.weights,
         "preset": spec.preset,
-        "changes": _changes(spec),
+        "changes": changes(spec),
         "scoring": scoring,
         "selection": spec.training.selection,
         "seeds": target.count,
@@ -128,7 +115,7 @@ def _row(runs: Sequence[Run]) -> dict[str, Any]:
         "worst_miou": worst.min() if len(worst) else np.nan,
         "source_miou": source.mean,
         "gap": source.mean - target.mean,
-        "last_miou": spread([percent(run.counts("target", "last")) for run in runs]).mean,
+        "last_miou": spread([percent(run, selection="last") for run in runs]).mean,
         "trainable_m": runs[0].record.parameters.trainable / 1e6,
         "trainable_with_decoder_m": runs[0].record.parameters_with_decoder.trainable / 1e6,
         "id": same_but_seed(spec),
@@ -180,11 +167,16 @@ def _check_index(path: Path) -> None:
         )
 
 
+def _csv(frame: pd.DataFrame) -> bytes:
+    return frame.to_csv(index=False, float_format="%.4f", lineterminator="\n").encode()
+
+
 def build(runs_root: Path, out: Path) -> Built:
     """Write the boards of every complete run below a folder.
 
     For each protocol file: a CSV, a page in Markdown and a plot, in ``out`` or, for simulated tiles, in
-    ``out/simulated``; and ``out/README.md``, which lists them.
+    ``out/simulated``; there ``transfers.csv``, if a method ran on every transfer; and ``out/README.md``, which lists
+    the boards and shows the means over the transfers.
 
     Args:
         runs_root: Folder of runs.
@@ -211,10 +203,15 @@ def build(runs_root: Path, out: Path) -> Built:
         prepare_folder(folder)
         frame = board(members)
         frames[simulated, name] = frame
-        table = frame.to_csv(index=False, float_format="%.4f", lineterminator="\n")
-        write_bytes(folder / f"{name}.csv", table.encode())
+        write_bytes(folder / f"{name}.csv", _csv(frame))
         write_bytes(folder / f"{name}.png", leaderboard_png(frame, name))
         write_bytes(folder / f"{name}.md", board_page(frame, name).encode())
         boards.append(folder / f"{name}.csv")
-    write_bytes(index, index_page(frames).encode())
+    overviews = {}
+    for simulated in sorted({run.record.simulated for run in runs}):
+        overviews[simulated] = over_transfers(run for run in runs if run.record.simulated == simulated)
+        if not overviews[simulated].empty:
+            folder = out / SIMULATED_FOLDER if simulated else out
+            write_bytes(folder / f"{TRANSFERS}.csv", _csv(overviews[simulated]))
+    write_bytes(index, index_page(frames, overviews).encode())
     return Built(boards=tuple(boards), runs=len(runs), skipped=tuple(skipped))

@@ -76,27 +76,27 @@ def labels(frame: pd.DataFrame) -> list[str]:
     return names
 
 
+def _with_remark(names: pd.Series, remarks: pd.Series) -> list[str]:
+    return [f"{name} ({remark})" if remark else str(name) for name, remark in zip(names, remarks, strict=True)]
+
+
 def _plus_minus(mean: float, deviation: float) -> str:
     return f"{mean:.2f}" if pd.isna(deviation) else f"{mean:.2f} ± {deviation:.2f}"
 
 
 def _shown(frame: pd.DataFrame) -> pd.DataFrame:
     """The columns of a board that a person reads."""
-
-    def with_remark(names: pd.Series, remarks: pd.Series) -> list[str]:
-        return [f"{name} ({remark})" if remark else str(name) for name, remark in zip(names, remarks, strict=True)]
-
     return pd.DataFrame(
         {
             "method": labels(frame),
-            "backbone": with_remark(frame["backbone"], frame["weights"].str.slice(0, 14)),
-            "preset": with_remark(frame["preset"], frame["changes"]),
+            "backbone": _with_remark(frame["backbone"], frame["weights"].str.slice(0, 14)),
+            "preset": _with_remark(frame["preset"], frame["changes"]),
             "selection": frame["selection"],
             "seeds": frame["seeds"],
             "mIoU": [_plus_minus(m, d) for m, d in zip(frame["miou"], frame["sd"], strict=True)],
             "95 %": [f"{low:.2f} to {high:.2f}" for low, high in zip(frame["low"], frame["high"], strict=True)],
             "p": ["-" if pd.isna(p) else f"{p:.3f}" for p in frame["p_vs_best"]],
-            "worst": with_remark(frame["worst_miou"].map("{:.2f}".format), frame["worst_subdomain"]),
+            "worst": _with_remark(frame["worst_miou"].map("{:.2f}".format), frame["worst_subdomain"]),
             "source": frame["source_miou"],
             "gap": frame["gap"],
             "trainable (M)": frame["trainable_m"],
@@ -130,11 +130,30 @@ def board_page(frame: pd.DataFrame, name: str) -> str:
     return "\n".join(parts)
 
 
-def index_page(boards: Mapping[tuple[bool, str], pd.DataFrame]) -> str:
+def _overview(frame: pd.DataFrame) -> str:
+    """The means over all transfers as a table, with a caption."""
+    shown = pd.DataFrame(
+        {
+            "method": labels(frame),
+            "backbone": _with_remark(frame["backbone"], frame["weights"].str.slice(0, 14)),
+            "preset": _with_remark(frame["preset"], frame["changes"]),
+            "seeds": frame["seeds"],
+            "mean": [_plus_minus(m, d) for m, d in zip(frame["mean"], frame["sd"], strict=True)],
+            **{column: frame[column] for column in frame if "/" in str(column)},
+            "source": frame["source_mean"],
+        }
+    )
+    return f"\nTarget mIoU over all transfers; *source*: held-out source tiles, mean.\n\n{to_markdown(shown)}"
+
+
+def index_page(
+    boards: Mapping[tuple[bool, str], pd.DataFrame], overviews: Mapping[bool, pd.DataFrame] | None = None
+) -> str:
     """Return the page that lists the boards.
 
     Args:
         boards: Boards by (simulated, name); may be empty.
+        overviews: What :func:`spectral_tl_bench.report.transfers.over_transfers` returns, by simulated.
     """
 
     def listing(simulated: bool) -> str:
@@ -146,7 +165,9 @@ def index_page(boards: Mapping[tuple[bool, str], pd.DataFrame]) -> str:
                 rows.append((f"[{name}]({path})", protocols, len(frame), int(frame["seeds"].sum())))
         if not rows:
             return "None yet.\n"
-        return to_markdown(pd.DataFrame(rows, columns=["board", "protocols", "rows", "runs"]))
+        listed = to_markdown(pd.DataFrame(rows, columns=["board", "protocols", "rows", "runs"]))
+        overview = (overviews or {}).get(simulated)
+        return listed if overview is None or overview.empty else listed + _overview(overview)
 
     return "\n".join(
         [

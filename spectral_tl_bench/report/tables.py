@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +14,7 @@ from pandas.api.typing import NAType
 from spectral_tl_bench.confusion import Selection, matrices, total
 from spectral_tl_bench.metrics import Matrix, Scores
 from spectral_tl_bench.records import Run, write_bytes
-from spectral_tl_bench.spec import RunSpec
+from spectral_tl_bench.spec import PRESETS, RunSpec
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -123,3 +125,15 @@ def write_table(run: Run, folder: Path) -> None:
     write_bytes(folder / "table.csv", frame.to_csv(index=False, lineterminator="\n").encode())
     text = f"# {title(run)}\n\n{run.record.title}. Figures in percent.\n\n{to_markdown(protocol_table(run))}"
     write_bytes(folder / "table.md", text.encode())
+
+
+def assignments(values: Mapping[str, Any]) -> str:
+    """Settings as text: ``name=value`` by name, with commas."""
+    texts = {k: v if isinstance(v, str) else json.dumps(v, separators=(",", ":")) for k, v in values.items()}
+    return ", ".join(f"{name}={text}" for name, text in sorted(texts.items()))
+
+
+def changes(spec: RunSpec) -> str:
+    """How a run's training differs from its preset as it is now, as :func:`assignments`."""
+    usual = PRESETS[spec.preset].model_dump() if spec.preset in PRESETS else {}
+    return assignments({k: v for k, v in spec.training.model_dump().items() if usual.get(k) != v})
