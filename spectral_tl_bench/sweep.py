@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from importlib.resources import files
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -145,6 +146,18 @@ def _execute(job: _Job) -> str:
     return f"target mIoU {table[ALL_TARGETS]:.2f} %, held-out {table[HELD_OUT]:.2f} %, {seconds:.0f} s"
 
 
+def end_with_parent() -> None:
+    """Let this process end when its parent does, however that ends: a killed sweep shall not train on unseen."""
+    parent = parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
+
+
 def _label(request: Request) -> str:
     options = "".join(f" {name}={value}" for name, value in request.options.items())
     return f"{request.method}{options} on {request.protocol.name}, {request.backbone}, seed {request.seed}"
@@ -184,7 +197,7 @@ def sweep(suite: Suite, root: Path | None, out: Path, console: Console, *, devic
     threads = max(1, (os.cpu_count() or 1) // jobs)
     failures = []
     # Fresh processes: a forked one would inherit locks of torch's threads.
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
         running = {pool.submit(_execute, _Job(r, out, device, threads)): _label(r) for r in missing}
         for number, done in enumerate(as_completed(running), start=1):
             label = running[done]

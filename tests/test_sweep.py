@@ -1,5 +1,11 @@
 """Suites: what they stand for, and that a sweep does what is missing and nothing else."""
 
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import pytest
 import yaml
 from rich.console import Console
@@ -81,3 +87,34 @@ def test_an_unknown_suite_names_the_nearest(tmp_path):
         find_suite("whu_methods")
     with pytest.raises(SpectralBenchError, match=r"cannot read suite .*none\.yaml"):
         find_suite(str(tmp_path / "none.yaml"))
+
+
+def is_running(process):
+    """Whether there is such a process that has not ended; one that nobody collected yet has."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="looks processes up in /proc")
+def test_a_killed_sweep_leaves_no_worker_behind(tmp_path):
+    script = tmp_path / "pool.py"
+    script.write_text(
+        "import os, time\n"
+        "from concurrent.futures import ProcessPoolExecutor\n"
+        "from multiprocessing import get_context\n"
+        "from spectral_tl_bench.sweep import end_with_parent\n\n"
+        "if __name__ == '__main__':\n"
+        "    with ProcessPoolExecutor(1, mp_context=get_context('spawn'), initializer=end_with_parent) as pool:\n"
+        "        print(pool.submit(os.getpid).result(), flush=True)\n"
+        "        pool.submit(time.sleep, 120).result()\n"
+    )
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as parent:
+        worker = int(parent.stdout.readline())
+        parent.kill()
+    patience = time.monotonic() + 20
+    while is_running(worker) and time.monotonic() < patience:
+        time.sleep(0.1)
+    assert not is_running(worker)
