@@ -33,6 +33,7 @@ class TrainingSpec(_Value):
         reconstruction_learning_rate: Peak learning rate of masked reconstruction.
         tokenizer_learning_rate_factor: Factor on both learning rates for what turns pixels into tokens. A patch
             embedding adds up hundreds of correlated inputs or more: a rate that suits the decoder overshoots there.
+            What adds up fewer is held back less (``Tokenizer.relative_learning_rates``).
         weight_decay: AdamW's, in both stages.
         schedule: Learning rate after the warm-up.
         warmup_fraction: Share of a stage's steps with linearly rising learning rate.
