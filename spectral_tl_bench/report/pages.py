@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 
 import pandas as pd
@@ -66,13 +67,20 @@ def published_table(group: str) -> pd.DataFrame | None:
     return wide.sort_index(axis=1).reset_index()
 
 
+def usual(values: Iterable[str]) -> str | None:
+    """The most frequent value, None where two are equally frequent."""
+    ranked = Counter(values).most_common(2)
+    return ranked[0][0] if len(ranked) == 1 or ranked[0][1] > ranked[1][1] else None
+
+
 def labels(frame: pd.DataFrame) -> list[str]:
-    """Name the rows of a board: the method, and the options in which rows of one method differ."""
+    """Name the rows of a board: the method, and the options in which it differs from most rows of that method."""
+    settings = [dict(part.split("=", 1) for part in text.split(", ") if part) for text in frame["options"]]
     names = []
-    for method, options in zip(frame["method"], frame["options"], strict=True):
-        alike = [set(text.split(", ")) for text in frame.loc[frame["method"] == method, "options"]]
-        own = [part for part in options.split(", ") if not all(part in other for other in alike)]
-        names.append(f"{method} ({', '.join(own)})" if own else str(method))
+    for method, own in zip(frame["method"], settings, strict=True):
+        alike = [other for other, name in zip(settings, frame["method"], strict=True) if name == method]
+        shown = [f"{k}={v}" for k, v in own.items() if v != usual(other[k] for other in alike if k in other)]
+        names.append(f"{method} ({', '.join(shown)})" if shown else str(method))
     return names
 
 

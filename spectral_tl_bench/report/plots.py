@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from spectral_tl_bench.report.pages import labels
+from spectral_tl_bench.report.pages import labels, usual
 from spectral_tl_bench.report.png import png
 from spectral_tl_bench.report.tables import SIMULATED
 
@@ -22,11 +22,11 @@ def _row_labels(rows: pd.DataFrame) -> list[str]:
     """Method names, with backbone and preset where the panel has several."""
     names = labels(rows)
     for column in ("backbone", "weights", "preset", "changes"):
-        if rows[column].nunique() > 1:
-            names = [
-                f"{name}, {value[:14] if column == 'weights' else value}" if value else name
-                for name, value in zip(names, rows[column], strict=True)
-            ]
+        most = usual(rows[column])
+        names = [
+            f"{name}, {value[:14] if column == 'weights' else value}" if value and value != most else name
+            for name, value in zip(names, rows[column], strict=True)
+        ]
     return names
 
 

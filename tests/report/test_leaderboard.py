@@ -10,7 +10,7 @@ from spectral_tl_bench.errors import RecordError
 from spectral_tl_bench.protocols import shipped_protocols
 from spectral_tl_bench.records import read_run
 from spectral_tl_bench.report.leaderboard import board, build, collect
-from spectral_tl_bench.report.pages import INDEX_HEADING, PUBLISHED_NOTE, published, published_table
+from spectral_tl_bench.report.pages import INDEX_HEADING, PUBLISHED_NOTE, labels, published, published_table
 from spectral_tl_bench.report.tables import protocol_table
 from spectral_tl_bench.spec import PRESETS, override
 
@@ -167,6 +167,13 @@ def test_the_page_names_options_only_where_rows_of_a_method_differ(tmp_path):
     assert "lora (rank=8)" in page
     assert "depth" not in page
     assert "nan" not in page.lower()
+
+
+def test_a_row_is_named_by_what_most_rows_of_its_method_do_not_have(tmp_path):
+    for options in ({"alpha": 16.0, "rank": 8}, {"alpha": 16.0, "rank": 4}, {"alpha": 1.0, "rank": 8}):
+        write(tmp_path, spec(method_options=options))
+    frame = board(collect(tmp_path)[0])
+    assert sorted(labels(frame)) == ["lora", "lora (alpha=1.0)", "lora (rank=4)"]
 
 
 def test_the_index_lists_every_board(runs, tmp_path):
