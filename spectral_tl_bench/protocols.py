@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from spectral_tl_bench.errors import ProtocolError, UnknownNameError, first_problem
 from spectral_tl_bench.sensors import Sensor
-from spectral_tl_bench.yamls import read_mapping
+from spectral_tl_bench.values import read_mapping
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -23,6 +23,6 @@ def _one_thread() -> None:
 @pytest.fixture(scope="session")
 def whuohs_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small simulated WHU-OHS archive."""
-    from spectral_tl_bench.datasets.simulation import simulate_archive
+    from spectral_tl_bench.simulation import simulate_archive
 
     return simulate_archive("whuohs", tmp_path_factory.mktemp("whuohs") / "archive", tile_size=32, tiles=0.4)

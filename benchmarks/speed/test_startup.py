@@ -8,7 +8,7 @@ import pytest
 
 @pytest.mark.parametrize(
     "arguments",
-    [("-c", "pass"), ("-c", "import spectral_tl_bench"), ("-m", "spectral_tl_bench.cli", "--help")],
+    [("-c", "pass"), ("-c", "import spectral_tl_bench"), ("-m", "spectral_tl_bench.cli.main", "--help")],
     ids=["bare Python", "import", "help"],
 )
 def test_startup(benchmark, arguments):

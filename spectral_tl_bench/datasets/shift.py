@@ -13,10 +13,10 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import wasserstein_distance
 
 from spectral_tl_bench.datasets.base import TileDataset
-from spectral_tl_bench.datasets.simulation.marker import read_marker
 from spectral_tl_bench.errors import DataError, ProtocolError
 from spectral_tl_bench.protocols import LandClass, Protocol
 from spectral_tl_bench.sensors import Sensor
+from spectral_tl_bench.simulation.marker import read_marker
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spectral_tl_bench.confusion import matrices
 from spectral_tl_bench.errors import RecordError
 from spectral_tl_bench.metrics import Scores
 from spectral_tl_bench.records import Run, find_runs, prepare_folder, read_run, write_bytes
+from spectral_tl_bench.records.confusion import matrices
 from spectral_tl_bench.report.pages import INDEX_HEADING, board_page, index_page
 from spectral_tl_bench.report.plots import leaderboard_png
 from spectral_tl_bench.report.statistics import TileMatrices, bootstrap_interval, compare, spread

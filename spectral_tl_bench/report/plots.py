@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from spectral_tl_bench.plotting import png
 from spectral_tl_bench.report.pages import labels, usual
-from spectral_tl_bench.report.png import png
 from spectral_tl_bench.report.tables import SIMULATED
 
 if TYPE_CHECKING:

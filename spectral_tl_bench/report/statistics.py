@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spectral_tl_bench.confusion import Part, Selection, matrices
 from spectral_tl_bench.errors import RecordError
 from spectral_tl_bench.metrics import Floats, Matrix, Scoring, mean_ious, without_absent_predictions
 from spectral_tl_bench.records import Run
+from spectral_tl_bench.records.confusion import Part, Selection, matrices
 
 REPLICATES = 1000
 

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from pandas.api.typing import NAType
 
-from spectral_tl_bench.confusion import Selection, matrices, total
 from spectral_tl_bench.metrics import Matrix, Scores
 from spectral_tl_bench.records import Run, write_bytes
+from spectral_tl_bench.records.confusion import Selection, matrices, total
 from spectral_tl_bench.spec import PRESETS, RunSpec
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spectral_tl_bench.confusion import Part, Selection, total
 from spectral_tl_bench.metrics import Scores
 from spectral_tl_bench.protocols import shipped_protocols
 from spectral_tl_bench.records import Run
+from spectral_tl_bench.records.confusion import Part, Selection, total
 from spectral_tl_bench.report.statistics import spread
 from spectral_tl_bench.report.tables import assignments, changes
 from spectral_tl_bench.spec import RunSpec

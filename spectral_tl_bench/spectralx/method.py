@@ -11,12 +11,12 @@ from torch import nn
 
 from spectral_tl_bench.errors import SpectralBenchError
 from spectral_tl_bench.methods import Method, StageName
-from spectral_tl_bench.report.experts_plot import plot_experts
-from spectral_tl_bench.report.png import png
+from spectral_tl_bench.plotting import png
 from spectral_tl_bench.spectralx.aomoa import AoMoALinear
 from spectral_tl_bench.spectralx.are_adapter import AreAdapter
 from spectral_tl_bench.spectralx.hyper_tokenizer import HyperTokenizer
 from spectral_tl_bench.spectralx.usage import expert_usage
+from spectral_tl_bench.spectralx.usage_plot import plot_experts
 
 if TYPE_CHECKING:
     from torch import Tensor

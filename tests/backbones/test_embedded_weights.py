@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 import spectral_tl_bench.backbones
 from spectral_tl_bench.backbones import backbone_entry, backbone_names, build_backbone, weights_fingerprint
 from spectral_tl_bench.benchmarks.pretrain_vit_micro import CAMERA
-from spectral_tl_bench.cli import main
+from spectral_tl_bench.cli.main import main
 from spectral_tl_bench.errors import CheckpointError
 from spectral_tl_bench.records import find_runs, read_run, read_run_yaml
 from spectral_tl_bench.sensors import OHS, SENTINEL2

@@ -7,8 +7,8 @@ from archives import random_image, random_label, write_dfc2020, write_mts12, wri
 from rich.console import Console
 from torchgeo.datasets import DatasetNotFoundError
 
+from spectral_tl_bench.cli.check_view import render
 from spectral_tl_bench.datasets.check import check_archive
-from spectral_tl_bench.datasets.check_view import render
 from spectral_tl_bench.errors import DataError, UnknownNameError
 from spectral_tl_bench.protocols import ProtocolFile, load_protocols
 

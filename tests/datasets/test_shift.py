@@ -5,10 +5,10 @@ import rasterio
 
 from spectral_tl_bench.datasets import dataset_class
 from spectral_tl_bench.datasets.shift import ALL_TARGETS, SOURCE, measure_shift, plot_shift, render
-from spectral_tl_bench.datasets.simulation import simulate_archive
 from spectral_tl_bench.datasets.whuohs import WHUOHS
 from spectral_tl_bench.errors import DataError, ProtocolError
 from spectral_tl_bench.protocols import Domain, Protocol, Transfer, load_protocols
+from spectral_tl_bench.simulation import simulate_archive
 
 SIZE = 16
 

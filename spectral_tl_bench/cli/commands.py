@@ -1,0 +1,314 @@
+"""What the commands do, apart from parsing arguments."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+
+from spectral_tl_bench.errors import SpectralBenchError
+from spectral_tl_bench.protocols import load_protocols
+from spectral_tl_bench.spec import DEFAULT_BACKBONE, override, preset
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    from spectral_tl_bench.protocols import ProtocolFile
+    from spectral_tl_bench.runs.planning import Request
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The options of ``spectral-bench run`` as typed; None where nothing was."""
+
+    method: str | None = None
+    protocol: str | None = None
+    root: Path | None = None
+    preset: str | None = None
+    backbone: str | None = None
+    weights: str | None = None
+    seed: int = 0
+    options: dict[str, str] = field(default_factory=dict)
+    training: dict[str, str] = field(default_factory=dict)
+    stage1: Path | None = None
+    config: Path | None = None
+
+
+def _protocol_file(name: str) -> Path | None:
+    path = name.partition(":")[0]
+    return Path(path) if path.endswith((".yaml", ".yml")) else None
+
+
+def default_preset(root: Path | None) -> str:
+    """The preset where the user names none: the full size only where it can be trained in reasonable time."""
+    if root is None:
+        return "quick"
+    import torch
+
+    return "standard" if torch.cuda.is_available() else "quick"
+
+
+def requests_of(asked: Asked) -> list[Request]:
+    """What the options ask for: one request for each protocol meant.
+
+    Raises:
+        SpectralBenchError: If an option is missing or does not suit.
+    """
+    from spectral_tl_bench.backbones import backbone_entry
+    from spectral_tl_bench.runs.planning import Request
+
+    if asked.method is None or asked.protocol is None:
+        raise SpectralBenchError("name what to run: --method and --protocol, or --config run.yaml")
+    name = asked.preset or default_preset(asked.root)
+    training = override(preset(name), asked.training)
+    backbone = asked.backbone or DEFAULT_BACKBONE[name]
+    weights = asked.weights or backbone_entry(backbone).default_weights
+    return [
+        Request(
+            protocol=protocol,
+            method=asked.method,
+            backbone=backbone,
+            preset=name,
+            training=training,
+            options=asked.options,
+            seed=asked.seed,
+            root=asked.root,
+            weights=weights,
+            stage1=asked.stage1,
+            protocol_file=_protocol_file(asked.protocol),
+        )
+        for protocol in load_protocols(asked.protocol)
+    ]
+
+
+def _repeated(config: Path, root: Path | None) -> Request:
+    from spectral_tl_bench.records import read_run_yaml
+    from spectral_tl_bench.runs.planning import Request
+
+    spec, where = read_run_yaml(config)
+    name = spec.protocol
+    if where.protocol_file is not None:
+        member = spec.protocol.partition("/")[2]
+        name = f"{where.protocol_file}:{member}" if member else where.protocol_file
+    (protocol,) = load_protocols(name)
+    return Request(
+        protocol=protocol,
+        method=spec.method,
+        backbone=spec.backbone,
+        preset=spec.preset,
+        training=spec.training,
+        options=spec.method_options,
+        seed=spec.seed,
+        root=root or (None if where.root is None else Path(where.root)),
+        weights=where.weights or spec.weights,
+        stage1=None if where.stage1 is None else Path(where.stage1),
+        protocol_file=None if where.protocol_file is None else Path(where.protocol_file),
+    )
+
+
+def run(asked: Asked, console: Console, *, out: Path, device: str, workers: int, force: bool) -> None:
+    """Run one method on one or several protocols and print a table for each."""
+    if asked.config is not None:
+        if asked.method or asked.protocol or asked.options or asked.training:
+            raise SpectralBenchError(
+                "--config repeats a run as it was: leave --method, --protocol, --set and --train out"
+            )
+        requests = [_repeated(asked.config, asked.root)]
+    else:
+        requests = requests_of(asked)
+    first = requests[0]
+    if first.root is None:
+        console.print(
+            "[bold yellow]SIMULATED data[/]: no --root was given, so this runs on the embedded simulated archive; "
+            "its figures say nothing about a real sensor.",
+            highlight=False,
+            soft_wrap=True,
+        )
+    elif asked.preset is None and first.preset == "quick" and asked.config is None:
+        console.print("no GPU here: preset quick (--preset standard for the full size)", highlight=False)
+
+    from spectral_tl_bench.records import prepare_folder
+    from spectral_tl_bench.report.tables import render
+    from spectral_tl_bench.runs.planning import plan
+    from spectral_tl_bench.runs.runner import execute
+
+    prepare_folder(out)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*geotransform.*")
+        # Every input is opened before anything trains: a mistake in the last protocol shows at once.
+        plans = [plan(request) for request in requests]
+        for number, ready in enumerate(plans, start=1):
+            spec = ready.spec
+            console.print(
+                f"[{number}/{len(plans)}] {spec.method_name} on {spec.protocol}: backbone {spec.backbone}, "
+                f"preset {spec.preset}, seed {spec.seed}" + (", SIMULATED data" if spec.simulated else ""),
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
+            done = execute(ready, out, console, device=device, workers=workers, force=force)
+            console.print(render(done))
+            console.print(f"written to {done.folder}", highlight=False, soft_wrap=True)
+
+
+def parameters(
+    backbone: str,
+    sensor: str,
+    console: Console,
+    *,
+    preset_name: str | None,
+    method: str | None,
+    options: dict[str, str],
+    gradients: bool | None,
+    as_json: bool,
+) -> None:
+    """Count the parameters of one method or of all, and print them."""
+    from rich.progress import track
+
+    from spectral_tl_bench.backbones import build_backbone
+    from spectral_tl_bench.methods import build_method, method_names, short_name
+    from spectral_tl_bench.runs import accounting
+
+    if options and method is None:
+        raise SpectralBenchError("--set changes an option of one method; name it with --method")
+    known, classes = accounting.sensor_and_classes(sensor)
+    name = preset_name or next((n for n, usual in DEFAULT_BACKBONE.items() if usual == backbone), "standard")
+    training = preset(name)
+    chosen = {n: build_method(n, dict(options)) for n in ([method] if method is not None else method_names())}
+    size = accounting.backbone_size(backbone, known)
+    measured = size <= accounting.SMALL if gradients is None else gradients
+    pretrained = build_backbone(backbone, known) if measured else None
+    counts = [
+        accounting.account(short_name(n), chosen[n], backbone, known, training, classes, pretrained)
+        for n in track(chosen, "counting", console=console, transient=True, disable=as_json)
+    ]
+    if as_json:
+        print(accounting.as_json(counts))  # noqa: T201  # for a program: a console would break the lines
+        return
+    from spectral_tl_bench.cli import listings
+
+    details = f"{backbone}, {known.name} with {len(known.bands)} bands, decoder of preset {name} for {classes} classes"
+    console.print(listings.parameters(counts, details))
+
+
+def sweep(suite: str, root: Path | None, console: Console, *, out: Path, device: str, jobs: int) -> None:
+    """Do every run of a suite that has no record yet."""
+    from spectral_tl_bench.runs.sweep import find_suite
+    from spectral_tl_bench.runs.sweep import sweep as do
+
+    do(find_suite(suite), root, out, console, device=device, jobs=jobs)
+
+
+def leaderboard(runs: Path, out: Path, console: Console) -> None:
+    """Regenerate the leaderboards and say what went in and what did not."""
+    from spectral_tl_bench.report.leaderboard import build
+
+    built = build(runs, out)
+    for line in built.skipped:
+        console.print(f"[yellow]left out:[/] {escape(line)}", highlight=False)
+    console.print(f"{built.runs} runs, {len(built.boards)} leaderboards", highlight=False)
+    for path in built.boards:
+        console.print(f"written: {path}", highlight=False)
+
+
+def simulate(
+    dataset: str,
+    folder: Path,
+    console: Console,
+    *,
+    seed: int,
+    tile_size: int | None,
+    real_size: bool,
+    real_counts: bool,
+) -> None:
+    """Write one simulated archive, or all of them."""
+    from rich.progress import Progress
+
+    from spectral_tl_bench.simulation import ARCHIVES, DEFAULT_TILE_SIZE, simulate_archive
+
+    if real_size and tile_size is not None:
+        raise SpectralBenchError("--tile-size and --real-size exclude one another")
+    names = list(ARCHIVES) if dataset == "all" else [dataset]
+    for name in names:
+        target = folder / name if dataset == "all" else folder
+        with Progress(console=console, transient=True) as bar:
+            simulate_archive(
+                name,
+                target,
+                seed=seed,
+                tile_size="real" if real_size else tile_size or DEFAULT_TILE_SIZE,
+                tiles="real" if real_counts else 1.0,
+                progress=partial(_advance, bar, bar.add_task(f"simulating {name}")),
+            )
+        console.print(f"SIMULATED {name} archive written to {target}", highlight=False)
+
+
+def _advance(bar: Progress, task: TaskID, done: int, total: int) -> None:
+    bar.update(task, completed=done, total=total)
+
+
+def _described(name: str) -> str | ProtocolFile:
+    """A dataset's name, or the protocol file that describes a user's own tiles."""
+    from spectral_tl_bench.protocols import read_protocol_file
+
+    path = _protocol_file(name)
+    return name if path is None else read_protocol_file(path)
+
+
+def check(dataset: str, folder: Path, console: Console, *, as_json: bool) -> bool:
+    """Check an archive and print the report; return whether all is well."""
+    from spectral_tl_bench.cli.check_view import render
+    from spectral_tl_bench.datasets.check import check_archive
+
+    report = check_archive(_described(dataset), folder)
+    if as_json:
+        print(report.model_dump_json(indent=2))  # noqa: T201  # for a program: a console would break the lines
+    else:
+        console.print(render(report))
+    return report.ok
+
+
+def index(dataset: str, folder: Path, out: Path | None, console: Console) -> None:
+    """Index an archive and, if asked, copy the index to a GeoParquet file."""
+    from spectral_tl_bench.datasets import dataset_class, open_dataset
+    from spectral_tl_bench.records import write_bytes
+
+    described = _described(dataset)
+    opened = dataset_class(described)(folder) if isinstance(described, str) else open_dataset(described, folder)
+    if out is not None:
+        buffer = io.BytesIO()
+        opened.index.to_parquet(buffer)
+        write_bytes(out, buffer.getvalue())
+        console.print(f"written: {out}", highlight=False)
+    console.print(f"{len(opened)} tiles of {opened.name} indexed", highlight=False)
+
+
+def download(dataset: str, folder: Path, console: Console) -> None:
+    """Download an archive."""
+    from spectral_tl_bench.datasets.download import download as fetch
+
+    fetch(dataset, folder)
+    console.print(f"{dataset} is ready in {folder}; look at it with: spectral-bench data check {dataset} {folder}")
+
+
+def shift(protocol: str, root: Path | None, out: Path, seed: int, console: Console) -> None:
+    """Measure and draw the shift of each protocol meant."""
+    from spectral_tl_bench.datasets import open_dataset
+    from spectral_tl_bench.datasets.shift import measure_shift, plot_shift, render
+    from spectral_tl_bench.records import prepare_folder, write_bytes
+    from spectral_tl_bench.runs.planning import archive_root
+
+    prepare_folder(out)
+    for meant in load_protocols(protocol):
+        report = measure_shift(open_dataset(meant.file, archive_root(meant.file.dataset, root)), meant, seed=seed)
+        console.print(render(report))
+        name = meant.name.replace("/", "-")
+        write_bytes(out / f"{name}.csv", report.table.to_csv(index=False, lineterminator="\n").encode())
+        plot_shift(report, out / f"{name}.png")
+        console.print(f"written: {out / name}.csv and .png", highlight=False)

@@ -1,0 +1,96 @@
+"""What there is, one line each: methods, protocols, backbones, datasets."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from spectral_tl_bench.backbones.registry import backbone_entry, backbone_names
+from spectral_tl_bench.datasets import DATASETS, dataset_class
+from spectral_tl_bench.methods import Method, method_class, method_names
+from spectral_tl_bench.protocols import shipped_protocols
+
+if TYPE_CHECKING:
+    from spectral_tl_bench.runs.accounting import Account
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold", no_wrap=column == "name")
+    return table
+
+
+def _summary(cls: type) -> str:
+    return (inspect.getdoc(cls) or "").partition("\n\n")[0].replace("\n", " ")
+
+
+def _options(cls: type[Method]) -> str:
+    return " ".join(f"{f.name}={f.default}" for f in dataclasses.fields(cls) if f.init)
+
+
+def methods() -> Table:
+    """Installed methods with their summaries and options."""
+    table = _table("name", "what it does", "options for --set")
+    for name in method_names():
+        cls = method_class(name)
+        table.add_row(name, _summary(cls), _options(cls))
+    return table
+
+
+def parameters(accounts: Sequence[Account], details: str) -> Table:
+    """Parameters of methods, without and with the decoder.
+
+    Args:
+        accounts: One a method.
+        details: Backbone, sensor and decoder, for the title.
+    """
+    measured = all(account.gradient_receiving is not None for account in accounts)
+    kinds = ["allocated", "trainable", *(["with gradient"] if measured else [])]
+    remark = "Left: the adapted backbone. Right (+): with neck, UPerNet and classifier. Trainable: in any stage."
+    if measured:
+        remark += " With gradient: received one other than 0 in the first steps of a stage; yellow where some did not."
+    else:
+        remark += " Who receives a gradient was not measured on a backbone of this size: --gradients does."
+    table = Table(title=f"Parameters: {details}", title_justify="left", caption=remark, caption_justify="left")
+    table.add_column("method", no_wrap=True)
+    for kind in [*kinds, *(f"+ {kind}" for kind in kinds)]:
+        table.add_column(kind, justify="right")
+    for account in accounts:
+        counts = [account.allocated, account.trainable]
+        if account.gradient_receiving is not None:
+            counts.append(account.gradient_receiving)
+        cells = [f"{n:,}" for decoder in (0, 1) for n in (count[decoder] for count in counts)]
+        short = account.gradient_receiving is not None and account.gradient_receiving != account.trainable
+        table.add_row(account.method, *cells, style="yellow" if short else None)
+    return table
+
+
+def protocols() -> Table:
+    """Shipped protocols with source, target and published tile counts."""
+    table = _table("name", "train on", "test on", "tiles", "table rows by")
+    for protocol in shipped_protocols().values():
+        transfer = protocol.transfer
+        tiles = " / ".join(map(str, transfer.tiles)) if transfer.tiles else ""
+        table.add_row(protocol.name, str(transfer.source), str(transfer.target), tiles, transfer.by)
+    return table
+
+
+def backbones() -> Table:
+    """Registered backbones."""
+    table = _table("name", "what it is")
+    for name in backbone_names():
+        table.add_row(name, backbone_entry(name).summary)
+    return table
+
+
+def datasets() -> Table:
+    """Archives that can be read."""
+    table = _table("name", "what it holds")
+    for name in DATASETS:
+        table.add_row(name, dataset_class(name).title)
+    return table

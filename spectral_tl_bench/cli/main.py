@@ -1,0 +1,336 @@
+"""spectral-bench: the command line. Thin and quick to start: a command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from spectral_tl_bench.errors import SpectralBenchError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+app = typer.Typer(
+    name="spectral-bench",
+    help=(
+        "Does your way of adapting a foundation model to a multispectral or hyperspectral sensor still work in a "
+        "region or season it has not seen?\n\nStart with: spectral-bench run --method spectralx --protocol whu_region"
+    ),
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+data_app = typer.Typer(help="Simulate, check, index, download and compare archives.", no_args_is_help=True)
+app.add_typer(data_app, name="data", rich_help_panel=None)
+
+_state = {"debug": False}
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from spectral_tl_bench import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    _state["debug"] = debug
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console()
+
+
+def _assignments(pairs: list[str], option: str) -> dict[str, str]:
+    """Split ``name=value`` arguments."""
+    result = {}
+    for pair in pairs:
+        name, separator, value = pair.partition("=")
+        if not separator or not name:
+            raise SpectralBenchError(f"{option} {pair!r}: write it as name=value")
+        result[name.strip()] = value.strip()
+    return result
+
+
+@app.command()
+def run(
+    method: Annotated[
+        str | None, typer.Option(help="A name from `spectral-bench methods`, or file.py:ClassName.")
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(help="group/member, group or all from `spectral-bench protocols`, or a YAML file of your own."),
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Folder of the archive. Without it a simulated archive is used and named so.")
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="quick, standard or reference. Default: standard for real data on a GPU, else quick."),
+    ] = None,
+    backbone: Annotated[str | None, typer.Option(help="A name from `spectral-bench backbones`.")] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help="Pretrained weights: embedded, hub, none (random), or a .pth or .safetensors file. Default: embedded "
+            "where the backbone has them, else hub."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of every random choice.", min=0)] = 0,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="An option of the method, name=value; may be repeated.")
+    ] = None,
+    train: Annotated[
+        list[str] | None, typer.Option("--train", help="A training setting, name=value; may be repeated.")
+    ] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(help="Draw training tiles: uniform, domain (balanced) or class (square-root balanced)."),
+    ] = None,
+    label_fraction: Annotated[
+        float | None, typer.Option(help="Share of the source training tiles whose labels may be used.")
+    ] = None,
+    stage1: Annotated[
+        Path | None, typer.Option(help="stage1.safetensors of an earlier run to start from, instead of training it.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="run.yaml of an earlier run to repeat exactly.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for all runs.")] = Path("runs"),
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda; does not enter the record's hash.")] = "auto",
+    workers: Annotated[int, typer.Option(help="Processes that read tiles; changes the speed only.", min=0)] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Run again even if a complete record exists.")] = False,
+) -> None:
+    """Train a method on a protocol's source domain and score it on every target domain."""
+    from spectral_tl_bench.cli import commands
+
+    asked = commands.Asked(
+        method=method,
+        protocol=protocol,
+        root=root,
+        preset=preset,
+        backbone=backbone,
+        weights=weights,
+        seed=seed,
+        options=_assignments(set_ or [], "--set"),
+        training=_assignments(train or [], "--train")
+        | {k: str(v) for k, v in (("sampler", sampler), ("label_fraction", label_fraction)) if v is not None},
+        stage1=stage1,
+        config=config,
+    )
+    commands.run(asked, _console(), out=out, device=device, workers=workers, force=force)
+
+
+@app.command()
+def sweep(
+    suite: Annotated[
+        str, typer.Argument(help="A shipped suite, or a YAML file of methods, protocols and seeds; see docs/runs.md.")
+    ],
+    root: Annotated[
+        Path | None, typer.Option(help="Folder of the archives. Without it simulated archives are used and named so.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for all runs.")] = Path("runs"),
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    jobs: Annotated[int, typer.Option(help="Runs at a time; they share the CPU cores evenly.", min=1)] = 1,
+) -> None:
+    """Do every run of a suite that has no record yet; one that fails does not end the others."""
+    from spectral_tl_bench.cli import commands
+
+    commands.sweep(suite, root, _console(), out=out, device=device, jobs=jobs)
+
+
+@app.command()
+def methods(
+    params: Annotated[
+        bool, typer.Option("--params", help="Count each method's parameters instead of listing its options.")
+    ] = False,
+    backbone: Annotated[
+        str | None, typer.Option(help="With --params: a name from `spectral-bench backbones`; default vit_micro.")
+    ] = None,
+    sensor: Annotated[
+        str | None,
+        typer.Option(
+            help="With --params: ohs (default), sentinel2, mts12, or the protocol file of your own tiles.",
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="With --params: whose decoder; default quick for vit_micro, else standard.")
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="With --params: count this method alone; a name, or file.py:ClassName.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="With --method: one of its options, name=value; may be repeated.")
+    ] = None,
+    gradients: Annotated[
+        bool | None,
+        typer.Option(
+            help="With --params: measure who receives a gradient. Default: only where that takes seconds; on a ViT-L "
+            "it takes minutes and 10 GB of memory.",
+        ),
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="With --params: print the counts as JSON.")] = False,
+) -> None:
+    """List the methods with their options, or with the parameters that they allocate and train."""
+    if not params:
+        if any(value is not None for value in (backbone, sensor, preset, method, set_, gradients)) or json_:
+            raise SpectralBenchError("the options of `spectral-bench methods` belong to --params; add it")
+        from spectral_tl_bench.cli import listings
+
+        _console().print(listings.methods())
+        return
+    from spectral_tl_bench.cli import commands
+
+    commands.parameters(
+        backbone or "vit_micro",
+        sensor or "ohs",
+        _console(),
+        preset_name=preset,
+        method=method,
+        options=_assignments(set_ or [], "--set"),
+        gradients=gradients,
+        as_json=json_,
+    )
+
+
+@app.command()
+def protocols() -> None:
+    """List the protocols: what trains, what tests."""
+    from spectral_tl_bench.cli import listings
+
+    _console().print(listings.protocols())
+
+
+@app.command()
+def backbones() -> None:
+    """List the backbones."""
+    from spectral_tl_bench.cli import listings
+
+    _console().print(listings.backbones())
+
+
+@app.command()
+def datasets() -> None:
+    """List the archives that can be read."""
+    from spectral_tl_bench.cli import listings
+
+    _console().print(listings.datasets())
+
+
+@app.command()
+def leaderboard(
+    runs: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
+    out: Annotated[Path, typer.Option(help="Folder for the CSV and Markdown files.")] = Path("leaderboards"),
+) -> None:
+    """Regenerate the leaderboards from the records of runs."""
+    from spectral_tl_bench.cli import commands
+
+    commands.leaderboard(runs, out, _console())
+
+
+@data_app.command("simulate")
+def data_simulate(
+    dataset: Annotated[str, typer.Argument(help="whuohs, dfc2020, mts12 or all.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to write; with `all` one sub-folder each.")],
+    seed: Annotated[int, typer.Option(help="Seed of every random choice.", min=0)] = 0,
+    tile_size: Annotated[int | None, typer.Option(help="Side of a tile in pixels; default 64.", min=8)] = None,
+    real_size: Annotated[bool, typer.Option("--real-size", help="Tiles as large as the archive's own.")] = False,
+    real_counts: Annotated[bool, typer.Option("--real-counts", help="As many tiles as the archive has.")] = False,
+) -> None:
+    """Write a simulated archive in the real archive's layout."""
+    from spectral_tl_bench.cli import commands
+
+    commands.simulate(
+        dataset, folder, _console(), seed=seed, tile_size=tile_size, real_size=real_size, real_counts=real_counts
+    )
+
+
+@data_app.command("check")
+def data_check(
+    dataset: Annotated[
+        str, typer.Argument(help="A name from `spectral-bench datasets`, or your protocol's YAML file.")
+    ],
+    folder: Annotated[Path, typer.Argument(help="Folder of the archive.")],
+    json_: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Compare an archive with what is published and look at every tile; exit status 1 when something is wrong."""
+    from spectral_tl_bench.cli import commands
+
+    if not commands.check(dataset, folder, _console(), as_json=json_):
+        raise typer.Exit(1)
+
+
+@data_app.command("index")
+def data_index(
+    dataset: Annotated[
+        str, typer.Argument(help="A name from `spectral-bench datasets`, or your protocol's YAML file.")
+    ],
+    folder: Annotated[Path, typer.Argument(help="Folder of the archive.")],
+    out: Annotated[Path | None, typer.Option(help="Copy the index to this GeoParquet file.")] = None,
+) -> None:
+    """Index an archive's tiles, so that every later run starts at once."""
+    from spectral_tl_bench.cli import commands
+
+    commands.index(dataset, folder, out, _console())
+
+
+@data_app.command("download")
+def data_download(
+    dataset: Annotated[str, typer.Argument(help="whuohs, dfc2020 or mts12.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to unpack into.")],
+) -> None:
+    """Download and unpack an archive; an interrupted download goes on where it stopped."""
+    from spectral_tl_bench.cli import commands
+
+    commands.download(dataset, folder, _console())
+
+
+@data_app.command("shift")
+def data_shift(
+    protocol: Annotated[str, typer.Argument(help="A protocol's name, or a YAML file of your own.")],
+    root: Annotated[Path | None, typer.Option(help="Folder of the archive; without it a simulated one.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the table and the picture.")] = Path("shift"),
+    seed: Annotated[int, typer.Option(help="Seed of the choice of pixels.", min=0)] = 0,
+) -> None:
+    """Measure and draw how far source and target are apart."""
+    from spectral_tl_bench.cli import commands
+
+    commands.shift(protocol, root, out, seed, _console())
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    typer.echo(f"spectral-bench: {' '.join(message.split())}", err=True)
+    sys.exit(status)
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run the command line: exit status 0 done, 1 failed run, 2 wrong usage or bad input."""
+    # Pixels of tiles without a geotransform are expected here; GDAL's complaint would bury the one line that matters.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    try:
+        return app(arguments, prog_name="spectral-bench")
+    except SpectralBenchError as error:
+        if _state["debug"]:
+            raise
+        _fail(str(error), error.exit_status)
+    except FileNotFoundError as error:
+        # TorchGeo's DatasetNotFoundError is one of these.
+        if _state["debug"]:
+            raise
+        _fail(str(error), SpectralBenchError.exit_status)
+
+
+if __name__ == "__main__":
+    main()

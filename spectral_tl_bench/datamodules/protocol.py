@@ -1,0 +1,143 @@
+"""The data of one run: source tiles that train, source tiles held out, target tiles never seen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torchgeo.datamodules import NonGeoDataModule
+
+from spectral_tl_bench.datamodules.radiometry import Augmentation, build_radiometry
+from spectral_tl_bench.datamodules.samplers import WindowSampler, class_weights, domain_weights, few_labels
+from spectral_tl_bench.datamodules.splits import Split
+from spectral_tl_bench.datamodules.windows import TrainingWindows, WholeTiles, as_batch, as_list, class_histogram
+from spectral_tl_bench.datasets.base import Sample, TileDataset
+from spectral_tl_bench.spec import TrainingSpec
+
+
+class ProtocolDataModule(NonGeoDataModule):
+    """Serve a protocol's tiles to the Lightning trainer.
+
+    Attributes:
+        split: The protocol's tiles as rows of the dataset's index.
+        training: Rows whose labels train; fewer than ``split.training`` with ``label_fraction``.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        dataset: TileDataset,
+        settings: TrainingSpec,
+        *,
+        seed: int,
+        num_workers: int = 0,
+    ) -> None:
+        """Prepare the parts of a split.
+
+        Args:
+            split: Which tiles train, select and test.
+            dataset: The archive, every split.
+            settings: Window size, batch sizes, samplers.
+            seed: Fixes the order of training windows and the choice of few labels.
+            num_workers: Reading processes; changes the speed only.
+        """
+        super().__init__(type(dataset), batch_size=settings.batch_size, num_workers=num_workers)
+        self.split = split
+        self.tiles = dataset
+        self.settings = settings
+        self.seed = seed
+        self.stage = "segmentation"
+        self.steps = 0
+        self.train_batch_size = settings.batch_size
+        self.training = split.training
+        if settings.label_fraction < 1:
+            self.training = self.training[few_labels(self._domains(split.training), settings.label_fraction, seed)]
+        self.radiometry = build_radiometry(settings.radiometry, dataset, split.training.tolist())
+        self.augmentation = Augmentation() if settings.augmentation else None
+
+    def _domains(self, positions: np.ndarray) -> pd.Series:
+        return self.tiles.index["tile"].iloc[positions].astype(str).map(self.split.subdomains)
+
+    def begin_stage(self, stage: str, steps: int, batch_size: int) -> None:
+        """Say how many batches the next training stage needs; reconstruction uses every source tile's image."""
+        self.stage = stage
+        self.steps = steps
+        self.train_batch_size = batch_size
+
+    def setup(self, stage: str) -> None:
+        """Do nothing: the tiles are known from the start."""
+
+    def _weights(self, positions: np.ndarray) -> np.ndarray | None:
+        if self.settings.sampler == "domain":
+            return domain_weights(self._domains(positions))
+        if self.settings.sampler == "class" and self.stage == "segmentation":
+            num_classes = len(self.tiles.classes)
+            return class_weights(
+                np.stack([class_histogram(self.tiles.read_stored(int(p))["mask"], num_classes) for p in positions])
+            )
+        return None
+
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """Return the training batches of the current stage, exactly ``steps`` of them."""
+        positions = self.training if self.stage == "segmentation" else self.split.training
+        windows = TrainingWindows(self.tiles, self.settings.image_size, resize=self.settings.resolution == "resize")
+        batch_size = self.train_batch_size or self.settings.batch_size
+        sampler = WindowSampler(
+            positions.tolist(),
+            windows.heights,
+            windows.widths,
+            size=self.settings.image_size,
+            count=self.steps * batch_size,
+            seed=self.seed,
+            weights=self._weights(positions),
+        )
+        return DataLoader(
+            windows,
+            batch_size=batch_size,
+            sampler=sampler,
+            collate_fn=as_batch,
+            num_workers=self.num_workers,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def _whole(self, positions: np.ndarray) -> DataLoader[Any]:
+        index = self.tiles.index.iloc[positions]
+        area = float((index["height"] * index["width"]).median())
+        tiles_a_batch = max(1, int(self.settings.batch_size * self.settings.image_size**2 / area))
+        return DataLoader(
+            WholeTiles(self.tiles, positions.tolist()),
+            batch_size=tiles_a_batch,
+            collate_fn=as_list,
+            num_workers=self.num_workers,
+        )
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Return the held-out source tiles, whole."""
+        return self._whole(self.split.held_out)
+
+    def test_dataloader(self) -> Any:
+        """Return the held-out source tiles and the target tiles, whole, as two loaders."""
+        return [self._whole(self.split.held_out), self._whole(self.split.target)]
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Turn stored values into reflectance, normalise and, in training, augment."""
+        self.radiometry.to(self._device(batch))
+        if isinstance(batch, list):
+            return [{**sample, "image": self._normalise(sample["image"][None])[0]} for sample in batch]
+        images, masks = self._normalise(batch["image"]), batch["mask"]
+        if self.augmentation is not None and self.trainer is not None and self.trainer.training:
+            images, masks = self.augmentation(images, masks)
+        return {**batch, "image": images, "mask": masks}
+
+    def _normalise(self, stored: Tensor) -> Tensor:
+        images: Tensor = self.radiometry(self.tiles.to_reflectance(stored))
+        return images
+
+    @staticmethod
+    def _device(batch: Any) -> torch.device:
+        image: Tensor = (batch[0] if isinstance(batch, list) else batch)["image"]
+        return image.device

@@ -1,0 +1,169 @@
+"""Which tiles and windows train, in which order: drawn ahead of the workers, so that their number changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from torch.utils.data import Sampler
+
+from spectral_tl_bench.datamodules.windows import WindowKey
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SamplerName = Literal["uniform", "domain", "class"]
+
+
+class WindowSampler(Sampler[WindowKey]):
+    """Draw a fixed number of training windows.
+
+    Without weights every tile is visited once before any comes again. With weights tiles are drawn with replacement.
+    The window's place in its tile is uniform.
+    """
+
+    def __init__(
+        self,
+        positions: Sequence[int],
+        heights: np.ndarray,
+        widths: np.ndarray,
+        *,
+        size: int,
+        count: int,
+        seed: int,
+        weights: np.ndarray | None = None,
+    ) -> None:
+        """Prepare the draw.
+
+        Args:
+            positions: Rows of the dataset's index that train.
+            heights: Height of every tile of the index in pixels.
+            widths: Width of every tile of the index in pixels.
+            size: Side of a window in pixels.
+            count: Windows to draw in all.
+            seed: Fixes the draw.
+            weights: Probability of each position, up to a factor.
+        """
+        self.positions = np.asarray(positions)
+        self.heights = heights
+        self.widths = widths
+        self.size = size
+        self.count = count
+        self.seed = seed
+        self.weights = None if weights is None else torch.as_tensor(weights, dtype=torch.float64)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[WindowKey]:
+        generator = torch.Generator().manual_seed(self.seed)
+        for chosen in self._tiles(generator):
+            position = int(self.positions[chosen])
+            slack_y = max(0, int(self.heights[position]) - self.size)
+            slack_x = max(0, int(self.widths[position]) - self.size)
+            top = int(torch.randint(slack_y + 1, (), generator=generator))
+            left = int(torch.randint(slack_x + 1, (), generator=generator))
+            yield position, top, left
+
+    def _tiles(self, generator: torch.Generator) -> Iterator[int]:
+        if self.weights is not None:
+            yield from torch.multinomial(self.weights, self.count, replacement=True, generator=generator).tolist()
+            return
+        drawn = 0
+        while drawn < self.count:
+            for chosen in torch.randperm(len(self.positions), generator=generator)[: self.count - drawn].tolist():
+                yield chosen
+                drawn += 1
+
+
+def domain_weights(domains: pd.Series) -> np.ndarray:
+    """Weights that give every sub-domain the same share of the draws.
+
+    Args:
+        domains: Sub-domain of each training tile.
+    """
+    return 1.0 / domains.map(domains.value_counts()).to_numpy(dtype=float)
+
+
+def class_weights(histograms: np.ndarray) -> np.ndarray:
+    """Weights that favour tiles with rare classes.
+
+    Each class counts by the inverse square root of its share of all pixels, a compromise between the natural
+    frequencies and complete balance (Mahajan et al., 2018); a tile's weight is the mean over its labelled pixels.
+
+    Args:
+        histograms: Tiles x K pixel counts.
+
+    Returns:
+        One weight a tile; tiles without labels get the smallest weight of the others.
+
+    Raises:
+        ValueError: If no tile has a label.
+    """
+    if not histograms.any():
+        raise ValueError("no tile has a labelled pixel")
+    totals = histograms.sum(axis=0)
+    rarity = np.zeros(len(totals))
+    rarity[totals > 0] = 1.0 / np.sqrt(totals[totals > 0] / totals.sum())
+    labelled = histograms.sum(axis=1)
+    weights = (histograms @ rarity) / np.maximum(labelled, 1)
+    floor = weights[labelled > 0].min()
+    return np.where(labelled > 0, weights, floor)
+
+
+def few_labels(domains: pd.Series, fraction: float, seed: int) -> np.ndarray:
+    """Keep a share of the labelled tiles, the same share of every sub-domain and at least one of each.
+
+    Subsets are nested: with one seed, 5 % are among the 10 %.
+
+    Args:
+        domains: Sub-domain of each training tile.
+        fraction: Share to keep, in (0, 1].
+        seed: Fixes the choice.
+
+    Returns:
+        Sorted positions into ``domains``.
+    """
+    generator = np.random.default_rng(seed)
+    kept: list[int] = []
+    for _, members in sorted(domains.reset_index(drop=True).groupby(domains.to_numpy())):
+        order = generator.permutation(members.index.to_numpy())
+        kept.extend(order[: max(1, round(fraction * len(order)))].tolist())
+    return np.array(sorted(kept))
+
+
+def held_out_tiles(index: pd.DataFrame, by: str, fraction: float) -> np.ndarray:
+    """Choose the source tiles that select models and never train.
+
+    Whole spatial blocks are held out, so that no neighbour of a training tile is among them; each sub-domain gives its
+    share. The choice depends on the tiles alone, never on a run's seed, so that all runs select on the same tiles.
+
+    Args:
+        index: The source tiles, with ``block`` and ``tile``.
+        by: Column that names the sub-domain.
+        fraction: Share of the tiles to hold out.
+
+    Returns:
+        Boolean, one per row.
+    """
+    import hashlib
+
+    held_out = np.zeros(len(index), dtype=bool)
+    for _, rows in index.reset_index(drop=True).groupby(by, sort=True):
+        sizes = rows.groupby("block").size()
+        if len(sizes) < 2:
+            continue
+        order = sorted(sizes.index, key=lambda block: hashlib.sha256(str(block).encode()).hexdigest())
+        wanted = fraction * len(rows)
+        chosen: list[object] = []
+        taken = 0
+        for block in order[:-1]:
+            # Take the next block only while that brings the share closer to what is wanted.
+            if chosen and abs(taken + sizes[block] - wanted) >= abs(taken - wanted):
+                break
+            chosen.append(block)
+            taken += int(sizes[block])
+        held_out[rows.index[rows["block"].isin(chosen)]] = True
+    return held_out

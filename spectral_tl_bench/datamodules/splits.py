@@ -1,0 +1,94 @@
+"""Which tiles of a protocol train, which select the model, and which are scored."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spectral_tl_bench.datamodules.samplers import held_out_tiles
+from spectral_tl_bench.errors import ProtocolError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from spectral_tl_bench.protocols import Protocol
+
+IN_DOMAIN_COLUMN = "indomain"
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of a dataset's index.
+
+    Attributes:
+        training: Source tiles that train.
+        held_out: Source tiles that select the model, whole spatial blocks.
+        target: Tiles that are scored, each once.
+        subdomains: Sub-domain of every tile of the index, by the tile's name.
+        origin: Who drew an in-domain split, "authors" or "blocked"; None for a transfer between domains.
+    """
+
+    training: np.ndarray
+    held_out: np.ndarray
+    target: np.ndarray
+    subdomains: dict[str, str]
+    origin: str | None
+
+    def digest(self, index: pd.DataFrame) -> str:
+        """Digest of the tiles' names and sub-domains in each part: lists that change make another run."""
+        names = index["tile"].astype(str).to_numpy()
+        text = ";".join(
+            ",".join(f"{name}={self.subdomains[name]}" for name in sorted(names[rows]))
+            for rows in (self.training, self.held_out, self.target)
+        )
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def split_tiles(protocol: Protocol, index: pd.DataFrame, held_out_fraction: float) -> Split:
+    """Apply a protocol to an index.
+
+    Args:
+        protocol: Says which tiles are source and target.
+        index: Index of the dataset, every split.
+        held_out_fraction: Share of the source tiles that select the model.
+
+    Raises:
+        ProtocolError: If a column is missing, source or target selects no tile, they overlap, or the source cannot
+            spare any block.
+    """
+    transfer = protocol.transfer
+    if transfer.by not in index.columns:
+        raise ProtocolError(
+            f"{protocol.name}: 'by: {transfer.by}' is not among the index's columns: "
+            f"{', '.join(map(str, index.columns))}"
+        )
+    source = transfer.source.select(index).to_numpy()
+    target = transfer.target.select(index).to_numpy()
+    for name, mask, domain in (("source", source, transfer.source), ("target", target, transfer.target)):
+        if not mask.any():
+            present = "; ".join(
+                f"{attribute} has {', '.join(sorted(map(str, index[attribute].unique()))[:8])}"
+                for attribute in domain.where
+            )
+            raise ProtocolError(f"{protocol.name} selects no {name} tiles ({domain}): {present}")
+    if (source & target).any():
+        raise ProtocolError(
+            f"{protocol.name}: {int((source & target).sum())} tiles are both source and target; "
+            "a tile that trains must not test"
+        )
+    rows = np.flatnonzero(source)
+    held = held_out_tiles(index.iloc[rows], transfer.by, held_out_fraction)
+    if not held.any():
+        raise ProtocolError(
+            f"{protocol.name}: the source has too few spatial blocks to hold any tile out; "
+            "give the tiles a 'block' column with at least two values"
+        )
+    origin = None
+    if IN_DOMAIN_COLUMN in transfer.source.where:
+        origin = str(index[f"{IN_DOMAIN_COLUMN}_source"].iloc[rows[0]])
+    names = index["tile"].astype(str)
+    subdomains = dict(zip(names, index[transfer.by].astype(str), strict=True))
+    return Split(rows[~held], rows[held], np.flatnonzero(target), subdomains, origin)

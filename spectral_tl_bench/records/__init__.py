@@ -1,0 +1,48 @@
+"""What a run leaves on disk: the record, its pixel counts, its provenance."""
+
+from spectral_tl_bench.records.confusion import ConfusionTable, Part, Selection, matrices, total
+from spectral_tl_bench.records.provenance import Provenance, provenance
+from spectral_tl_bench.records.run import (
+    RECORD,
+    ClassLegend,
+    ParameterCounts,
+    Run,
+    RunRecord,
+    Selected,
+    StageRecord,
+    TileCounts,
+    Where,
+    find_runs,
+    prepare_folder,
+    read_run,
+    read_run_yaml,
+    write_bytes,
+    write_run,
+    write_run_yaml,
+)
+
+__all__ = [
+    "RECORD",
+    "ClassLegend",
+    "ConfusionTable",
+    "ParameterCounts",
+    "Part",
+    "Provenance",
+    "Run",
+    "RunRecord",
+    "Selected",
+    "Selection",
+    "StageRecord",
+    "TileCounts",
+    "Where",
+    "find_runs",
+    "matrices",
+    "prepare_folder",
+    "provenance",
+    "read_run",
+    "read_run_yaml",
+    "total",
+    "write_bytes",
+    "write_run",
+    "write_run_yaml",
+]

@@ -1,0 +1,293 @@
+"""What a run leaves on disk, and reading and writing it safely.
+
+A run's folder holds ``run.json`` (the record, written last: it marks the run as complete), ``run.yaml`` (repeats the
+run), ``confusion.parquet`` (pixel counts per tile) and ``history.csv`` (the training curve). Counts are kept rather
+than scores, so that any metric, split or interval can be computed later without the model.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from spectral_tl_bench.errors import RecordError, first_problem
+from spectral_tl_bench.records.confusion import Part, Selection, check_counts
+from spectral_tl_bench.records.provenance import Provenance
+from spectral_tl_bench.spec import RunSpec
+from spectral_tl_bench.values import read_mapping
+
+FORMAT: Literal[1] = 1
+"""Version of the record's format; raised when an older reader could not read it."""
+
+RECORD, CONFIG, CONFUSION, HISTORY = "run.json", "run.yaml", "confusion.parquet", "history.csv"
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ClassLegend(_Value):
+    """A class's name and its colour as ``#rrggbb``, in the order of class ids."""
+
+    name: str
+    color: str
+
+
+class StageRecord(_Value):
+    """What a stage took: optimiser steps and wall-clock seconds."""
+
+    steps: int = Field(ge=0)
+    seconds: float = Field(ge=0)
+
+
+class ParameterCounts(_Value):
+    """Numbers of parameters.
+
+    Attributes:
+        allocated: All of them.
+        trainable: Those with ``requires_grad``.
+        gradient_receiving: Those that in fact received a gradient.
+    """
+
+    allocated: int = Field(ge=0)
+    trainable: int = Field(ge=0)
+    gradient_receiving: int = Field(ge=0)
+
+
+class TileCounts(_Value):
+    """How many tiles trained, were held out of the source, and tested."""
+
+    train: int = Field(ge=0)
+    held_out: int = Field(ge=0)
+    target: int = Field(ge=0)
+
+
+class Selected(_Value):
+    """Steps of segmentation that were scored: the best on held-out source tiles, and the last."""
+
+    best_step: int = Field(ge=0)
+    last_step: int = Field(ge=0)
+
+
+class RunRecord(_Value):
+    """Everything about a finished run except its pixel counts.
+
+    Attributes:
+        format: Version of this format.
+        spec: What was run.
+        title: The protocol's title.
+        split_origin: Who drew an in-domain split: "authors", or "blocked" for this package's own; None for a transfer.
+        classes: Classes in the order of their ids.
+        provenance: Software, hardware, time.
+        stages: Steps and seconds by stage.
+        peak_memory_mib: Peak memory in MiB, of the accelerator if one was used, else of the process.
+        parameters: Counts of the adapted backbone, without the segmentation decoder.
+        parameters_with_decoder: Counts of the whole segmenter.
+        selected: The scored steps.
+        tiles: Numbers of tiles.
+    """
+
+    format: Literal[1] = FORMAT
+    spec: RunSpec
+    title: str
+    split_origin: str | None = None
+    classes: tuple[ClassLegend, ...] = Field(min_length=1)
+    provenance: Provenance
+    stages: dict[str, StageRecord]
+    peak_memory_mib: float | None = Field(default=None, ge=0)
+    parameters: ParameterCounts
+    parameters_with_decoder: ParameterCounts
+    selected: Selected
+    tiles: TileCounts
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the tiles were simulated; such a run never enters a real leaderboard."""
+        return self.spec.simulated
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run as read from its folder."""
+
+    folder: Path
+    record: RunRecord
+    confusion: pd.DataFrame
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return len(self.record.classes)
+
+    def counts(self, part: Part = "target", selection: Selection | None = None) -> pd.DataFrame:
+        """Return the rows of one part, by default as predicted by the step that the run selects."""
+        wanted = selection or self.record.spec.training.selection
+        rows = (self.confusion["part"] == part) & (self.confusion["selection"] == wanted)
+        return self.confusion[rows]
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make a folder if it is not there and check that files can be written into it.
+
+    Raises:
+        RecordError: If it cannot be made or written.
+    """
+    probe = folder / f".probe-{uuid.uuid4().hex}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        reason = "a file of that name is in the way" if isinstance(error, FileExistsError) else error.strerror
+        raise RecordError(f"cannot write to folder {folder}: {reason}; choose another with --out") from error
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file at once or not at all: a reader never sees half of it.
+
+    Raises:
+        RecordError: If it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise RecordError(f"cannot write {path}: {error.strerror}") from error
+
+
+def write_run(folder: Path, record: RunRecord, confusion: pd.DataFrame, history: pd.DataFrame | None = None) -> None:
+    """Write a finished run.
+
+    Args:
+        folder: The run's folder.
+        record: The record; written last.
+        confusion: What :meth:`ConfusionTable.frame` returns.
+        history: Training curve, one row a validation.
+
+    Raises:
+        RecordError: If the counts do not fit the record, or a file cannot be written.
+    """
+    check_counts(confusion, len(record.classes), folder / CONFUSION)
+    prepare_folder(folder)
+    # A record left by an earlier attempt must not vouch for the new counts while they are being written.
+    (folder / RECORD).unlink(missing_ok=True)
+    write_bytes(folder / CONFUSION, confusion.to_parquet(index=False))
+    if history is not None:
+        write_bytes(folder / HISTORY, history.to_csv(index=False, lineterminator="\n").encode())
+    write_bytes(folder / RECORD, (record.model_dump_json(indent=2) + "\n").encode())
+
+
+def _read_record(path: Path) -> RunRecord:
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise RecordError(f"{path.parent} has no {RECORD}: the run is not complete, run it again") from error
+    except OSError as error:
+        raise RecordError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise RecordError(f"{path} is not readable as JSON: {error}") from error
+    if not isinstance(content, dict) or "format" not in content or "spec" not in content:
+        raise RecordError(f"{path} is not the record of a run")
+    if content["format"] != FORMAT:
+        raise RecordError(f"{path} has format {content['format']}, this version reads {FORMAT}; update the package")
+    try:
+        return RunRecord.model_validate(content)
+    except ValidationError as error:
+        raise RecordError(f"{path}: {first_problem(error)}") from error
+
+
+def read_run(folder: Path) -> Run:
+    """Read a finished run.
+
+    Args:
+        folder: The run's folder.
+
+    Raises:
+        RecordError: If the run is not complete, or a file is damaged or not ours.
+    """
+    record = _read_record(folder / RECORD)
+    path = folder / CONFUSION
+    try:
+        confusion = pd.read_parquet(path)
+    except FileNotFoundError as error:
+        raise RecordError(f"{folder} has no {CONFUSION}; run it again") from error
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{path} is not readable as Parquet; run it again") from error
+    check_counts(confusion, len(record.classes), path)
+    return Run(folder=folder, record=record, confusion=confusion)
+
+
+def find_runs(root: Path) -> list[Path]:
+    """Return every folder below ``root`` that holds a run, complete or not, sorted.
+
+    Raises:
+        RecordError: If ``root`` is no folder.
+    """
+    if not root.is_dir():
+        raise RecordError(f"there is no folder of runs {root}; `spectral-bench run` makes one")
+    return sorted({path.parent for name in (RECORD, CONFIG, CONFUSION) for path in root.rglob(name)})
+
+
+class Where(_Value):
+    """What a run needs to find its inputs again and what does not change its result.
+
+    Attributes:
+        root: Folder of the archive, None for a simulated one.
+        protocol_file: The user's protocol file, None for a shipped protocol.
+        weights: "none", "hub", "embedded", or a file of pretrained weights.
+        stage1: File of reconstruction-stage weights.
+    """
+
+    root: str | None = None
+    protocol_file: str | None = None
+    weights: str | None = None
+    stage1: str | None = None
+
+
+class _Config(_Value):
+    spec: RunSpec
+    where: Where = Where()
+
+
+def write_run_yaml(folder: Path, spec: RunSpec, where: Where | Mapping[str, Any]) -> None:
+    """Write ``run.yaml``, which repeats the run.
+
+    Args:
+        folder: The run's folder.
+        spec: What to run.
+        where: Where its inputs are.
+
+    Raises:
+        RecordError: If it cannot be written.
+    """
+    config = _Config(spec=spec, where=where if isinstance(where, Where) else Where(**where))
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    write_bytes(folder / CONFIG, f"# Repeat this run: spectral-bench run --config {CONFIG}\n{text}".encode())
+
+
+def read_run_yaml(path: Path) -> tuple[RunSpec, Where]:
+    """Read what :func:`write_run_yaml` wrote.
+
+    Raises:
+        RecordError: If it cannot be read, has an unknown key, or lacks or mistypes one; the message names it.
+    """
+    content = read_mapping(path, "run configuration", f"every run's folder has a complete {CONFIG}", RecordError)
+    try:
+        config = _Config.model_validate(content)
+    except ValidationError as error:
+        raise RecordError(f"{path}: {first_problem(error)}") from error
+    return config.spec, config.where

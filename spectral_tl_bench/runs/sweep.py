@@ -1,0 +1,217 @@
+"""Sweeps: every missing run of a suite, several side by side, one failure not ending the others."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from importlib.resources import files
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from spectral_tl_bench.cli.commands import Asked, requests_of
+from spectral_tl_bench.errors import RunFailedError, SpectralBenchError, UnknownNameError, first_problem
+from spectral_tl_bench.methods import method_names
+from spectral_tl_bench.values import read_mapping
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from spectral_tl_bench.runs.planning import Request
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SuiteMethod(_Value):
+    """A method of a suite, with the options that differ from their defaults."""
+
+    name: str
+    options: dict[str, Any] = {}
+
+
+class Suite(_Value):
+    """What a sweep runs: the product of all lists.
+
+    Attributes:
+        title: One line for people.
+        methods: "all" installed ones, or a list of names and of ``{name, options}``.
+        protocols: Names as ``run --protocol`` takes them.
+        seeds: Seeds.
+        preset: Preset of every run; None is the command's default.
+        backbones: Names; empty is the preset's.
+        weights: As ``run --weights`` takes them; empty is the backbone's default.
+        train: Training settings that differ from the preset's.
+    """
+
+    title: str
+    methods: Literal["all"] | tuple[SuiteMethod, ...]
+    protocols: tuple[str, ...] = Field(min_length=1)
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    preset: str | None = None
+    backbones: tuple[str, ...] = ()
+    weights: tuple[str, ...] = ()
+    train: dict[str, Any] = {}
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _names_alone_are_enough(cls, value: Any) -> Any:
+        if not isinstance(value, list):
+            return value
+        return [{"name": entry} if isinstance(entry, str) else entry for entry in value]
+
+    def asked(self, root: Path | None) -> Iterator[Asked]:
+        """One set of ``run`` options for each combination, except that a protocol may stand for several."""
+        methods = tuple(SuiteMethod(name=n) for n in method_names()) if self.methods == "all" else self.methods
+        backbones: tuple[str | None, ...] = self.backbones or (None,)
+        weights: tuple[str | None, ...] = self.weights or (None,)
+        for seed, protocol, method, backbone, weight in itertools.product(
+            self.seeds, self.protocols, methods, backbones, weights
+        ):
+            yield Asked(
+                method=method.name,
+                protocol=protocol,
+                root=root,
+                preset=self.preset,
+                backbone=backbone,
+                weights=weight,
+                seed=seed,
+                options=method.options,
+                training=self.train,
+            )
+
+
+def shipped_suites() -> dict[str, Path]:
+    """The installed ``benchmarks/suites/*.yaml`` by name."""
+    folder = Path(str(files("spectral_tl_bench.benchmarks"))) / "suites"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def find_suite(name: str) -> Suite:
+    """Read a shipped suite by its name, or a YAML file by its path.
+
+    Raises:
+        UnknownNameError: If it is neither.
+        SpectralBenchError: If the file does not follow the format; the message names the field.
+    """
+    shipped = shipped_suites()
+    if name not in shipped and not name.endswith((".yaml", ".yml")):
+        raise UnknownNameError("suite", name, shipped, f"name a YAML file, or one of {', '.join(shipped)}")
+    return read_suite(shipped.get(name, Path(name)))
+
+
+def read_suite(path: Path) -> Suite:
+    """Read a suite's YAML file.
+
+    Raises:
+        SpectralBenchError: If it is missing, no YAML, or does not follow the format; the message names the field.
+    """
+    content = read_mapping(path, "suite", "docs/runs.md shows a complete example", SpectralBenchError)
+    try:
+        return Suite.model_validate(content)
+    except ValidationError as error:
+        raise SpectralBenchError(f"{path}: {first_problem(error)} (docs/runs.md explains the format)") from error
+
+
+@dataclass(frozen=True)
+class _Job:
+    request: Request
+    out: Path
+    device: str
+    threads: int
+
+
+def _execute(job: _Job) -> str:
+    """Run one job in a process of its own; returns what to print of it."""
+    import torch
+    from rich.console import Console
+
+    from spectral_tl_bench.runs.planning import plan
+    from spectral_tl_bench.report.tables import ALL_TARGETS, HELD_OUT, protocol_table
+    from spectral_tl_bench.runs.runner import execute
+
+    torch.set_num_threads(job.threads)
+    started = time.monotonic()
+    run = execute(plan(job.request), job.out, Console(quiet=True), device=job.device)
+    table = protocol_table(run).set_index("domain")["mIoU"]
+    seconds = time.monotonic() - started
+    return f"target mIoU {table[ALL_TARGETS]:.2f} %, held-out {table[HELD_OUT]:.2f} %, {seconds:.0f} s"
+
+
+def end_with_parent() -> None:
+    """Let this process end when its parent does, however that ends: a killed sweep shall not train on unseen."""
+    parent = parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
+
+
+def _label(request: Request) -> str:
+    options = "".join(f" {name}={value}" for name, value in request.options.items())
+    return f"{request.method}{options} on {request.protocol.name}, {request.backbone}, seed {request.seed}"
+
+
+def sweep(suite: Suite, root: Path | None, out: Path, console: Console, *, device: str, jobs: int) -> None:
+    """Do every run of a suite that has no record yet.
+
+    Args:
+        suite: What to run.
+        root: Folder of the archives; None takes the embedded simulated ones.
+        out: Folder of all runs.
+        console: Gets one line a run.
+        device: "auto", "cpu" or "cuda".
+        jobs: Runs at a time; they share the CPU cores evenly.
+
+    Raises:
+        SpectralBenchError: If an input is wrong (nothing has run then).
+        RunFailedError: At the end, if a run failed; the others are complete.
+    """
+    from spectral_tl_bench import records
+    from spectral_tl_bench.runs.planning import plan
+
+    wanted = [request for asked in suite.asked(root) for request in requests_of(asked)]
+    # Every input is opened before anything trains: a mistake in the last run shows at once.
+    specs = [plan(request).spec for request in wanted]
+    missing = [r for r, spec in zip(wanted, specs, strict=True) if not (out / spec.folder / records.RECORD).is_file()]
+    simulated = ", SIMULATED data" if any(spec.simulated for spec in specs) else ""
+    console.print(
+        f"{suite.title}: {len(wanted)} runs, {len(wanted) - len(missing)} of them already there{simulated}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if not missing:
+        return
+    records.prepare_folder(out)
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    failures = []
+    # Fresh processes: a forked one would inherit locks of torch's threads.
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
+        running = {pool.submit(_execute, _Job(r, out, device, threads)): _label(r) for r in missing}
+        for number, done in enumerate(as_completed(running), start=1):
+            label = running[done]
+            # Whatever a method raises is its own failure, not that of the sweep.
+            error = done.exception()
+            if error is None:
+                outcome = done.result()
+            else:
+                outcome = f"FAILED: {' '.join(str(error).split()) or type(error).__name__}"
+                failures.append(label)
+            line = f"[{number}/{len(missing)}] {label}: {outcome}"
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if failures:
+        raise RunFailedError(
+            f"{len(failures)} of {len(missing)} runs failed, first {failures[0]}; "
+            "the others are complete, and the same command tries the failed ones again"
+        )

@@ -1,5 +1,0 @@
-"""From backbone features to logits: multi-level neck, UPerNet, and the whole segmenter."""
-
-from spectral_tl_bench.segmentation.segmenter import Segmenter
-
-__all__ = ["Segmenter"]

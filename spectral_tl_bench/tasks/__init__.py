@@ -1,0 +1,1 @@
+"""The two stages as Lightning modules, their losses, and training them."""

@@ -1,0 +1,99 @@
+"""What the Lightning modules of both stages share: optimiser, schedule, and who receives gradients."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import lightning
+import torch
+from torch import Tensor, nn
+
+from spectral_tl_bench.spec import TrainingSpec
+
+if TYPE_CHECKING:
+    from lightning.pytorch.utilities.types import OptimizerLRScheduler
+
+    from spectral_tl_bench.backbones import Backbone
+    from spectral_tl_bench.methods import Method
+
+
+def learning_rate_factor(step: int, steps: int, schedule: str, warmup_fraction: float) -> float:
+    """Factor on the peak learning rate: linear warm-up, then constant or half a cosine down to 0.
+
+    Args:
+        step: Optimiser step, from 0.
+        steps: Steps in all.
+        schedule: "constant" or "cosine".
+        warmup_fraction: Share of the steps that warm up.
+    """
+    warmup = round(warmup_fraction * steps)
+    if step < warmup:
+        return (step + 1) / warmup
+    if schedule == "constant":
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+class AdaptationTask(lightning.LightningModule):
+    """What both stages share: the optimiser, its schedule, the method's extra loss, and who receives gradients.
+
+    Attributes:
+        gradient_names: Names (in ``self``) of the parameters that received a gradient other than 0 in the first steps.
+    """
+
+    _STEPS_WATCHED = 3
+    """A zero-initialised layer passes no gradient back in the first step, so several are looked at."""
+
+    def __init__(self, backbone: Backbone, method: Method, training: TrainingSpec) -> None:
+        """Keep what the stage adapts; subclasses add their heads."""
+        super().__init__()
+        self.backbone = backbone
+        self.method = method
+        self.training_spec = training
+        self.gradient_names: set[str] = set()
+
+    def stage_settings(self) -> tuple[int, float, tuple[float, float]]:
+        """Steps, peak learning rate and AdamW's betas of this stage."""
+        raise NotImplementedError
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW on what trains, with the run's schedule stepped every batch."""
+        steps, peak, betas = self.stage_settings()
+        spec = self.training_spec
+        factor = spec.tokenizer_learning_rate_factor
+        relative = self.backbone.tokenizer.relative_learning_rates()
+        tokenizer = {
+            # What sums up little is held back less, but never learns faster than what is no tokenizer.
+            id(parameter): min(max(1.0, factor), factor * relative.get(name, 1.0))
+            for name, parameter in self.backbone.tokenizer.named_parameters()
+        }
+        groups: dict[float, list[nn.Parameter]] = {}
+        for parameter in self.parameters():
+            if parameter.requires_grad:
+                groups.setdefault(tokenizer.get(id(parameter), 1.0), []).append(parameter)
+        optimizer = torch.optim.AdamW(
+            [{"params": parameters, "lr": factor * peak} for factor, parameters in groups.items()],
+            betas=betas,
+            weight_decay=spec.weight_decay,
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: learning_rate_factor(step, steps, spec.schedule, spec.warmup_fraction)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Note which parameters receive a gradient."""
+        if self.global_step < self._STEPS_WATCHED:
+            self.gradient_names |= {
+                name for name, p in self.named_parameters() if p.grad is not None and bool(p.grad.any())
+            }
+
+    def total_loss(self, loss: Tensor) -> Tensor:
+        """Add the method's own loss and log both."""
+        extra = self.method.extra_loss(self.backbone)
+        if extra is not None:
+            self.log("extra_loss", extra.detach())
+            loss = loss + extra
+        self.log("loss", loss.detach())
+        return loss

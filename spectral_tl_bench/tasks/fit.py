@@ -1,0 +1,145 @@
+"""Training one stage: seeds, trainer, and which weights are kept."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import resource
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor
+
+from spectral_tl_bench.spec import TrainingSpec
+from spectral_tl_bench.tasks.base import AdaptationTask
+from spectral_tl_bench.tasks.segmentation import Segmentation
+from spectral_tl_bench.weights import trained_state
+
+
+def seed_all(seed: int) -> None:
+    """Seed Python, NumPy and torch, and ask for deterministic arithmetic.
+
+    Called before every part that draws random numbers, so that a part gives the same numbers whatever ran before it.
+    """
+    # cuBLAS needs this before its first call to repeat its sums in one order.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    with _quiet():
+        lightning.seed_everything(seed, workers=True, verbose=False)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Writing NaN into fresh memory only helps to find operators that read it before writing; it costs 5 % of a step.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning's tips and torch's notices out of the table a person reads."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning_utilities")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\..*")
+            warnings.filterwarnings("ignore", message=".*does not have a deterministic implementation.*")
+            warnings.filterwarnings("ignore", message=".*geotransform.*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+class KeepBest(lightning.Callback):
+    """Keep a copy of the trained weights from the validation with the best held-out mIoU."""
+
+    def __init__(self, pretrained: frozenset[int]) -> None:
+        """Leave out the ``pretrained`` parameters that stay frozen."""
+        self.pretrained = pretrained
+        self.step = -1
+        self.score = -1.0
+        self.state: dict[str, Tensor] = {}
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Compare with the best so far; the earlier of two equals stays."""
+        if not isinstance(pl_module, Segmentation):
+            raise TypeError(f"only a segmentation task has held-out scores, not {type(pl_module).__name__}")
+        step, score = pl_module.held_out_miou[-1]
+        if score > self.score:
+            self.step, self.score = step, score
+            self.state = trained_state(pl_module.segmenter, self.pretrained)
+
+
+def fit(
+    task: AdaptationTask,
+    data: lightning.LightningDataModule,
+    training: TrainingSpec,
+    *,
+    device: str,
+    callbacks: list[lightning.Callback],
+    validations: int,
+) -> lightning.Trainer:
+    """Train one stage.
+
+    Args:
+        task: The stage.
+        data: Already told which stage it is.
+        training: Precision.
+        device: "auto", "cpu" or "cuda".
+        callbacks: Progress, history, selection.
+        validations: Evenly spaced scorings of the held-out tiles, and one after the last step; 0 for none.
+
+    Returns:
+        The trainer, for scoring.
+    """
+    steps, _, _ = task.stage_settings()
+    interval = max(1, steps // validations) if validations else None
+    with _quiet():
+        trainer = lightning.Trainer(
+            accelerator={"cuda": "gpu"}.get(device, device),
+            devices=1,
+            precision=training.precision,
+            max_steps=steps,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            val_check_interval=interval,
+            limit_val_batches=1.0 if validations else 0,
+            log_every_n_steps=1,
+            callbacks=callbacks,
+        )
+        trainer.fit(task, datamodule=data)
+        if interval is not None and steps % interval:
+            # The last step is a candidate too, even where the spacing passes it by.
+            trainer.validate(task, datamodule=data, verbose=False)
+    return trainer
+
+
+def score(trainer: lightning.Trainer, task: Segmentation, data: lightning.LightningDataModule) -> None:
+    """Score held-out source and target tiles; the confusions stay in ``task.confusions``."""
+    with _quiet():
+        trainer.test(task, datamodule=data, verbose=False)
+
+
+@contextlib.contextmanager
+def stopwatch(into: dict[str, float], name: str) -> Iterator[None]:
+    """Add the seconds spent in the block to ``into[name]``."""
+    started = time.monotonic()
+    try:
+        yield
+    finally:
+        into[name] = into.get(name, 0.0) + time.monotonic() - started
+
+
+def peak_memory_mib(device: Any) -> float:
+    """Peak memory in MiB so far: of the GPU where one is used, else of this process."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

@@ -1,0 +1,141 @@
+"""Stage 2: segmentation, and the scoring of whole tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from spectral_tl_bench.datamodules.windows import resize_sample, sliding_windows
+from spectral_tl_bench.datasets.base import IGNORE_INDEX, Sample
+from spectral_tl_bench.metrics import confusion_matrix, mean_iou
+from spectral_tl_bench.spec import TrainingSpec
+from spectral_tl_bench.tasks.base import AdaptationTask
+from spectral_tl_bench.tasks.losses import segmentation_loss
+
+if TYPE_CHECKING:
+    from spectral_tl_bench.decoders import Segmenter
+    from spectral_tl_bench.methods import Method
+
+
+class Segmentation(AdaptationTask):
+    """Segmentation; scores whole tiles at their own resolution.
+
+    Attributes:
+        confusions: From the last validation or test: loader index, tile name and K x K matrix (rows = truth).
+        held_out_miou: mIoU (0-1) of each validation so far, on held-out source tiles, with its step.
+    """
+
+    def __init__(self, segmenter: Segmenter, method: Method, training: TrainingSpec, num_classes: int) -> None:
+        """Keep the segmenter; its backbone is the one that the method adapted."""
+        super().__init__(segmenter.backbone, method, training)
+        self.segmenter = segmenter
+        self.num_classes = num_classes
+        self.confusions: list[tuple[int, str, np.ndarray]] = []
+        self.held_out_miou: list[tuple[int, float]] = []
+
+    def stage_settings(self) -> tuple[int, float, tuple[float, float]]:
+        """Steps, peak learning rate and AdamW's betas of stage 2."""
+        return self.training_spec.segmentation_steps, self.training_spec.learning_rate, (0.9, 0.999)
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """The run's loss over the labelled pixels."""
+        logits = self.segmenter(batch["image"])
+        return self.total_loss(segmentation_loss(logits, batch["mask"], self.training_spec.loss))
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the last confusions."""
+        self.confusions = []
+
+    def on_test_epoch_start(self) -> None:
+        """Forget the last confusions."""
+        self.confusions = []
+
+    def validation_step(self, batch: list[Sample], batch_idx: int) -> None:
+        """Score held-out source tiles."""
+        self._score(batch, 0)
+
+    def test_step(self, batch: list[Sample], batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Score tiles of one of the loaders."""
+        self._score(batch, dataloader_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the mIoU over all held-out tiles."""
+        total = np.sum([matrix for _, _, matrix in self.confusions], axis=0)
+        score = float(mean_iou(total))
+        self.held_out_miou.append((self.global_step, score))
+        self.log("held_out_miou", score)
+
+    def _score(self, batch: list[Sample], loader: int) -> None:
+        if self.training_spec.scoring == "reference":
+            size = self.training_spec.image_size
+            batch = [{**s, "mask": resize_sample(s, size)["mask"]} for s in batch]
+        for sample, prediction in zip(batch, self.predict_tiles(batch), strict=True):
+            truth = sample["mask"].cpu().numpy()
+            matrix = confusion_matrix(truth, prediction.cpu().numpy(), self.num_classes, IGNORE_INDEX)
+            self.confusions.append((loader, sample["tile"], matrix))
+
+    @torch.no_grad()
+    def predict_tiles(self, batch: Iterable[Sample]) -> list[Tensor]:
+        """Predict whole tiles of any size.
+
+        Args:
+            batch: Samples with normalised C x H x W images.
+
+        Returns:
+            One H x W map of class ids a tile, in the size of its mask where it has one, else of its image.
+        """
+        samples = list(batch)
+        if self.training_spec.resolution == "resize":
+            return self._predict_resized(samples)
+        return self._predict_windows(samples)
+
+    def _forward(self, images: list[Tensor]) -> Tensor:
+        size = self.training_spec.batch_size
+        return torch.cat([self.segmenter(torch.stack(images[i : i + size])) for i in range(0, len(images), size)])
+
+    def _predict_resized(self, samples: list[Sample]) -> list[Tensor]:
+        size = (self.training_spec.image_size,) * 2
+        images = [
+            F.interpolate(s["image"][None], size=size, mode="bilinear", antialias=True, align_corners=False)[0]
+            for s in samples
+        ]
+        predictions = []
+        for sample, logits in zip(samples, self._forward(images), strict=True):
+            shape = sample["mask"].shape if "mask" in sample else sample["image"].shape[-2:]
+            native = F.interpolate(logits[None].float(), size=shape, mode="bilinear", align_corners=False)[0]
+            predictions.append(native.argmax(dim=0))
+        return predictions
+
+    def _predict_windows(self, samples: list[Sample]) -> list[Tensor]:
+        size = self.training_spec.image_size
+        windows: list[Tensor] = []
+        places: list[tuple[int, int, int]] = []
+        for number, sample in enumerate(samples):
+            image = sample["image"]
+            pad = (0, max(0, size - image.shape[-1]), 0, max(0, size - image.shape[-2]))
+            padded = F.pad(image[None], pad, mode="replicate")[0] if any(pad) else image
+            for top, left, window in sliding_windows(padded, size):
+                windows.append(window)
+                places.append((number, top, left))
+        logits = self._forward(windows).float()
+        # Where windows overlap, their logits add up before the decision.
+        sums = [
+            torch.zeros(
+                self.num_classes,
+                max(size, s["image"].shape[-2]),
+                max(size, s["image"].shape[-1]),
+                device=logits.device,
+            )
+            for s in samples
+        ]
+        for (number, top, left), piece in zip(places, logits, strict=True):
+            sums[number][:, top : top + size, left : left + size] += piece
+        return [
+            total[:, : s["image"].shape[-2], : s["image"].shape[-1]].argmax(dim=0)
+            for total, s in zip(sums, samples, strict=True)
+        ]

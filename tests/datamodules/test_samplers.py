@@ -1,0 +1,83 @@
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from spectral_tl_bench.datamodules.samplers import (
+    WindowSampler,
+    class_weights,
+    domain_weights,
+    few_labels,
+    held_out_tiles,
+)
+
+SIZES = np.full(20, 100)
+
+
+def sampler(**options):
+    defaults = {"size": 32, "count": 50, "seed": 3}
+    return WindowSampler(range(5, 15), SIZES, SIZES, **(defaults | options))
+
+
+def test_same_seed_draws_the_same_windows_and_another_does_not():
+    assert list(sampler()) == list(sampler())
+    assert list(sampler()) != list(sampler(seed=4))
+
+
+def test_every_tile_comes_once_before_any_comes_again():
+    keys = list(sampler(count=25))
+    assert sorted(position for position, _, _ in keys[:10]) == list(range(5, 15))
+    assert sorted(position for position, _, _ in keys[10:20]) == list(range(5, 15))
+
+
+def test_windows_lie_inside_their_tile():
+    assert all(0 <= top <= 68 and 0 <= left <= 68 for _, top, left in sampler(count=200))
+
+
+def test_tiles_smaller_than_the_window_start_at_their_corner():
+    assert {key[1:] for key in sampler(size=128)} == {(0, 0)}
+
+
+def test_domain_weights_give_domains_equal_shares():
+    domains = pd.Series(["large"] * 9 + ["small"])
+    drawn = Counter(position for position, _, _ in sampler(weights=domain_weights(domains), count=2000))
+    assert 0.45 < drawn[14] / 2000 < 0.55
+
+
+def test_class_weights_prefer_tiles_with_rare_classes():
+    weights = class_weights(np.array([[100, 0], [50, 50], [100, 0], [0, 0]]))
+    assert weights[1] > weights[0] == weights[2]
+    assert weights[3] == weights[0]
+
+
+def test_few_labels_take_the_same_share_of_every_domain_and_are_nested():
+    domains = pd.Series(["a"] * 40 + ["b"] * 20 + ["c"] * 2)
+    few, more = few_labels(domains, 0.1, seed=1), few_labels(domains, 0.5, seed=1)
+    assert Counter(domains[few]) == {"a": 4, "b": 2, "c": 1}
+    assert set(few) <= set(more)
+    assert set(few) != set(few_labels(domains, 0.1, seed=2))
+
+
+@pytest.fixture
+def index() -> pd.DataFrame:
+    rows = [(f"{city}{i}", city, f"{city}-{i // 4}") for city in ("x", "y") for i in range(40)]
+    return pd.DataFrame(rows, columns=["tile", "city", "block"], index=range(100, 180))
+
+
+def test_held_out_tiles_are_whole_blocks_of_every_domain(index):
+    held = held_out_tiles(index, "city", 0.1)
+    assert index[held].groupby("city").size().to_dict() == {"x": 4, "y": 4}
+    assert not set(index[held]["block"]) & set(index[~held]["block"])
+
+
+def test_a_domain_of_one_block_is_never_held_out_whole(index):
+    index["block"] = index["city"]
+    assert not held_out_tiles(index, "city", 0.1).any()
+
+
+def test_held_out_tiles_do_not_depend_on_the_order_of_the_rows(index):
+    shuffled = index.sample(frac=1, random_state=0)
+    assert set(index[held_out_tiles(index, "city", 0.2)]["tile"]) == set(
+        shuffled[held_out_tiles(shuffled, "city", 0.2)]["tile"]
+    )

@@ -1,0 +1,74 @@
+"""The examples of docs/add-a-baseline.md, run as a reader would run them."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from spectral_tl_bench.methods import ENTRY_POINT_GROUP, build_method
+from spectral_tl_bench.protocols import load_protocols
+from spectral_tl_bench.runs.planning import Request, plan
+from spectral_tl_bench.runs.runner import execute
+from spectral_tl_bench.spec import override, preset
+
+PAGE = Path(__file__).parents[2] / "docs" / "add-a-baseline.md"
+EXAMPLES = {"bias.py": "BiasTuning", "mixing.py": "LocalMixing"}
+TINY = {
+    "image_size": 32,
+    "batch_size": 2,
+    "reconstruction_batch_size": 2,
+    "reconstruction_steps": 2,
+    "segmentation_steps": 2,
+    "validations": 1,
+    "decoder_channels": 8,
+}
+
+
+def code_blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+
+
+@pytest.fixture
+def example(tmp_path):
+    """Write an example to the file named in its first line."""
+    files = {block.partition("\n")[0].removeprefix("# "): block for block in code_blocks("python")}
+
+    def write(name):
+        (tmp_path / name).write_text(files[name])
+        return f"{tmp_path / name}:{EXAMPLES[name]}"
+
+    return write
+
+
+def test_every_example_is_tested():
+    assert [block.partition("\n")[0] for block in code_blocks("python")] == [f"# {name}" for name in EXAMPLES]
+
+
+def test_the_first_one_takes_about_twenty_lines():
+    assert len(code_blocks("python")[0].splitlines()) <= 22
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("bias.py", {"embedding": "true"}), ("mixing.py", {"reach": "2", "decay": "0.01"})]
+)
+def test_an_example_runs_to_a_record(example, name, options, whuohs_root, tmp_path):
+    method = example(name)
+    request = Request(
+        protocol=load_protocols("whu_region/s2t")[0],
+        method=method,
+        options=options,
+        backbone="vit_micro",
+        preset="quick",
+        training=override(preset("quick"), TINY),
+        root=whuohs_root,
+    )
+    done = execute(plan(request), tmp_path / "runs", Console(quiet=True), device="cpu")
+    assert done.record.spec.method_name == EXAMPLES[name]
+    assert done.record.spec.method_options == build_method(method, options).options()
+
+
+def test_the_entry_point_is_of_the_group_that_is_read():
+    (toml,) = code_blocks("toml")
+    assert tomllib.loads(toml)["project"]["entry-points"].keys() == {ENTRY_POINT_GROUP}

@@ -1,0 +1,143 @@
+import numpy as np
+import pytest
+import torch
+
+from spectral_tl_bench.backbones import build_backbone
+from spectral_tl_bench.decoders import Segmenter
+from spectral_tl_bench.decoders.reconstruction import ReconstructionDecoder
+from spectral_tl_bench.methods import build_method
+from spectral_tl_bench.sensors import SENTINEL2
+from spectral_tl_bench.spec import override, preset
+from spectral_tl_bench.tasks.base import learning_rate_factor
+from spectral_tl_bench.tasks.reconstruction import MaskedReconstruction, blank, normalised_patches, random_mask
+from spectral_tl_bench.tasks.segmentation import Segmentation
+
+TRAINING = override(preset("quick"), {"image_size": 32, "batch_size": 2, "decoder_channels": 8})
+
+
+def reconstruction(method_name="spectralx"):
+    torch.manual_seed(0)
+    backbone = build_backbone("vit_micro", SENTINEL2)
+    method = build_method(method_name)
+    method.apply(backbone)
+    method.begin_stage(backbone, "reconstruction")
+    decoder = ReconstructionDecoder(192, 8, 13, width=32, depth=1, num_heads=2)
+    return MaskedReconstruction(backbone, method, TRAINING, decoder)
+
+
+def segmentation(method_name="frozen", **settings):
+    torch.manual_seed(0)
+    backbone = build_backbone("vit_micro", SENTINEL2)
+    method = build_method(method_name)
+    method.apply(backbone)
+    training = TRAINING.model_copy(update=settings)
+    return Segmentation(Segmenter(backbone, 5, neck_channels=8, decoder_channels=8), method, training, 5).eval()
+
+
+def test_every_image_hides_the_same_share_of_different_patches():
+    hidden = random_mask(4, 64, 0.75, torch.device("cpu"))
+    assert hidden.sum(dim=1).tolist() == [48] * 4
+    assert not torch.equal(hidden[0], hidden[1])
+
+
+def test_blanking_hides_exactly_the_pixels_of_hidden_patches():
+    images = torch.ones(1, 3, 16, 24)
+    hidden = torch.zeros(1, 6, dtype=torch.bool)
+    hidden[0, 4] = True  # second row, second column of 2 x 3 patches
+    blanked = blank(images, hidden, 8)
+    assert (blanked[:, :, 8:16, 8:16] == 0).all()
+    assert blanked.sum() == images.sum() - 3 * 64
+
+
+def test_patches_are_normalised_one_by_one():
+    patches = normalised_patches(torch.randn(2, 3, 16, 16) * torch.linspace(1, 9, 16), 8)
+    torch.testing.assert_close(patches.mean(dim=-1), torch.zeros(2, 4), atol=1e-5, rtol=0)
+    torch.testing.assert_close(patches.std(dim=-1), torch.ones(2, 4), atol=1e-3, rtol=0)
+
+
+def test_reconstruction_sees_nothing_of_hidden_pixels():
+    task = reconstruction().eval()
+    images = torch.randn(2, 13, 32, 32)
+    hidden = random_mask(2, 16, 0.75, images.device)
+    hidden_pixels = blank(torch.ones_like(images), hidden, 8) == 0
+    changed = torch.where(hidden_pixels, torch.randn_like(images) * 10, images)
+    with torch.no_grad():
+        assert torch.equal(task.reconstruct(images, hidden), task.reconstruct(changed, hidden))
+        visible_changed = torch.where(hidden_pixels, images, images + 1)
+        assert not torch.equal(task.reconstruct(images, hidden), task.reconstruct(visible_changed, hidden))
+
+
+def test_decoder_puts_tokens_back_in_their_places():
+    decoder = ReconstructionDecoder(4, 2, 1, width=8, depth=0, num_heads=1).eval()
+    encoded = torch.randn(1, 2, 4)
+    there = decoder(encoded, torch.tensor([[5, 2]]), (2, 3))
+    swapped = decoder(encoded.flip(1), torch.tensor([[2, 5]]), (2, 3))
+    torch.testing.assert_close(there, swapped)
+    assert there.shape == (1, 6, 4)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_learning_rate_warms_up_and_then_follows_its_schedule(schedule):
+    factors = [learning_rate_factor(step, 100, schedule, 0.1) for step in range(100)]
+    assert factors[0] == pytest.approx(0.1)
+    assert factors[9] == 1.0
+    assert factors[10:] == sorted(factors[10:], reverse=True)
+    assert factors[-1] == (1.0 if schedule == "constant" else pytest.approx(0, abs=1e-3))
+
+
+def test_a_batch_without_labels_gives_no_loss_instead_of_nan():
+    task = segmentation().train()
+    task.log = lambda *args, **kwargs: None
+    batch = {"image": torch.randn(2, 13, 32, 32), "mask": torch.full((2, 32, 32), 255)}
+    assert float(task.training_step(batch, 0).detach()) == 0
+
+
+@pytest.mark.parametrize("resolution", ["native", "resize"])
+@pytest.mark.parametrize("size", [(32, 32), (50, 70), (20, 24)])
+def test_predictions_have_the_size_of_the_tile(resolution, size):
+    sample = {"image": torch.randn(13, *size), "mask": torch.zeros(size, dtype=torch.long), "tile": "a"}
+    (prediction,) = segmentation(resolution=resolution).predict_tiles([sample])
+    assert tuple(prediction.shape) == size
+
+
+def test_windows_of_several_tiles_do_not_mix():
+    task = segmentation()
+    samples = [{"image": torch.randn(13, s, s), "tile": str(s)} for s in (32, 64, 40)]
+    together = task.predict_tiles(samples)
+    for sample, prediction in zip(samples, together, strict=True):
+        assert torch.equal(task.predict_tiles([sample])[0], prediction)
+
+
+def test_scoring_counts_every_labelled_pixel_once():
+    task = segmentation()
+    mask = torch.randint(0, 5, (48, 48))
+    mask[:5] = 255
+    task.test_step([{"image": torch.randn(13, 48, 48), "mask": mask, "tile": "a"}], 0, 1)
+    ((loader, tile, matrix),) = task.confusions
+    assert (loader, tile) == (1, "a")
+    assert np.array_equal(matrix.sum(axis=1), torch.bincount(mask[5:].flatten(), minlength=5).numpy())
+
+
+def test_the_tokenizer_learns_at_its_own_rate():
+    module = segmentation(tokenizer_learning_rate_factor=0.25)
+    optimizer = module.configure_optimizers()["optimizer"]
+    # Warm-up scales every group alike.
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    tokenizer = [rates[id(p)] for p in module.backbone.tokenizer.parameters()]
+    others = [rates[id(p)] for p in module.segmenter.decoder.parameters()]
+    assert len(rates) == len([p for p in module.parameters() if p.requires_grad])
+    assert tokenizer
+    assert max(tokenizer) == pytest.approx(0.25 * min(others))
+
+
+# A patch of 8 x 8 x 13 inputs; the pixel path's kernels have 2 x 2 x 13 and 4 x 4 x 16.
+@pytest.mark.parametrize(("factor", "fine", "coarse"), [(0.01, 0.16, 0.0325), (0.5, 1, 1), (2, 2, 2)])
+def test_kernels_of_fewer_inputs_learn_faster_but_not_faster_than_the_decoder(factor, fine, coarse):
+    module = segmentation("spectralx", tokenizer_learning_rate_factor=factor)
+    groups = module.configure_optimizers()["optimizer"].param_groups
+    rates = {id(p): group["lr"] for group in groups for p in group["params"]}
+    usual = rates[id(next(module.segmenter.decoder.parameters()))]
+    first, second = module.backbone.tokenizer.pixels
+    assert rates[id(first.weight)] == pytest.approx(fine * usual)
+    assert rates[id(second.weight)] == pytest.approx(coarse * usual)
+    assert rates[id(module.backbone.tokenizer.scale)] == pytest.approx(factor * usual)
