@@ -300,7 +300,9 @@ def download(dataset: str, folder: Path, console: Console) -> None:
 def shift(protocol: str, root: Path | None, out: Path, seed: int, console: Console) -> None:
     """Measure and draw the shift of each protocol meant."""
     from spectral_tl_bench.datasets import open_dataset
-    from spectral_tl_bench.datasets.shift import measure_shift, plot_shift, render
+    from spectral_tl_bench.datasets.shift import measure_shift, render
+    from spectral_tl_bench.datasets.shift_plot import draw_shift
+    from spectral_tl_bench.plotting import png
     from spectral_tl_bench.records import prepare_folder, write_bytes
     from spectral_tl_bench.runs.planning import archive_root
 
@@ -310,5 +312,5 @@ def shift(protocol: str, root: Path | None, out: Path, seed: int, console: Conso
         console.print(render(report))
         name = meant.name.replace("/", "-")
         write_bytes(out / f"{name}.csv", report.table.to_csv(index=False, lineterminator="\n").encode())
-        plot_shift(report, out / f"{name}.png")
+        write_bytes(out / f"{name}.png", png(draw_shift(report), dots_per_inch=110))
         console.print(f"written: {out / name}.csv and .png", highlight=False)

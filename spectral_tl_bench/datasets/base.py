@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torchgeo.datasets import DatasetNotFoundError, NonGeoDataset
 
-from spectral_tl_bench.datasets.files import Problem
+from spectral_tl_bench.datasets.files import Problem, raise_first
 from spectral_tl_bench.datasets.headers import Header, raster_header
+from spectral_tl_bench.datasets.index import survey
 from spectral_tl_bench.datasets.raster import Window, label_table, map_labels, read_image, read_label
 from spectral_tl_bench.errors import DataError
 from spectral_tl_bench.protocols import LandClass
@@ -27,23 +28,10 @@ IGNORE_INDEX = 255
 Sample = dict[str, Any]
 
 
-def raise_first(problems: Sequence[Problem]) -> None:
-    """Refuse an archive that has problems.
-
-    Raises:
-        DataError: With the first problem and the number of others, if there is any.
-    """
-    if not problems:
-        return
-    others = len(problems) - 1
-    more = f" ({len(problems)} such files in all; `spectral-bench data check` lists them)" if others else ""
-    raise DataError(f"{problems[0].message}{more}")
-
-
 class TileDataset(NonGeoDataset):
     """Tiles of one archive with their label maps.
 
-    A subclass states the facts (class constants) and finds the files (:meth:`scan`). Samples follow TorchGeo:
+    A subclass states the facts (class constants) and finds the files (:meth:`find`). Samples follow TorchGeo:
 
     * ``image``: float32, C x H x W, reflectance (stored value divided by ``sensor.scale``); pixels without data are 0
     * ``mask``: int64, H x W, contiguous class ids in the order of ``classes``, 255 = ignore (also where the image has
@@ -77,7 +65,6 @@ class TileDataset(NonGeoDataset):
         split: str | None = None,
         transforms: Callable[[Sample], Sample] | None = None,
         download: bool = False,
-        checksum: bool = False,
         *,
         ignore: Sequence[int] | Literal["rest"] = (),
         strict: bool = True,
@@ -88,8 +75,7 @@ class TileDataset(NonGeoDataset):
             root: Folder of the archive, in any of the layouts that the class names.
             split: One of ``splits``, or None for every tile.
             transforms: Applied to each sample.
-            download: Fetch the archive into ``root`` if it is not there.
-            checksum: Verify what was downloaded.
+            download: Fetch the archive into ``root`` if it is not there; its published digests are verified.
             ignore: Label codes to ignore beyond the archive's own; the remaining classes keep their order. "rest"
                 ignores every code that is not a class.
             strict: Refuse an archive with a tile that does not fit; False leaves such tiles out of ``index`` and lists
@@ -105,7 +91,6 @@ class TileDataset(NonGeoDataset):
         self.split = split
         self.transforms = transforms
         self.download = download
-        self.checksum = checksum
         dropped = set() if ignore == "rest" else set(ignore)
         self.classes = tuple(c for c in self.all_classes if c.code not in dropped)
         self.label_table = label_table(
@@ -114,8 +99,6 @@ class TileDataset(NonGeoDataset):
         )
         if download:
             self.fetch()
-        from spectral_tl_bench.datasets.index import survey
-
         index, self.problems = survey(self)
         if strict:
             raise_first(self.problems)
@@ -162,16 +145,6 @@ class TileDataset(NonGeoDataset):
         return read_label(path, window)
 
     # What they all share.
-
-    def scan(self) -> list[dict[str, Any]]:
-        """List the tiles like :meth:`find`.
-
-        Raises:
-            DataError: If an image has no label or a label no image.
-        """
-        rows, problems = self.find()
-        raise_first(problems)
-        return rows
 
     def __len__(self) -> int:
         return len(self.index)

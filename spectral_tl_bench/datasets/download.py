@@ -17,7 +17,6 @@ import requests
 from huggingface_hub import HfApi, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError
 
-from spectral_tl_bench.datasets import DATASETS
 from spectral_tl_bench.datasets.unpack import is_archive, path_inside, unpack
 from spectral_tl_bench.errors import DataError, UnknownNameError
 
@@ -52,13 +51,12 @@ def download(dataset: str, root: str | Path) -> Path:
         The folder.
 
     Raises:
-        UnknownNameError: If no dataset has that name.
+        UnknownNameError: If no dataset of that name can be downloaded.
         DataError: If there is no network, the repository holds nothing of the archive, or a file is damaged.
     """
     if dataset not in PATTERNS:
-        if dataset in DATASETS:
-            raise DataError(f"{dataset} cannot be downloaded: put your files under {root} by hand")
-        raise UnknownNameError("dataset", dataset, PATTERNS, f"choose one of {', '.join(PATTERNS)}")
+        hint = f"choose one of {', '.join(PATTERNS)}; your own tiles you put under their root by hand"
+        raise UnknownNameError("downloadable dataset", dataset, PATTERNS, hint)
     root = Path(root).expanduser()
     receipt = root / ".spectral_tl_bench" / f"downloaded-{dataset}.json"
     if _is_complete(receipt, root):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -29,6 +29,19 @@ class Problem:
     kind: ProblemKind
     path: str
     message: str
+
+
+def raise_first(problems: Sequence[Problem]) -> None:
+    """Refuse an archive that has problems.
+
+    Raises:
+        DataError: With the first problem and the number of others, if there is any.
+    """
+    if not problems:
+        return
+    others = len(problems) - 1
+    more = f" ({len(problems)} such files in all; `spectral-bench data check` lists them)" if others else ""
+    raise DataError(f"{problems[0].message}{more}")
 
 
 @dataclass(frozen=True)

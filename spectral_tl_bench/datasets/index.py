@@ -9,7 +9,7 @@ import stat
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import geopandas as gpd
 import pandas as pd
@@ -18,10 +18,9 @@ from shapely.errors import GEOSException
 
 from spectral_tl_bench.cache import cache_dir
 from spectral_tl_bench.datasets.files import Problem
+from spectral_tl_bench.datasets.headers import Header
 from spectral_tl_bench.errors import DataError
-
-if TYPE_CHECKING:
-    from spectral_tl_bench.datasets.base import TileDataset
+from spectral_tl_bench.sensors import Sensor
 
 _FORMAT = 1
 """Raised when the columns or meaning of a cached index change."""
@@ -29,33 +28,45 @@ _FORMAT = 1
 FACTS = ("height", "width", "bands", "dtype", "label_height", "label_width", "geometry")
 
 
-def load_index(dataset: TileDataset) -> gpd.GeoDataFrame:
-    """Index an archive's tiles; see :attr:`TileDataset.index` for the columns.
+class Archive(Protocol):
+    """What a survey asks of an archive; every :class:`~spectral_tl_bench.datasets.base.TileDataset` is one."""
 
-    Raises:
-        DataError: If any tile does not fit the archive; the message names the first.
-    """
-    from spectral_tl_bench.datasets.base import raise_first
+    @property
+    def name(self) -> str:
+        """Name of the archive."""
 
-    index, problems = survey(dataset)
-    raise_first(problems)
-    return index
+    @property
+    def root(self) -> Path:
+        """Folder of the archive."""
+
+    @property
+    def sensor(self) -> Sensor:
+        """The sensor, whose bands every image must have."""
+
+    def find(self) -> tuple[list[dict[str, Any]], list[Problem]]:
+        """List the tiles, and the files that are no part of one."""
+
+    def image_header(self, path: Path) -> Header:
+        """Read what an image's header says."""
+
+    def label_header(self, path: Path) -> Header:
+        """Read what a label map's header says."""
 
 
-def survey(dataset: TileDataset) -> tuple[gpd.GeoDataFrame, list[Problem]]:
+def survey(archive: Archive) -> tuple[gpd.GeoDataFrame, list[Problem]]:
     """Index the tiles that fit the archive and list what is wrong with the others.
 
     Headers are read once and kept beside the archive, so that a second start only lists the folders.
     """
-    rows, problems = dataset.find()
-    facts, unreadable = _read_facts(dataset, rows)
+    rows, problems = archive.find()
+    facts, unreadable = _read_facts(archive, rows)
     problems = [*problems, *unreadable]
     usable = []
     for row in rows:
         fact = facts.get(row["tile"])
         if fact is None:
             continue
-        problem = _mismatch(dataset, row, fact)
+        problem = _mismatch(archive, row, fact)
         if problem is None:
             usable.append({**row, **fact})
         else:
@@ -65,48 +76,47 @@ def survey(dataset: TileDataset) -> tuple[gpd.GeoDataFrame, list[Problem]]:
     return gpd.GeoDataFrame(frame, geometry="geometry", crs="EPSG:4326"), problems
 
 
-def data_fingerprint(dataset: TileDataset) -> str:
+def data_fingerprint(index: pd.DataFrame) -> str:
     """Identify the data by its tiles' names and file sizes: the same for a copy elsewhere, whatever its dates.
+
+    Args:
+        index: Tiles with columns ``tile``, ``image`` and ``label``.
 
     Returns:
         The first 16 hexadecimal digits of a SHA-256.
     """
     digest = hashlib.sha256()
-    tiles = dataset.index.sort_values("tile")
+    tiles = index.sort_values("tile")
     for tile, image, label in zip(tiles["tile"], tiles["image"], tiles["label"], strict=True):
         digest.update(f"{tile}\0{os.stat(image).st_size}\0{os.stat(label).st_size}\n".encode())
     return digest.hexdigest()[:16]
 
 
-def _read_facts(
-    dataset: TileDataset, rows: Sequence[dict[str, Any]]
-) -> tuple[dict[str, dict[str, Any]], list[Problem]]:
+def _read_facts(archive: Archive, rows: Sequence[dict[str, Any]]) -> tuple[dict[str, dict[str, Any]], list[Problem]]:
     """Header facts by tile, from the cache where the files have not changed."""
     if not rows:
         return {}, []
-    name = f"index-{dataset.name}-{_state(dataset, rows)}.parquet"
-    for folder in _cache_folders(dataset):
+    name = f"index-{archive.name}-{_state(archive, rows)}.parquet"
+    for folder in _cache_folders(archive):
         cached = _load(folder / name)
         if cached is not None and len(cached) == len(rows):
             return cached, []
-    facts, problems = _read_headers(dataset, rows)
+    facts, problems = _read_headers(archive, rows)
     # Only a sound archive is remembered: the other is read again once it is mended.
     if not problems:
-        beside, own = _cache_folders(dataset)
+        beside, own = _cache_folders(archive)
         if _is_read_only(beside.parent) or not _store(facts, beside, name):
             _store(facts, own, name)
     return facts, problems
 
 
-def _read_headers(
-    dataset: TileDataset, rows: Sequence[dict[str, Any]]
-) -> tuple[dict[str, dict[str, Any]], list[Problem]]:
+def _read_headers(archive: Archive, rows: Sequence[dict[str, Any]]) -> tuple[dict[str, dict[str, Any]], list[Problem]]:
     def read(row: dict[str, Any]) -> dict[str, Any] | Problem:
         path = row["image"]
         try:
-            image = dataset.image_header(Path(path))
+            image = archive.image_header(Path(path))
             path = row["label"]
-            label = dataset.label_header(Path(path))
+            label = archive.label_header(Path(path))
         except DataError as error:
             return Problem("unreadable", path, str(error))
         values = (image.height, image.width, image.bands, image.dtype, label.height, label.width, image.footprint)
@@ -124,10 +134,10 @@ def _read_headers(
     return facts, problems
 
 
-def _state(dataset: TileDataset, rows: Sequence[dict[str, Any]]) -> str:
+def _state(archive: Archive, rows: Sequence[dict[str, Any]]) -> str:
     """Digest of the files' relative paths, sizes and times: another one once any file changes."""
-    root = os.path.abspath(dataset.root)
-    digest = hashlib.sha256(f"{_FORMAT}\0{dataset.name}\n".encode())
+    root = os.path.abspath(archive.root)
+    digest = hashlib.sha256(f"{_FORMAT}\0{archive.name}\n".encode())
     for row in rows:
         for path in (row["image"], row["label"]):
             digest.update(f"{row['tile']}\0{path.removeprefix(root)}\0{_stamp(path)}\n".encode())
@@ -143,9 +153,9 @@ def _stamp(path: str) -> str:
     return f"{status.st_size}\0{status.st_mtime_ns}"
 
 
-def _cache_folders(dataset: TileDataset) -> tuple[Path, Path]:
+def _cache_folders(archive: Archive) -> tuple[Path, Path]:
     """Beside the archive, so that whoever shares it shares the index; else the user's own cache, by the root."""
-    root = os.path.abspath(dataset.root)
+    root = os.path.abspath(archive.root)
     mine = hashlib.sha256(os.path.realpath(root).encode()).hexdigest()[:16]
     return Path(root, ".spectral_tl_bench"), cache_dir() / "index" / mine
 
@@ -185,8 +195,8 @@ def _store(facts: dict[str, dict[str, Any]], folder: Path, name: str) -> bool:
     return True
 
 
-def _mismatch(dataset: TileDataset, row: dict[str, Any], fact: dict[str, Any]) -> Problem | None:
-    sensor = dataset.sensor
+def _mismatch(archive: Archive, row: dict[str, Any], fact: dict[str, Any]) -> Problem | None:
+    sensor = archive.sensor
     if fact["bands"] != len(sensor.bands):
         message = (
             f"{row['image']} has {fact['bands']} bands where {sensor.name} has {len(sensor.bands)}; "

@@ -85,7 +85,6 @@ class MTS12(TileDataset):
         split: str | None = None,
         transforms: Callable[[Sample], Sample] | None = None,
         download: bool = False,
-        checksum: bool = False,
         *,
         ignore: Sequence[int] | Literal["rest"] = (),
         strict: bool = True,
@@ -98,7 +97,6 @@ class MTS12(TileDataset):
             split: One of ``splits``, or None for every tile.
             transforms: Applied to each sample.
             download: Fetch the archive into ``root`` if it is not there.
-            checksum: Verify what was downloaded.
             ignore: Label codes to ignore beyond the archive's own.
             strict: Refuse an archive with a tile that does not fit.
             order: "date" when the stacked channels run through all bands of March first, "band" when they run through
@@ -106,7 +104,7 @@ class MTS12(TileDataset):
         """
         self.order = order
         self.sensor = mts12_sensor(order)
-        super().__init__(root, split, transforms, download, checksum, ignore=ignore, strict=strict)
+        super().__init__(root, split, transforms, download, ignore=ignore, strict=strict)
 
     def find(self) -> tuple[list[dict[str, Any]], list[Problem]]:
         """List the tiles; see the base class."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -145,26 +144,6 @@ def render(report: ShiftReport) -> Table:
     for row in report.summary().itertuples():
         table.add_row(str(row.target), f"{row.distance:.4f}", f"{row.jensen_shannon:.3f}")
     return table
-
-
-def plot_shift(report: ShiftReport, path: Path) -> Path:
-    """Draw a report as a PNG.
-
-    One panel a class: median reflectance and interquartile range against wavelength, in the source and in all targets
-    together; dates of a multi-date sensor stand side by side. Below, the class shares.
-
-    Args:
-        report: What was measured.
-        path: File to write; its folder is made if it is not there.
-
-    Returns:
-        The file.
-    """
-    from spectral_tl_bench.datasets.shift_plot import draw_shift
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draw_shift(report).savefig(path, format="png", dpi=110)
-    return path
 
 
 def _origin(simulated: bool) -> str:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spectral_tl_bench.datasets.plot import band_positions, mark_dates
 from spectral_tl_bench.datasets.shift import ALL_TARGETS, SOURCE, ShiftReport
+from spectral_tl_bench.plotting import band_positions, mark_dates
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +20,17 @@ _DENSE = 20
 
 
 def draw_shift(report: ShiftReport) -> Figure:
-    """Draw a report; see :func:`spectral_tl_bench.datasets.shift.plot_shift`."""
+    """Draw a report.
+
+    One panel a class: median reflectance and interquartile range against wavelength, in the source and in all targets
+    together; dates of a multi-date sensor stand side by side. Below, the class shares.
+
+    Args:
+        report: What was measured.
+
+    Returns:
+        The figure.
+    """
     from matplotlib.figure import Figure
 
     shown = [c.name for c in report.classes if (report.spectra["class"] == c.name).any()]

@@ -37,7 +37,6 @@ class Tiles(TileDataset):
         split: str | None = None,
         transforms: Callable[[Sample], Sample] | None = None,
         download: bool = False,
-        checksum: bool = False,
         *,
         file: ProtocolFile,
         strict: bool = True,
@@ -49,7 +48,6 @@ class Tiles(TileDataset):
             split: A value of the column ``split``, or None for every tile.
             transforms: Applied to each sample.
             download: Refused where there are no tiles: your own have no public address.
-            checksum: Verify what was downloaded.
             file: The protocol file: sensor, classes, ignored codes and where the tiles lie.
             strict: Refuse a folder with a tile that does not fit; see the base class.
 
@@ -70,7 +68,7 @@ class Tiles(TileDataset):
         )
         self._rows = _read_csv(Path(root).expanduser() / self.folder.index, self.folder, self._group_by)
         self.splits = tuple(dict.fromkeys(self._rows["split"]))
-        super().__init__(root, split, transforms, download, checksum, ignore=file.ignore, strict=strict)
+        super().__init__(root, split, transforms, download, ignore=file.ignore, strict=strict)
 
     def find(self) -> tuple[list[dict[str, Any]], list[Problem]]:
         """List the tiles; see the base class."""

@@ -102,7 +102,7 @@ def plan(request: Request) -> Plan:
         protocol=request.protocol.name,
         protocol_digest=hashlib.sha256(protocol.encode()).hexdigest()[:16],
         dataset=request.protocol.file.dataset,
-        data=f"{data_fingerprint(dataset)}-{split.digest(dataset.index)}",
+        data=f"{data_fingerprint(dataset.index)}-{split.digest(dataset.index)}",
         simulated=read_marker(root) is not None,
         method=request.method,
         method_options=method.options(),

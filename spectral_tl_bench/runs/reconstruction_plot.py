@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spectral_tl_bench.datasets.plot import band_positions, mark_dates, true_color
+from spectral_tl_bench.plotting import band_positions, mark_dates, true_color
 from spectral_tl_bench.sensors import Sensor
 
 if TYPE_CHECKING:

@@ -246,7 +246,7 @@ def test_a_damaged_zip_is_refused(hub, packed, tmp_path):
 
 
 def test_own_tiles_and_unknown_names_cannot_be_downloaded(tmp_path):
-    with pytest.raises(DataError, match="by hand"):
+    with pytest.raises(UnknownNameError, match="by hand"):
         download("tiles", tmp_path)
     with pytest.raises(UnknownNameError, match="whuohs"):
         download("whuoh", tmp_path)

@@ -8,7 +8,7 @@ from pandas.testing import assert_frame_equal
 
 from spectral_tl_bench.datasets.blocks import cells, runs
 from spectral_tl_bench.datasets.dfc2020 import DFC2020
-from spectral_tl_bench.datasets.index import data_fingerprint, load_index
+from spectral_tl_bench.datasets.index import data_fingerprint
 from spectral_tl_bench.datasets.indomain import blocked_split
 from spectral_tl_bench.datasets.mts12 import MTS12
 from spectral_tl_bench.datasets.whuohs import WHUOHS
@@ -37,7 +37,7 @@ def test_the_cached_index_equals_the_first(tmp_path, cls, write):
     root = write(tmp_path / "archive")
     first = cls(root).index
     assert len(cached(root / ".spectral_tl_bench")) == 1
-    assert_frame_equal(first, load_index(cls(root)))
+    assert_frame_equal(first, cls(root).index)
 
 
 def test_footprints_survive_the_cache(root):
@@ -173,19 +173,19 @@ def test_without_strictness_bad_tiles_are_left_out_and_listed(root):
 
 
 def test_the_fingerprint_does_not_depend_on_place_or_time(root, tmp_path):
-    first = data_fingerprint(WHUOHS(root))
+    first = data_fingerprint(WHUOHS(root).index)
     copy = tmp_path / "elsewhere"
     shutil.copytree(root, copy, copy_function=shutil.copyfile)
-    assert data_fingerprint(WHUOHS(copy)) == first
+    assert data_fingerprint(WHUOHS(copy).index) == first
     assert len(first) == 16
     int(first, 16)
 
 
 def test_the_fingerprint_changes_with_the_data(root):
-    first = data_fingerprint(WHUOHS(root))
+    first = data_fingerprint(WHUOHS(root).index)
     for role in ("image", "label"):
         (root / "tr" / role / "S1_0001.tif").unlink()
-    assert data_fingerprint(WHUOHS(root)) != first
+    assert data_fingerprint(WHUOHS(root).index) != first
 
 
 def test_a_thousand_indexed_tiles_load_in_a_moment(tmp_path):

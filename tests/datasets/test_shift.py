@@ -4,9 +4,11 @@ import pytest
 import rasterio
 
 from spectral_tl_bench.datasets import dataset_class
-from spectral_tl_bench.datasets.shift import ALL_TARGETS, SOURCE, measure_shift, plot_shift, render
+from spectral_tl_bench.datasets.shift import ALL_TARGETS, SOURCE, measure_shift, render
+from spectral_tl_bench.datasets.shift_plot import draw_shift
 from spectral_tl_bench.datasets.whuohs import WHUOHS
 from spectral_tl_bench.errors import DataError, ProtocolError
+from spectral_tl_bench.plotting import png
 from spectral_tl_bench.protocols import Domain, Protocol, Transfer, load_protocols
 from spectral_tl_bench.simulation import simulate_archive
 
@@ -97,7 +99,8 @@ def test_report_of_a_simulated_archive_is_written_and_says_so(tmp_path, name):
     shown = render(report)
     assert shown.title.startswith("SIMULATED")
     assert shown.row_count == len(report.summary())
-    picture = plot_shift(report, tmp_path / "shift" / "picture.png")
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(png(draw_shift(report), dots_per_inch=110))
     with rasterio.open(picture) as file:
         assert min(file.shape) > 500
         assert file.read().std() > 5
