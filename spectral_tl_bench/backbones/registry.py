@@ -168,6 +168,16 @@ _ENTRIES = (
         convert=flip_projection,
         ignorable=(*HEADS, *DECODER, "proj_up_", "up_block"),
     ),
+    *(
+        BackboneEntry(
+            f"dinov2_{letter}",
+            f"DINOv2 ViT-{letter.upper()}/14, {width} wide, {depth} deep, self-distilled on photographs (Apache-2.0)",
+            _late("vit:from_timm", f"vit_{size}_patch14_dinov2"),
+            _VIT,
+            timm_weights(f"vit_{size}_patch14_dinov2.lvd142m"),
+        )
+        for letter, size, width, depth in (("s", "small", 384, 12), ("b", "base", 768, 12), ("l", "large", 1024, 24))
+    ),
     BackboneEntry(
         "dinov3_l_sat",
         "DINOv3 ViT-L/16 on 493 M satellite images, rotary positions (DINOv3 licence)",

@@ -3,7 +3,7 @@
 import pytest
 import timm
 import torch
-from small_models import RGB, copernicusfm, dinov3, dofa, panopticon, randomise, scalemae, small_entry, vit
+from small_models import RGB, copernicusfm, dinov2, dinov3, dofa, panopticon, randomise, scalemae, small_entry, vit
 from torchgeo.models.scale_mae import get_2d_sincos_pos_embed_with_resolution
 
 from spectral_tl_bench.backbones import build_backbone
@@ -39,10 +39,11 @@ def tokens(maps):
         (vit, VisionTransformerBackbone, (224, 224)),
         (lambda bands: timm.create_model("vit_small_patch14_reg4_dinov2", img_size=70, depth=4, num_classes=0),
          VisionTransformerBackbone, (70, 70)),
+        (dinov2, VisionTransformerBackbone, (518, 518)),
         (dinov3, DINOv3Backbone, (96, 64)),
         (dinov3, DINOv3Backbone, (256, 256)),
     ],
-    ids=["vit", "registers without positions", "dinov3 of another size", "dinov3"],
+    ids=["vit", "registers without positions", "dinov2", "dinov3 of another size", "dinov3"],
 )  # fmt: skip
 def test_features_equal_the_intermediate_ones_of_timm(images, make, backbone, size):
     model = randomise(make(3))

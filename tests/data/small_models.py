@@ -32,6 +32,10 @@ def scalemae(bands, **options):
     return ScaleMAE(in_chans=bands, num_classes=0, **SIZE, **options)
 
 
+def dinov2(bands):
+    return timm.create_model("vit_base_patch14_dinov2", num_classes=0, in_chans=bands, **SIZE)
+
+
 def dinov3(bands):
     return timm.create_model("vit_large_patch16_dinov3", num_classes=0, in_chans=bands, **SIZE)
 
@@ -58,6 +62,9 @@ SMALL = {
     "vit_l_mae": vit,
     "satmaepp_l": vit,
     "scalemae_l": scalemae,
+    "dinov2_s": dinov2,
+    "dinov2_b": dinov2,
+    "dinov2_l": dinov2,
     "dinov3_l_sat": dinov3,
     "dofa_b": dofa,
     "dofa_l": dofa,
