@@ -161,9 +161,11 @@ class SpectralX(Method):
 
 
 def reference_grid(backbone: Backbone) -> tuple[int, int]:
-    """Rows and columns of patches that the backbone was pretrained with, or those of a 224 px image."""
-    grid = getattr(backbone, "pretrained_grid", None)
-    if grid is not None:
-        rows, columns = grid
-        return rows, columns
-    return (_USUAL_IMAGE_SIZE // backbone.patch_size,) * 2
+    """Rows and columns of patches that the backbone was pretrained with, at most those of a 224 px image.
+
+    The spectral branch is as wide as its map has positions: that of DINOv2's table of 518 px images would have ten
+    times the parameters of a ViT-S.
+    """
+    usual = _USUAL_IMAGE_SIZE // backbone.patch_size
+    rows, columns = getattr(backbone, "pretrained_grid", (usual, usual))
+    return min(rows, usual), min(columns, usual)

@@ -4,9 +4,11 @@ import pytest
 import torch
 from torch import nn
 
+from spectral_tl_bench.backbones import build_backbone
 from spectral_tl_bench.backbones.base import Backbone, PatchEmbedding
 from spectral_tl_bench.errors import SpectralBenchError
 from spectral_tl_bench.methods import build_method
+from spectral_tl_bench.sensors import SENTINEL2
 from spectral_tl_bench.spectralx.aomoa import AoMoALinear
 from spectral_tl_bench.spectralx.hyper_tokenizer import HyperTokenizerCore
 from spectral_tl_bench.spectralx.method import SpectralX
@@ -290,3 +292,11 @@ def test_a_gated_mlp_is_refused(make_backbone):
     backbone.blocks[1].mlp = SwiGLU(32, 64)
     with pytest.raises(SpectralBenchError, match="block 1"):
         SpectralX().apply(backbone)
+
+
+@pytest.mark.parametrize(("name", "side"), [("vit_micro", 8), ("dinov2_s", 16)])
+def test_the_spectral_branch_is_at_most_as_wide_as_a_224_px_image_asks_for(name, side):
+    with torch.device("meta"):
+        backbone = build_backbone(name, SENTINEL2)
+        SpectralX().apply(backbone)
+    assert backbone.tokenizer.core.grid == (side, side)
