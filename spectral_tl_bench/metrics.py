@@ -1,13 +1,12 @@
-"""Confusion matrices and every score made from them.
+"""Confusion matrices and the figures made from them.
 
 A confusion matrix is int64, K x K, with a row per true class and a column per predicted class. Pixels whose label is
-ignored are never counted; every other pixel is, whatever was predicted for it. Functions that return an array also take
-a stack of matrices (... x K x K) and return one result per matrix.
+ignored are never counted; every other pixel is, whatever was predicted for it. Every function takes one matrix or a
+stack of them (... x K x K) and returns one result per matrix. :mod:`spectral_tl_bench.scores` gives some of them names.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -91,40 +90,32 @@ def _mean_over_present(values: Floats, confusion: Matrix) -> Floats:
     return _divide(np.where(chosen, values, 0.0).sum(axis=-1), chosen.sum(axis=-1).astype(np.float64))
 
 
-def mean_ious(confusion: Matrix) -> Floats:
-    """Mean IoU of every matrix of a stack; see :func:`mean_iou`."""
-    return _mean_over_present(iou(confusion), confusion)
-
-
-def mean_iou(confusion: Matrix) -> float:
+def mean_iou(confusion: Matrix) -> Floats:
     """Mean IoU over the classes present in the ground truth, NaN without a single counted pixel.
 
     A pixel predicted as an absent class is a miss of its true class; the absent class itself has no IoU to average.
     """
-    return float(mean_ious(confusion))
+    return _mean_over_present(iou(confusion), confusion)
 
 
-def mean_f1(confusion: Matrix) -> float:
+def mean_f1(confusion: Matrix) -> Floats:
     """Mean F1 over the classes present in the ground truth."""
-    return float(_mean_over_present(f1(confusion), confusion))
+    return _mean_over_present(f1(confusion), confusion)
 
 
-def overall_accuracy(confusion: Matrix) -> float:
+def overall_accuracy(confusion: Matrix) -> Floats:
     """Share of counted pixels that are right."""
-    total = confusion.sum()
-    return float(np.trace(confusion) / total) if total else float("nan")
+    hits, true, _ = _counts(confusion)
+    return _divide(hits.sum(axis=-1), true.sum(axis=-1))
 
 
-def kappa(confusion: Matrix) -> float:
+def kappa(confusion: Matrix) -> Floats:
     """Cohen's kappa; NaN where chance agreement is complete (one class only, in truth and prediction)."""
     hits, true, predicted = _counts(confusion)
-    total = true.sum()
-    if not total:
-        return float("nan")
-    by_chance = float((true / total) @ (predicted / total))
-    if by_chance >= 1:
-        return float("nan")
-    return float((hits.sum() / total - by_chance) / (1 - by_chance))
+    total = true.sum(axis=-1)
+    observed = _divide(hits.sum(axis=-1), total)
+    by_chance = _divide((true * predicted).sum(axis=-1), total**2)
+    return _divide(observed - by_chance, 1 - by_chance)
 
 
 def without_absent_predictions(confusion: Matrix) -> Matrix:
@@ -134,46 +125,3 @@ def without_absent_predictions(confusion: Matrix) -> Matrix:
     predicts classes the target does not have, so it is never a headline.
     """
     return np.where(present(confusion)[..., None, :], confusion, 0)
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Every score of one confusion matrix, as fractions.
-
-    Attributes:
-        mean_iou: Mean IoU over classes present in the ground truth.
-        overall_accuracy: Share of counted pixels that are right.
-        mean_f1: Mean F1 over classes present in the ground truth.
-        kappa: Cohen's kappa.
-        iou: IoU per class, NaN for absent classes; length K.
-        pixels: Counted pixels.
-        scoring: "native", or "reference" when predictions of absent classes were left out.
-    """
-
-    mean_iou: float
-    overall_accuracy: float
-    mean_f1: float
-    kappa: float
-    iou: tuple[float, ...]
-    pixels: int
-    scoring: Scoring = "native"
-
-    @classmethod
-    def of(cls, confusion: Matrix, scoring: Scoring = "native") -> Scores:
-        """Score a K x K matrix.
-
-        Args:
-            confusion: Rows are truth, columns prediction.
-            scoring: "reference" leaves out predictions of classes that this matrix's ground truth lacks.
-        """
-        if scoring == "reference":
-            confusion = without_absent_predictions(confusion)
-        return cls(
-            mean_iou=mean_iou(confusion),
-            overall_accuracy=overall_accuracy(confusion),
-            mean_f1=mean_f1(confusion),
-            kappa=kappa(confusion),
-            iou=tuple(float(value) for value in iou(confusion)),
-            pixels=int(confusion.sum()),
-            scoring=scoring,
-        )

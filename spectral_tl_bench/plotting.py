@@ -1,4 +1,4 @@
-"""What every picture here shares: PNG files, true colour, the wavelength axis."""
+"""What every picture here shares: PNG files, the colours of source and target, true colour, the wavelength axis."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from spectral_tl_bench.sensors import Sensor
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+SOURCE_COLOR, TARGET_COLOR = "#0072B2", "#D55E00"
+"""Blue and vermilion of Okabe and Ito (2008), which stay apart under every kind of colour blindness."""
 
 BandGroups = list[tuple[str | None, np.ndarray]]
 

@@ -21,6 +21,19 @@ if TYPE_CHECKING:
 
 ALL = "all"
 
+TRANSFERS = (
+    "dfc_season/autumn",
+    "dfc_season/spring",
+    "dfc_season/summer",
+    "dfc_season/winter",
+    "mts12_region/n2s",
+    "mts12_region/s2n",
+    "whu_region/s2t",
+    "whu_region/t2s",
+)
+"""The eight transfers that a mean over all transfers is made from. A protocol added to ``benchmarks/`` is not
+among them unless it is named here: a mean over nine would not compare with one over eight."""
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spectral_tl_bench.datasets.shift import ALL_TARGETS, SOURCE, ShiftReport
-from spectral_tl_bench.plotting import band_positions, mark_dates
+from spectral_tl_bench.plotting import SOURCE_COLOR, TARGET_COLOR, band_positions, mark_dates
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
 # Okabe and Ito's blue and vermilion: told apart by every kind of colour vision.
-_COLORS = {SOURCE: "#0072B2", ALL_TARGETS: "#D55E00"}
+_COLORS = {SOURCE: SOURCE_COLOR, ALL_TARGETS: TARGET_COLOR}
 _DENSE = 20
 
 

@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 
 from spectral_tl_bench.errors import RecordError
-from spectral_tl_bench.metrics import Scores
 from spectral_tl_bench.records import Run, find_runs, prepare_folder, read_run, write_bytes
 from spectral_tl_bench.records.confusion import matrices
 from spectral_tl_bench.report.pages import INDEX_HEADING, board_page, index_page
@@ -23,6 +22,7 @@ from spectral_tl_bench.report.plots import leaderboard_png
 from spectral_tl_bench.report.statistics import TileMatrices, bootstrap_interval, compare, spread
 from spectral_tl_bench.report.tables import assignments, changes
 from spectral_tl_bench.report.transfers import over_transfers, percent
+from spectral_tl_bench.scores import headline
 from spectral_tl_bench.spec import RunSpec
 
 SIMULATED_FOLDER = "simulated"
@@ -89,7 +89,7 @@ def _row(runs: Sequence[Run]) -> dict[str, Any]:
     interval = bootstrap_interval([TileMatrices.of(run) for run in runs], np.random.default_rng(_SEED), scoring)
     subdomains = pd.DataFrame(
         [
-            {n: 100 * Scores.of(m, scoring).mean_iou for n, m in matrices(run.counts(), classes, "subdomain").items()}
+            {n: float(headline(m, scoring)) for n, m in matrices(run.counts(), classes, "subdomain").items()}
             for run in runs
         ]
     ).mean()

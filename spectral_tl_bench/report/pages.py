@@ -21,13 +21,10 @@ the target's ground truth, where predictions of other classes count as misses.
 - *trainable*: millions of parameters, without the decoder.
 """
 
-_SIMULATED_NOTE = """They show that the bench works and say nothing about any sensor. To make them again, run the suites
-in `benchmarks/suites` and then the leaderboard:
+_SIMULATED_NOTE = """They show that the bench works and say nothing about any sensor. To make them again, run every
+suite and then the leaderboard:
 
-    spectral-bench sweep whu_region_methods --jobs 2
-    spectral-bench sweep embedded_weights --jobs 2
-    spectral-bench sweep spectralx_transfers --jobs 2
-    spectral-bench sweep spectralx_ablation --jobs 2
+    for suite in benchmarks/suites/*.yaml; do spectral-bench sweep $suite --jobs 2; done
     spectral-bench leaderboard
 """
 

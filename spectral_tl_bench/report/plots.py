@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from spectral_tl_bench.plotting import png
+from spectral_tl_bench.plotting import SOURCE_COLOR, TARGET_COLOR, png
 from spectral_tl_bench.report.pages import labels, usual
 from spectral_tl_bench.report.tables import SIMULATED
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-TARGET_COLOR, SOURCE_COLOR = "#00629b", "#e07b00"
 _LINK = "#c9ced6"
 
 

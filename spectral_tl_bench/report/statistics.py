@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from spectral_tl_bench.errors import RecordError
-from spectral_tl_bench.metrics import Floats, Matrix, Scoring, mean_ious, without_absent_predictions
+from spectral_tl_bench.metrics import Floats, Matrix, Scoring, mean_iou, without_absent_predictions
 from spectral_tl_bench.records import Run
 from spectral_tl_bench.records.confusion import Part, Selection, matrices
 
@@ -76,7 +76,7 @@ def _pool(weights: Floats, stack: Matrix) -> Matrix:
 
 def _score(pooled: Matrix, scoring: Scoring) -> Floats:
     """Mean IoU of each matrix of a stack."""
-    return mean_ious(without_absent_predictions(pooled) if scoring == "reference" else pooled)
+    return mean_iou(without_absent_predictions(pooled) if scoring == "reference" else pooled)
 
 
 def _same_tiles(runs: Sequence[TileMatrices]) -> TileMatrices:

@@ -11,15 +11,15 @@ import numpy as np
 import pandas as pd
 from pandas.api.typing import NAType
 
-from spectral_tl_bench.metrics import Matrix, Scores
+from spectral_tl_bench.metrics import Matrix
 from spectral_tl_bench.records import Run, write_bytes
 from spectral_tl_bench.records.confusion import Selection, matrices, total
+from spectral_tl_bench.scores import evaluate, per_class_iou, scores
 from spectral_tl_bench.spec import PRESETS, RunSpec
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-SCORES = ("mIoU", "OA", "mean F1", "kappa")
 ALL_TARGETS, WORST, HELD_OUT, GAP = "all targets", "worst", "held-out source", "gap to source"
 SIMULATED = "SIMULATED"
 
@@ -35,32 +35,32 @@ def protocol_table(run: Run, selection: Selection | None = None, per_class: bool
     Returns:
         Rows: the target sub-domains (sorted), all targets pooled, the sub-domain of lowest mIoU under the name
         ``worst (its name)``, the held-out source, and the gap (held-out source minus all targets). Columns: domain,
-        tiles, then mIoU, OA, mean F1 and kappa in percent; NaN where a score is undefined.
+        tiles, then every registered score in percent, the headline first; NaN where a score is undefined.
     """
     scoring = run.record.spec.training.scoring
     names = [c.name for c in run.record.classes] if per_class else []
 
     def values(confusion: Matrix) -> list[float]:
-        scores = Scores.of(confusion, scoring)
-        row = [scores.mean_iou, scores.overall_accuracy, scores.mean_f1, scores.kappa]
-        return [100 * value for value in (*row, *(scores.iou if per_class else ()))]
+        row = [float(evaluate(score, confusion, scoring)) for score in scores()]
+        return [*row, *per_class_iou(confusion, scoring).tolist()] if per_class else row
 
     target, source = run.counts("target", selection), run.counts("held_out_source", selection)
     tiles = target.groupby("subdomain")["tile"].nunique()
-    subdomains = {name: values(confusion) for name, confusion in matrices(target, run.num_classes, "subdomain").items()}
+    by_subdomain = matrices(target, run.num_classes, "subdomain")
+    subdomains = {name: values(confusion) for name, confusion in by_subdomain.items()}
     every = values(total(target, run.num_classes))
     held_out = values(total(source, run.num_classes))
     rows: list[tuple[str | float | NAType, ...]] = [
-        (name, int(tiles.loc[name]), *scores) for name, scores in subdomains.items()
+        (name, int(tiles.loc[name]), *figures) for name, figures in subdomains.items()
     ]
     rows.append((ALL_TARGETS, int(target["tile"].nunique()), *every))
-    defined = {name: scores[0] for name, scores in subdomains.items() if not np.isnan(scores[0])}
+    defined = {name: figures[0] for name, figures in subdomains.items() if not np.isnan(figures[0])}
     if defined:
         worst = min(defined, key=lambda name: defined[name])
         rows.append((f"{WORST} ({worst})", int(tiles.loc[worst]), *subdomains[worst]))
     rows.append((HELD_OUT, int(source["tile"].nunique()), *held_out))
     rows.append((GAP, pd.NA, *(s - t for s, t in zip(held_out, every, strict=True))))
-    columns = ["domain", "tiles", *SCORES, *(f"IoU {name}" for name in names)]
+    columns = ["domain", "tiles", *(score.label for score in scores()), *(f"IoU {name}" for name in names)]
     return pd.DataFrame(rows, columns=columns).astype({"tiles": "Int64"})
 
 

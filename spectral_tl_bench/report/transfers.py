@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spectral_tl_bench.metrics import Scores
-from spectral_tl_bench.protocols import shipped_protocols
+from spectral_tl_bench.protocols import TRANSFERS
 from spectral_tl_bench.records import Run
 from spectral_tl_bench.records.confusion import Part, Selection, total
 from spectral_tl_bench.report.statistics import spread
 from spectral_tl_bench.report.tables import assignments, changes
+from spectral_tl_bench.scores import headline
 from spectral_tl_bench.spec import RunSpec
 
 _OF_A_PROTOCOL = {"protocol": "-", "protocol_digest": "-", "dataset": "-", "data": "-", "seed": 0}
@@ -23,12 +23,7 @@ _OF_A_PROTOCOL = {"protocol": "-", "protocol_digest": "-", "dataset": "-", "data
 def percent(run: Run, part: Part = "target", selection: Selection | None = None) -> float:
     """MIoU in percent over all tiles of one part of a run, by default at the step that it selects."""
     counts = total(run.counts(part, selection), run.num_classes)
-    return 100 * Scores.of(counts, run.record.spec.training.scoring).mean_iou
-
-
-def transfer_names() -> list[str]:
-    """The transfers that come with the package. Files of a single protocol are in-domain references."""
-    return sorted(name for name in shipped_protocols() if "/" in name)
+    return float(headline(counts, run.record.spec.training.scoring))
 
 
 def same_but_protocol_and_seed(spec: RunSpec) -> str:
@@ -47,7 +42,7 @@ def over_transfers(runs: Iterable[Run]) -> pd.DataFrame:
         ``sd`` are over the seeds that are complete, each averaged over the transfers, as is ``source_mean``, of the
         held-out source tiles; a column per transfer has its mean over the same seeds. All in percent.
     """
-    names = transfer_names()
+    names = TRANSFERS
     groups: dict[str, dict[int, dict[str, Run]]] = defaultdict(lambda: defaultdict(dict))
     for run in runs:
         spec = run.record.spec

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from spectral_tl_bench.report.plots import SOURCE_COLOR, TARGET_COLOR
+from spectral_tl_bench.plotting import SOURCE_COLOR, TARGET_COLOR
 from spectral_tl_bench.report.tables import HELD_OUT
 
 if TYPE_CHECKING:

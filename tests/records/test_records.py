@@ -2,6 +2,7 @@ import json
 import os
 import stat
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,8 +11,7 @@ import yaml
 from run_records import CLASSES, counts, matrix, record, spec, write
 
 from spectral_tl_bench.errors import RecordError
-from spectral_tl_bench.records.provenance import git_state, provenance
-from spectral_tl_bench.records.run import (
+from spectral_tl_bench.records import (
     ConfusionTable,
     Where,
     find_runs,
@@ -24,6 +24,8 @@ from spectral_tl_bench.records.run import (
     write_run,
     write_run_yaml,
 )
+from spectral_tl_bench.records.provenance import git_state, provenance
+from spectral_tl_bench.report.tables import protocol_table
 
 
 @pytest.fixture
@@ -278,3 +280,17 @@ def test_provenance_says_what_ran():
     assert found.packages["numpy"] == np.__version__
     assert found.date.endswith("+00:00")
     assert found.cpu
+
+
+WRITTEN_BEFORE = sorted(path.parent for path in (Path(__file__).parents[1] / "data" / "records").rglob("run.json"))
+
+
+@pytest.mark.parametrize("folder", WRITTEN_BEFORE, ids=lambda folder: folder.name)
+def test_records_of_earlier_versions_are_read_and_score_as_they_did(folder):
+    """Records are never made again: what an earlier version wrote and printed must still come out."""
+    run = read_run(folder)
+    spec, _ = read_run_yaml(folder / "run.yaml")
+    assert run.record.spec == spec
+    printed = pd.read_csv(folder / "table.csv").drop(columns="data")
+    table = protocol_table(run, per_class=True)[list(printed.columns)]
+    pd.testing.assert_frame_equal(table, printed, check_dtype=False)

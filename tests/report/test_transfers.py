@@ -3,13 +3,14 @@ import pandas as pd
 import pytest
 from run_records import spec, write
 
+from spectral_tl_bench.protocols import TRANSFERS, shipped_protocols
 from spectral_tl_bench.records import read_run
 from spectral_tl_bench.report.leaderboard import build
-from spectral_tl_bench.report.transfers import over_transfers, percent, transfer_names
+from spectral_tl_bench.report.transfers import over_transfers, percent
 
 
 def write_everywhere(root, *, seeds, accuracy, protocols=None, **changes):
-    for name in protocols or transfer_names():
+    for name in protocols or TRANSFERS:
         group = name.partition("/")[0]
         for seed in seeds:
             write(
@@ -18,8 +19,9 @@ def write_everywhere(root, *, seeds, accuracy, protocols=None, **changes):
 
 
 def test_all_eight_transfers_count_and_no_in_domain_reference():
-    assert len(transfer_names()) == 8
-    assert not any("indomain" in name for name in transfer_names())
+    assert len(set(TRANSFERS)) == 8
+    assert set(TRANSFERS) <= set(shipped_protocols())
+    assert not any("indomain" in name for name in TRANSFERS)
 
 
 def test_a_method_is_averaged_over_transfers_and_then_seeds(tmp_path):
@@ -30,7 +32,7 @@ def test_a_method_is_averaged_over_transfers_and_then_seeds(tmp_path):
     assert row["seeds"] == 2
     assert row["mean"] == pytest.approx(np.mean(by_seed))
     assert row["sd"] == pytest.approx(np.std(by_seed, ddof=1))
-    for name in transfer_names():
+    for name in TRANSFERS:
         own = [percent(run) for run in runs if run.record.spec.protocol == name]
         assert row[name] == pytest.approx(np.mean(own))
 
@@ -38,8 +40,8 @@ def test_a_method_is_averaged_over_transfers_and_then_seeds(tmp_path):
 def test_only_what_ran_everywhere_is_averaged(tmp_path):
     root = tmp_path / "runs"
     write_everywhere(root, seeds=(0,), accuracy=0.6)
-    write_everywhere(root, seeds=(1,), accuracy=0.9, protocols=transfer_names()[:-1])
-    write_everywhere(root, seeds=(0,), accuracy=0.9, protocols=transfer_names()[1:], method="frozen", method_options={})
+    write_everywhere(root, seeds=(1,), accuracy=0.9, protocols=TRANSFERS[:-1])
+    write_everywhere(root, seeds=(0,), accuracy=0.9, protocols=TRANSFERS[1:], method="frozen", method_options={})
     build(root, tmp_path / "out")
     frame = pd.read_csv(tmp_path / "out" / "transfers.csv")
     assert list(zip(frame["method"], frame["seeds"], strict=True)) == [("lora", 1)]

@@ -1,0 +1,57 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from run_records import spec, write
+
+from spectral_tl_bench import metrics, scores
+from spectral_tl_bench.errors import SpectralBenchError
+from spectral_tl_bench.records import read_run
+from spectral_tl_bench.report.tables import protocol_table
+from spectral_tl_bench.scores import HEADLINE, Score, evaluate, per_class_iou
+
+
+@pytest.fixture
+def register(monkeypatch):
+    """Stand in for other packages' entry points."""
+
+    def do(**entries):
+        found = [SimpleNamespace(name=n, value=f"other:{n}", load=lambda s=s: s) for n, s in entries.items()]
+        monkeypatch.setattr(scores, "entry_points", lambda group: found if group == scores.ENTRY_POINT_GROUP else [])
+        scores.scores.cache_clear()
+
+    yield do
+    monkeypatch.undo()
+    scores.scores.cache_clear()
+
+
+def test_reference_scoring_drops_predictions_of_absent_classes():
+    confusion = np.array([[8, 0, 2], [0, 5, 0], [0, 0, 0]])
+    assert evaluate(HEADLINE, confusion, "reference") == pytest.approx(100.0)
+    assert evaluate(HEADLINE, confusion) == pytest.approx(90.0)
+    assert per_class_iou(confusion)[0] == pytest.approx(80.0)
+    assert per_class_iou(confusion, "reference")[0] == pytest.approx(100.0)
+
+
+def test_every_score_is_undefined_for_nothing_and_perfect_for_everything_right():
+    for score in scores.scores():
+        assert np.isnan(evaluate(score, np.zeros((3, 3), dtype=np.int64)))
+        assert evaluate(score, np.diag([4, 5, 6])) == pytest.approx(100.0)
+
+
+def test_another_packages_score_is_a_column_of_every_table(register, tmp_path):
+    register(worst_class=Score("worst_class", "worst class", lambda m: np.nanmin(metrics.iou(m), axis=-1)))
+    frame = protocol_table(read_run(write(tmp_path, spec())))
+    assert list(frame.columns) == ["domain", "tiles", "mIoU", "OA", "mean F1", "kappa", "worst class"]
+    assert (frame.loc[frame["domain"] == "all targets", "worst class"] < frame["mIoU"].max()).all()
+    assert pd.notna(frame["worst class"]).all()
+
+
+def test_what_is_no_score_or_takes_a_name_that_is_taken_is_refused(register):
+    register(broken="nothing")
+    with pytest.raises(SpectralBenchError, match="other:broken"):
+        scores.scores()
+    register(miou=Score("miou", "mine", metrics.kappa))
+    with pytest.raises(SpectralBenchError, match="already there"):
+        scores.scores()
