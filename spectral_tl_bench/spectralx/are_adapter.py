@@ -9,46 +9,66 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spectral_tl_bench.backbones.base import TapModule, Tokens
-from spectral_tl_bench.spectralx.attention import CrossAttention, resample
+from spectral_tl_bench.spectralx.attention import resample
 from spectral_tl_bench.spectralx.hyper_tokenizer import STEM_STRIDE, map_size
 
 Assignment = Literal["soft", "hard"]
 
 
 class AttributeMatch(nn.Module):
-    """For each position of a feature map the patch token that matches it.
+    """For each position of a feature map the patch token that attends to it most.
 
-    Cross-attention from the map to the tokens, then a linear layer, give every position a score for each token of the
-    reference grid. A soft assignment averages the tokens by the softmax of the scores. A hard one takes the token
-    with the highest score; no gradient reaches the scores then.
+    High-level tokens query low-level features: attention goes from the tokens, which ask, to the map's positions, and
+    its weights A (T x P, each token's sum to 1) say how much a token is about a position. Only they are used. "hard"
+    takes for each position the token with the highest weight, as published; no gradient reaches query and key then.
+    "soft" averages the tokens, each position's weights made to sum to 1, so that gradients flow.
     """
 
-    def __init__(self, map_width: int, token_width: int, tokens: int, assignment: Assignment) -> None:
+    def __init__(self, token_width: int, map_width: int, assignment: Assignment) -> None:
         """Make the match.
 
         Args:
-            map_width: Width of a position of the feature map.
             token_width: Width of the tokens.
-            tokens: Number of tokens T of the reference grid.
+            map_width: Width of a position of the feature map.
             assignment: "soft" or "hard".
         """
         super().__init__()
         self.assignment = assignment
-        self.attention = CrossAttention(map_width, token_width, max(1, map_width // 2))
-        self.score = nn.Linear(map_width, tokens)
+        head_width = max(1, map_width // 2)
+        self.norm_tokens = nn.LayerNorm(token_width)
+        self.norm_map = nn.LayerNorm(map_width)
+        self.query = nn.Linear(token_width, head_width, bias=False)
+        self.key = nn.Linear(map_width, head_width, bias=False)
 
-    def forward(self, positions: Tensor, tokens: Tensor) -> Tensor:
-        """Match B x P x map_width positions to B x T x token_width tokens; returns B x P x token_width."""
+    def forward(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        """Match B x T x token_width tokens to B x P x map_width positions; returns B x P x token_width."""
         if self.assignment == "soft":
-            return self.scores(positions, tokens).softmax(dim=-1) @ tokens
+            return self.log_weights(tokens, positions).softmax(dim=1).transpose(1, 2) @ tokens
         with torch.no_grad():
-            best = self.scores(positions, tokens).argmax(dim=-1)
+            best = self.log_weights(tokens, positions).argmax(dim=1)
         return tokens.gather(1, best.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
 
-    def scores(self, positions: Tensor, tokens: Tensor) -> Tensor:
-        """B x P x T scores."""
-        out: Tensor = self.score(self.attention(positions, tokens))
-        return out
+    def log_weights(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        """Logarithms of the attention weights A, B x T x P."""
+        query, key = self.query(self.norm_tokens(tokens)), self.key(self.norm_map(positions))
+        scores = query @ key.transpose(1, 2) * query.shape[-1] ** -0.5
+        return scores.log_softmax(dim=-1)
+
+
+class PublishedMatch(AttributeMatch):
+    """The hard match with the layers that the released module allocates and never uses; they only count."""
+
+    def __init__(self, token_width: int, map_width: int, positions: int, tokens: int) -> None:
+        """Make the match for a map of P ``positions`` and T ``tokens``, both of the reference image."""
+        super().__init__(token_width, map_width, "hard")
+        head_width = self.key.out_features
+        self.unused = nn.ModuleDict(
+            {
+                "value": nn.Linear(map_width, head_width, bias=False),
+                "output": nn.Linear(head_width, token_width, bias=False),
+                "positions_to_tokens": nn.Linear(positions, tokens),
+            }
+        )
 
 
 class _BatchNorm(nn.BatchNorm2d):
@@ -64,8 +84,8 @@ class AreAdapter(TapModule):
     """out = tokens + a * [g_spa * t_spa, g_spe * t_spe], with one g a token and attribute and a learnable scalar a.
 
     It reads ``spatial`` and ``spectral`` from the context of
-    :class:`~spectral_tl_bench.spectralx.hyper_tokenizer.HyperTokenizer`. Tokens of another grid than the reference are
-    resampled to it for matching, and the gates back.
+    :class:`~spectral_tl_bench.spectralx.hyper_tokenizer.HyperTokenizer`. Where the image has another grid than the
+    reference, the gates are resampled to it.
     """
 
     def __init__(self, width: int, patch_size: int, grid: tuple[int, int], assignment: Assignment) -> None:
@@ -75,17 +95,22 @@ class AreAdapter(TapModule):
             width: Width D of the tokens.
             patch_size: Side of a patch in pixels.
             grid: Rows and columns of patches of the reference image.
-            assignment: How positions and tokens are matched.
+            assignment: How positions and tokens are matched; with "hard", the released module's unused layers are kept.
         """
         super().__init__()
         half, quarter = width // 2, width // 4
         tokens = grid[0] * grid[1]
-        positions = map_size(patch_size, grid)
+        height, width_of_map = map_size(patch_size, grid)
+        positions = height * width_of_map
         # Strides that take the stem's map to the patch grid, or as near as whole numbers get.
         stride = max(1, round(patch_size / STEM_STRIDE))
         self.grid = grid
-        self.spatial_match = AttributeMatch(half, half, tokens, assignment)
-        self.spectral_match = AttributeMatch(positions[0] * positions[1], half, tokens, assignment)
+        if assignment == "hard":
+            self.spatial_match: AttributeMatch = PublishedMatch(half, half, positions, tokens)
+            self.spectral_match: AttributeMatch = PublishedMatch(half, positions, half, tokens)
+        else:
+            self.spatial_match = AttributeMatch(half, half, assignment)
+            self.spectral_match = AttributeMatch(half, positions, assignment)
         self.norm = nn.LayerNorm(half)
         self.spatial_refine = nn.Sequential(
             nn.Conv2d(half, quarter, 3, stride=stride, padding=1, bias=False),
@@ -104,34 +129,25 @@ class AreAdapter(TapModule):
 
     def forward(self, patches: Tensor, tokens: Tokens) -> Tensor:
         """Refine B x T x D patch tokens; ``tokens`` has the grid and the tokenizer's two feature maps."""
-        reference = self.on_reference_grid(patches, tokens.grid)
-        spatial_tokens, spectral_tokens = reference.chunk(2, dim=-1)
+        halves = patches.unflatten(-1, (2, -1))
         gates = torch.stack(
             [
-                self.spatial_gates(tokens.context["spatial"], spatial_tokens, tokens.grid),
-                self.spectral_gates(tokens.context["spectral"], spectral_tokens, tokens.grid),
+                self.spatial_gates(tokens.context["spatial"], halves[..., 0, :], tokens.grid),
+                self.spectral_gates(tokens.context["spectral"], halves[..., 1, :], tokens.grid),
             ],
             dim=-1,
         )
-        halves = patches.unflatten(-1, (2, -1))
         return (halves * (1 + self.strength * gates.unsqueeze(-1))).flatten(-2)
 
-    def on_reference_grid(self, patches: Tensor, grid: tuple[int, int]) -> Tensor:
-        """The tokens as B x (reference T) x D."""
-        if grid == self.grid:
-            return patches
-        maps = patches.transpose(1, 2).unflatten(2, grid)
-        return resample(maps, self.grid).flatten(2).transpose(1, 2)
-
     def spatial_gates(self, spatial: Tensor, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-        """One value a patch, B x T, from a B x h x w x D/2 map."""
-        matched = self.norm(self.spatial_match(spatial.flatten(1, 2), tokens))
+        """One value a patch, B x T, from a B x h x w x D/2 map and B x T x D/2 tokens."""
+        matched = self.norm(self.spatial_match(tokens, spatial.flatten(1, 2)))
         maps = matched.unflatten(1, spatial.shape[1:3]).permute(0, 3, 1, 2)
         gates = self.spatial_refine(maps).mean(dim=1, keepdim=True)
         return resample(gates, grid).flatten(1)
 
     def spectral_gates(self, spectral: Tensor, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-        """One value a patch, B x T, from a B x D/2 x (reference h * w) map."""
-        matched = self.norm(self.spectral_match(spectral, tokens))
+        """One value a patch, B x T, from a B x D/2 x (reference h * w) map and B x T x D/2 tokens."""
+        matched = self.norm(self.spectral_match(tokens, spectral))
         gates = self.spectral_refine(matched).mean(dim=-1)
         return resample(gates.unflatten(1, self.grid).unsqueeze(1), grid).flatten(1)

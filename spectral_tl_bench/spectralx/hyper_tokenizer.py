@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -65,7 +67,14 @@ class HyperTokenizerCore(nn.Module):
     wavelengths: Tensor
 
     def __init__(
-        self, sensor: Sensor, width: int, patch_size: int, grid: tuple[int, int], *, silent: bool = False
+        self,
+        sensor: Sensor,
+        width: int,
+        patch_size: int,
+        grid: tuple[int, int],
+        *,
+        silent: bool = False,
+        wavelengths: Sequence[float] | None = None,
     ) -> None:
         """Make the core.
 
@@ -76,6 +85,7 @@ class HyperTokenizerCore(nn.Module):
             grid: Rows and columns of patches of the reference image.
             silent: Start with attribute tokens of 0. Those of a random core hardly depend on the image: they are a
                 pattern fixed to positions, as large as the pixels' own tokens, that the decoder would have to undo.
+            wavelengths: Centre wavelengths in nm that the spectral map is coded by; the sensor's own by default.
         """
         super().__init__()
         half = width // 2
@@ -95,7 +105,8 @@ class HyperTokenizerCore(nn.Module):
         if silent:
             nn.init.zeros_(out.weight)
         self.ffn = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 4 * width, bias=False), nn.GELU(), out)
-        self.register_buffer("wavelengths", wavelength_code(sensor.wavelengths, half, positions), persistent=False)
+        nanometres = sensor.wavelengths if wavelengths is None else wavelengths
+        self.register_buffer("wavelengths", wavelength_code(nanometres, half, positions), persistent=False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Perceive B x C x H x W images.
@@ -143,14 +154,21 @@ class HyperTokenizer(Tokenizer):
     """
 
     def __init__(
-        self, sensor: Sensor, width: int, patch_size: int, grid: tuple[int, int], *, silent: bool = False
+        self,
+        sensor: Sensor,
+        width: int,
+        patch_size: int,
+        grid: tuple[int, int],
+        *,
+        silent: bool = False,
+        wavelengths: Sequence[float] | None = None,
     ) -> None:
         """Make the tokenizer; the arguments are those of :class:`HyperTokenizerCore`."""
         super().__init__()
         inner = inner_kernel(patch_size)
         outer = patch_size // inner
         self.patch_inputs = len(sensor.bands) * patch_size**2
-        self.core = HyperTokenizerCore(sensor, width, patch_size, grid, silent=silent)
+        self.core = HyperTokenizerCore(sensor, width, patch_size, grid, silent=silent, wavelengths=wavelengths)
         self.pixels = nn.Sequential(
             nn.Conv2d(len(sensor.bands), PIXEL_RANK, inner, stride=inner),
             nn.Conv2d(PIXEL_RANK, width, outer, stride=outer),

@@ -13,6 +13,7 @@ from spectral_tl_bench.errors import SpectralBenchError
 from spectral_tl_bench.methods import Method, StageName
 from spectral_tl_bench.plotting import png
 from spectral_tl_bench.spectralx.aomoa import AoMoALinear
+from spectral_tl_bench.sensors import OHS
 from spectral_tl_bench.spectralx.are_adapter import AreAdapter
 from spectral_tl_bench.spectralx.hyper_tokenizer import HyperTokenizer
 from spectral_tl_bench.spectralx.usage import expert_usage
@@ -102,7 +103,13 @@ class SpectralX(Method):
     def _tokenizer(self, backbone: Backbone) -> HyperTokenizer:
         repaired = self.variant == "default"
         tokenizer = HyperTokenizer(
-            backbone.sensor, backbone.width, backbone.patch_size, reference_grid(backbone), silent=repaired
+            backbone.sensor,
+            backbone.width,
+            backbone.patch_size,
+            reference_grid(backbone),
+            silent=repaired,
+            # The released configurations of Sentinel-2 archives name the wavelengths of OHS too.
+            wavelengths=None if repaired else OHS.wavelengths,
         )
         kernels = backbone.tokenizer.kernels()
         if repaired and kernels is not None and not kernels[0].is_meta:

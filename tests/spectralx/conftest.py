@@ -1,11 +1,13 @@
 from collections.abc import Callable
 
 import pytest
+import torch
 from timm.models.vision_transformer import VisionTransformer
 
-from spectral_tl_bench.backbones.base import Backbone
+from spectral_tl_bench.backbones.base import Backbone, Tokens
 from spectral_tl_bench.backbones.vit import VisionTransformerBackbone
 from spectral_tl_bench.sensors import Band, Sensor
+from spectral_tl_bench.spectralx.hyper_tokenizer import map_size
 
 
 @pytest.fixture
@@ -33,5 +35,23 @@ def make_backbone(make_sensor) -> Callable[..., Backbone]:
             num_heads=2,
         )
         return VisionTransformerBackbone(vit, make_sensor(bands))
+
+    return make
+
+
+@pytest.fixture
+def make_tokens() -> Callable[..., Tokens]:
+    def make(
+        grid: tuple[int, int], patch_size: int, reference: tuple[int, int], batch: int = 2, width: int = 32
+    ) -> Tokens:
+        """Random tokens of a grid, with the maps that the tokenizer of a reference grid would hand on."""
+        height, columns = map_size(patch_size, grid)
+        rows, reference_columns = map_size(patch_size, reference)
+        context = {
+            "spatial": torch.randn(batch, height, columns, width // 2),
+            "spectral": torch.randn(batch, width // 2, rows * reference_columns),
+        }
+        patches = torch.randn(batch, grid[0] * grid[1], width)
+        return Tokens(patches, patches.new_zeros(batch, 1, width), grid, context=context)
 
     return make
