@@ -34,23 +34,28 @@ class TrainingSpec(_Value):
         tokenizer_learning_rate_factor: Factor on both learning rates for what turns pixels into tokens. A patch
             embedding adds up hundreds of correlated inputs or more: a rate that suits the decoder overshoots there.
             What adds up fewer is held back less (``Tokenizer.relative_learning_rates``).
+        segmentation_beta2: The second of AdamW's betas in segmentation; the first is 0.9. Reconstruction has 0.9, 0.95.
         weight_decay: AdamW's, in both stages.
         schedule: Learning rate after the warm-up.
         warmup_fraction: Share of a stage's steps with linearly rising learning rate.
         loss: Cross-entropy alone, as published, or with the Lovász-softmax loss, which cares for rare classes.
         decoder_channels: Channels of UPerNet.
         neck_channels: Channels of the maps that the neck hands to UPerNet.
+        decoder_dropout: Share of the decoder's channels dropped before the classifier in training.
+        decoder_norm_eps: What the batch norms of the decoder add to the variance.
         neck_upsampling: How the neck makes maps finer than the tokens: "learned" unfolds each token, "bilinear"
             interpolates between tokens as published.
         reconstruction_decoder_width: Width of the reconstruction decoder's tokens.
         reconstruction_decoder_depth: Its transformer blocks.
         reconstruction_decoder_heads: Its attention heads; must divide the width.
         mask_ratio: Share of patches hidden in masked reconstruction.
-        radiometry: Normalise by the source training tiles' statistics, or by each image's own minimum and maximum.
+        radiometry: Normalise by the source training tiles' statistics, or by each image's own minimum and maximum, then
+            those of the whole tile even where it is resized.
         validations: How many times the held-out source tiles are scored during segmentation.
         selection: Whether the headline comes from the step best on held-out source tiles, or from the last.
         precision: Lightning's name for the arithmetic.
-        augmentation: Whether flips and small rotations are applied to training tiles.
+        augmentation: Whether flips and rotations are applied to training tiles.
+        rotation_degrees: By how much training tiles are rotated at most, either way. Below 90, by quarter turns too.
         sampler: Draw training tiles uniformly, or balanced by sub-domain or by class.
         label_fraction: Share of the source training tiles whose labels may be used.
         held_out_fraction: Share of the source tiles kept from training for model selection.
@@ -67,12 +72,15 @@ class TrainingSpec(_Value):
     learning_rate: float = Field(gt=0)
     reconstruction_learning_rate: float = Field(gt=0)
     tokenizer_learning_rate_factor: float = Field(default=1.0, gt=0)
+    segmentation_beta2: float = Field(default=0.999, gt=0, lt=1)
     weight_decay: float = Field(default=1e-4, ge=0)
     schedule: Literal["constant", "cosine"] = "cosine"
     warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
     loss: Literal["cross_entropy", "cross_entropy_lovasz"] = "cross_entropy"
     decoder_channels: int = Field(gt=0)
     neck_channels: int = Field(gt=0)
+    decoder_dropout: float = Field(default=0.0, ge=0, lt=1)
+    decoder_norm_eps: float = Field(default=1e-5, gt=0)
     neck_upsampling: Literal["learned", "bilinear"] = "learned"
     reconstruction_decoder_width: int = Field(gt=0)
     reconstruction_decoder_depth: int = Field(gt=0)
@@ -83,6 +91,7 @@ class TrainingSpec(_Value):
     selection: Literal["best", "last"] = "best"
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     augmentation: bool = True
+    rotation_degrees: float = Field(default=10.0, ge=0, le=180)
     sampler: Literal["uniform", "domain", "class"] = "uniform"
     label_fraction: float = Field(default=1.0, gt=0, le=1)
     held_out_fraction: float = Field(default=0.1, gt=0, lt=1)
@@ -148,7 +157,11 @@ PRESETS: dict[str, TrainingSpec] = {
             "warmup_fraction": 0.0,
             "radiometry": "minmax",
             "selection": "last",
+            "segmentation_beta2": 0.95,
+            "decoder_dropout": 0.1,
+            "decoder_norm_eps": 1e-6,
             "neck_upsampling": "bilinear",
+            "rotation_degrees": 90.0,
             "scoring": "reference",
         }
     ),

@@ -34,6 +34,13 @@ def test_reference_scoring_drops_predictions_of_absent_classes():
     assert per_class_iou(confusion, "reference")[0] == pytest.approx(100.0)
 
 
+def test_reference_scoring_gives_a_class_wholly_predicted_as_absent_ones_0():
+    confusion = np.array([[6, 2, 0], [0, 0, 4], [0, 0, 0]])
+    assert per_class_iou(confusion, "reference")[:2].tolist() == [75.0, 0.0]
+    assert np.isnan(per_class_iou(confusion, "reference")[2])
+    assert evaluate(HEADLINE, np.stack([confusion, np.eye(3, dtype=int)]), "reference").tolist() == [37.5, 100.0]
+
+
 def test_every_score_is_undefined_for_nothing_and_perfect_for_everything_right():
     for score in scores.scores():
         assert np.isnan(evaluate(score, np.zeros((3, 3), dtype=np.int64)))

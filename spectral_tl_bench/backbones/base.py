@@ -108,6 +108,7 @@ class Backbone(nn.Module):
         sensor: Sensor of the images.
         width: D.
         patch_size: Side of a patch in pixels.
+        metres_a_pixel: What positions are counted by, for families that count them on the ground; None for others.
     """
 
     def __init__(
@@ -124,6 +125,7 @@ class Backbone(nn.Module):
         self.sensor = sensor
         self.width = width
         self.patch_size = patch_size
+        self.metres_a_pixel: float | None = None
         self.pretrained_parameters: frozenset[int] = frozenset()
         self.kept_alive: tuple[nn.Parameter, ...] = ()
 

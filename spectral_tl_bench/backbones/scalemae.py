@@ -20,6 +20,7 @@ class ScaleMAEBackbone(Backbone):
     of positions, so every grid has its own code and none is interpolated.
 
     Attributes:
+        metres_a_pixel: The sensor's; 1 makes the code that of a plain ViT.
         pretrained_grid: Rows and columns of patches of the images it was pretrained with.
     """
 
@@ -37,14 +38,14 @@ class ScaleMAEBackbone(Backbone):
             width=vit.embed_dim,
             patch_size=vit.patch_embed.patch_size[0],
         )
+        self.metres_a_pixel: float = sensor.ground_sampling_distance
         self.cls_token = cast(nn.Parameter, vit.cls_token)
         self.pretrained_grid: tuple[int, int] = tuple(vit.patch_embed.grid_size)
 
     def position(self, patches: Tensor, grid: tuple[int, int], context: dict[str, Tensor]) -> Tokens:
         """Add the position code of the grid at the sensor's ground sampling distance."""
-        metres = self.sensor.ground_sampling_distance
         # In the type of the parameters, which under mixed precision is finer than that of the patches.
-        code = ground_code(*grid, self.width, metres, patches.device, self.cls_token.dtype)
+        code = ground_code(*grid, self.width, self.metres_a_pixel, patches.device, self.cls_token.dtype)
         return Tokens(patches + code, self.cls_token.expand(len(patches), -1, -1), grid, context=context)
 
 

@@ -57,7 +57,7 @@ class ProtocolDataModule(NonGeoDataModule):
         if settings.label_fraction < 1:
             self.training = self.training[few_labels(self._domains(split.training), settings.label_fraction, seed)]
         self.radiometry = build_radiometry(settings.radiometry, dataset, split.training.tolist())
-        self.augmentation = Augmentation() if settings.augmentation else None
+        self.augmentation = Augmentation(settings.rotation_degrees) if settings.augmentation else None
 
     def _domains(self, positions: np.ndarray) -> pd.Series:
         return self.tiles.index["tile"].iloc[positions].astype(str).map(self.split.subdomains)
@@ -84,7 +84,12 @@ class ProtocolDataModule(NonGeoDataModule):
     def train_dataloader(self) -> DataLoader[Sample]:
         """Return the training batches of the current stage, exactly ``steps`` of them."""
         positions = self.training if self.stage == "segmentation" else self.split.training
-        windows = TrainingWindows(self.tiles, self.settings.image_size, resize=self.settings.resolution == "resize")
+        windows = TrainingWindows(
+            self.tiles,
+            self.settings.image_size,
+            resize=self.settings.resolution == "resize",
+            normalise=self._normalise if self._normalised_before_resizing else None,
+        )
         batch_size = self.train_batch_size or self.settings.batch_size
         sampler = WindowSampler(
             positions.tolist(),
@@ -128,10 +133,17 @@ class ProtocolDataModule(NonGeoDataModule):
         self.radiometry.to(self._device(batch))
         if isinstance(batch, list):
             return [{**sample, "image": self._normalise(sample["image"][None])[0]} for sample in batch]
-        images, masks = self._normalise(batch["image"]), batch["mask"]
+        images, masks = batch["image"], batch["mask"]
+        if not self._normalised_before_resizing:
+            images = self._normalise(images)
         if self.augmentation is not None and self.trainer is not None and self.trainer.training:
             images, masks = self.augmentation(images, masks)
         return {**batch, "image": images, "mask": masks}
+
+    @property
+    def _normalised_before_resizing(self) -> bool:
+        """Resampling takes extremes away: a tile's own are those of all its pixels, in training as in scoring."""
+        return self.settings.resolution == "resize" and self.settings.radiometry == "minmax"
 
     def _normalise(self, stored: Tensor) -> Tensor:
         images: Tensor = self.radiometry(self.tiles.to_reflectance(stored))

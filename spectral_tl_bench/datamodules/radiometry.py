@@ -112,20 +112,21 @@ def build_radiometry(
 
 
 class Augmentation(nn.Module):
-    """Flips, quarter turns and small rotations of image and labels together.
+    """Flips and rotations of image and labels together.
 
     What a rotation uncovers is 0 (the mean) in the image and ignored in the labels.
     """
 
-    def __init__(self, degrees: float = 10.0) -> None:
-        """Rotate by up to ``degrees`` either way."""
+    def __init__(self, degrees: float) -> None:
+        """Rotate by up to ``degrees`` either way; where that is less than a quarter turn, by such turns as well."""
         super().__init__()
         import kornia.augmentation as K
 
+        quarter_turns = [K.RandomRotation90(times=(0, 3), p=0.5)] if degrees < 90 else []
         self.geometry = K.AugmentationSequential(
             K.RandomHorizontalFlip(p=0.5),
             K.RandomVerticalFlip(p=0.5),
-            K.RandomRotation90(times=(0, 3), p=0.5),
+            *quarter_turns,
             K.RandomRotation(degrees=degrees, p=0.5),
             data_keys=["input", "mask"],
             extra_args={},

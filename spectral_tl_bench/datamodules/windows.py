@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,24 +54,31 @@ def resize_sample(sample: Sample, size: int) -> Sample:
 class TrainingWindows(Dataset[Sample]):
     """Windows of a dataset by key, always size x size, in stored values; only the window's part of the file is read."""
 
-    def __init__(self, dataset: TileDataset, size: int, *, resize: bool) -> None:
+    def __init__(
+        self, dataset: TileDataset, size: int, *, resize: bool, normalise: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
         """Serve windows.
 
         Args:
             dataset: Tiles.
             size: Side of a window in pixels.
             resize: Serve whole tiles resampled to the size instead.
+            normalise: What to make of the stored values of a batch of tiles before they are resampled.
         """
         self.dataset = dataset
         self.size = size
         self.resize = resize
+        self.normalise = normalise
         self.heights = dataset.index["height"].to_numpy()
         self.widths = dataset.index["width"].to_numpy()
 
     def __getitem__(self, key: WindowKey) -> Sample:
         position, top, left = key
         if self.resize:
-            return resize_sample(self.dataset.read_stored(position), self.size)
+            sample = self.dataset.read_stored(position)
+            if self.normalise is not None:
+                sample = {**sample, "image": self.normalise(sample["image"][None])[0]}
+            return resize_sample(sample, self.size)
         height = min(self.size, int(self.heights[position]))
         width = min(self.size, int(self.widths[position]))
         return pad_sample(self.dataset.read_stored(position, (top, left, height, width)), self.size, self.size)

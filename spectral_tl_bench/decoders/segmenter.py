@@ -29,6 +29,8 @@ class Segmenter(nn.Module):
         neck_channels: int,
         decoder_channels: int,
         upsampling: Upsampling = "learned",
+        dropout: float = 0.0,
+        norm_eps: float = 1e-5,
     ) -> None:
         """Put a decoder on a backbone.
 
@@ -39,6 +41,8 @@ class Segmenter(nn.Module):
             decoder_channels: Width of UPerNet.
             upsampling: How maps finer than the tokens are made, in the neck and from UPerNet's output to pixels:
                 "learned" unfolds every position by a transposed convolution, "bilinear" interpolates.
+            dropout: Share of UPerNet's output channels dropped in training.
+            norm_eps: What UPerNet's batch norms add to the variance.
         """
         super().__init__()
         self.backbone = backbone
@@ -50,6 +54,10 @@ class Segmenter(nn.Module):
         # The library normalises every position of its input maps, which takes away how bright a pixel is: what tells
         # water from shade. UPerNet as published has no such layer, and its convolutions bring their own normalisation.
         self.decoder.feature_norms = nn.ModuleList(nn.Identity() for _ in SCALES)
+        for module in self.decoder.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eps = norm_eps
+        self.dropout = nn.Dropout2d(dropout)
         unfold = max(1, round(backbone.patch_size / SCALES[0])) if upsampling == "learned" else 1
         self.classifier = nn.ConvTranspose2d(decoder_channels, num_classes, unfold, stride=unfold)
 
@@ -62,12 +70,14 @@ class Segmenter(nn.Module):
             neck_channels=training.neck_channels,
             decoder_channels=training.decoder_channels,
             upsampling=training.neck_upsampling,
+            dropout=training.decoder_dropout,
+            norm_eps=training.decoder_norm_eps,
         )
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits, B x K x H x W, for B x C x H x W normalised images."""
         pyramid = self.neck(self.backbone(images))
-        logits: Tensor = self.classifier(self.decoder([images, images, *pyramid]))
+        logits: Tensor = self.classifier(self.dropout(self.decoder([images, images, *pyramid])))
         if logits.shape[-2:] != images.shape[-2:]:
             logits = F.interpolate(logits, size=images.shape[-2:], mode="bilinear", align_corners=False)
         return logits

@@ -12,8 +12,8 @@ from torch import nn
 from spectral_tl_bench.errors import SpectralBenchError
 from spectral_tl_bench.methods import Method, StageName
 from spectral_tl_bench.plotting import png
-from spectral_tl_bench.spectralx.aomoa import AoMoALinear
 from spectral_tl_bench.sensors import OHS
+from spectral_tl_bench.spectralx.aomoa import AoMoALinear
 from spectral_tl_bench.spectralx.are_adapter import AreAdapter
 from spectral_tl_bench.spectralx.hyper_tokenizer import HyperTokenizer
 from spectral_tl_bench.spectralx.usage import expert_usage
@@ -138,6 +138,10 @@ class SpectralX(Method):
 
     def begin_stage(self, backbone: Backbone, stage: StageName) -> None:
         """Set whether the tokenizer's core trains, and attach the Are-adapter before segmentation."""
+        if self.variant == "reference" and backbone.metres_a_pixel is not None:
+            # As released: stage 1 counts positions on the ground, stage 2 counts patches.
+            on_the_ground = stage == "reconstruction"
+            backbone.metres_a_pixel = backbone.sensor.ground_sampling_distance if on_the_ground else 1.0
         if isinstance(backbone.tokenizer, HyperTokenizer):
             trains = stage == "reconstruction" or self.train_core_in_segmentation or not self.stage1
             backbone.tokenizer.core.requires_grad_(self.variant == "default" and trains)

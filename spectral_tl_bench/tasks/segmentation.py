@@ -40,7 +40,8 @@ class Segmentation(AdaptationTask):
 
     def stage_settings(self) -> tuple[int, float, tuple[float, float]]:
         """Steps, peak learning rate and AdamW's betas of stage 2."""
-        return self.training_spec.segmentation_steps, self.training_spec.learning_rate, (0.9, 0.999)
+        spec = self.training_spec
+        return spec.segmentation_steps, spec.learning_rate, (0.9, spec.segmentation_beta2)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The run's loss over the labelled pixels."""

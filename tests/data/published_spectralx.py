@@ -1,7 +1,7 @@
 """SpectralX's equations written out a second time (arXiv 2508.01731), plainly and one image after the other.
 
-Nothing here is shared with the package: layers are functions of a state dictionary, attention is written as products and
-softmax, experts are called one by one. ``w`` holds the weights of a module by the names they have there.
+Nothing here is shared with the package: layers are functions of a state dictionary, attention is products and softmax,
+experts are called one by one. ``w`` holds the weights of a module by the names they have there.
 """
 
 import math

@@ -3,7 +3,9 @@ import pytest
 import torch
 
 from spectral_tl_bench.datamodules.protocol import ProtocolDataModule
+from spectral_tl_bench.datamodules.radiometry import MinMax
 from spectral_tl_bench.datamodules.splits import split_tiles
+from spectral_tl_bench.datamodules.windows import resize_sample
 from spectral_tl_bench.datasets.whuohs import WHUOHS
 from spectral_tl_bench.errors import ProtocolError
 from spectral_tl_bench.protocols import Domain, Transfer, load_protocols
@@ -119,6 +121,19 @@ def test_batches_hold_stored_values_until_they_are_normalised_as_reflectance(bui
         normalised = data.on_after_batch_transfer(batch, 0)["image"]
         expected = data.radiometry(batch["image"].float() / data.tiles.sensor.scale)
     torch.testing.assert_close(normalised, expected)
+
+
+def test_each_tile_is_stretched_by_its_own_extremes_before_it_is_resized(build):
+    data = build(resolution="resize", radiometry="minmax", augmentation=False)
+    loader = data.train_dataloader()
+    position = next(iter(loader.sampler))[0]
+    (batch, *_) = loader
+    served = data.on_after_batch_transfer(batch, 0)["image"][0]
+    tile = data.tiles[position]
+    stretched = {**tile, "image": MinMax()(tile["image"][None])[0]}
+    torch.testing.assert_close(served, resize_sample(stretched, 16)["image"])
+    resized_first = MinMax()(resize_sample(tile, 16)["image"][None])[0]
+    assert not torch.allclose(served, resized_first, atol=1e-2)
 
 
 def test_scored_tiles_are_normalised_like_the_dataset_s_own_samples(build):

@@ -38,7 +38,7 @@ def augmented():
     masks = torch.randint(0, 5, (16, 8, 8)).repeat_interleave(8, 1).repeat_interleave(8, 2)
     masks[:, :8, :8] = 255
     images = torch.where(masks == 255, 0, masks + 1).float().unsqueeze(1)
-    return masks, *Augmentation()(images, masks)
+    return masks, *Augmentation(10)(images, masks)
 
 
 def test_labels_keep_their_ids_and_move_with_the_image(augmented):
@@ -59,10 +59,19 @@ def test_what_a_rotation_uncovers_is_ignored(augmented):
 
 def test_augmentation_follows_the_seed():
     images, masks = torch.randn(4, 2, 16, 16), torch.randint(0, 3, (4, 16, 16))
-    augment = Augmentation()
+    augment = Augmentation(10)
     results = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
         results.append(augment(images, masks)[0])
     assert torch.equal(results[0], results[1])
     assert not torch.equal(results[0], results[2])
+
+
+@pytest.mark.parametrize(("degrees", "farthest"), [(10, 10), (90, 90)])
+def test_rotations_go_as_far_as_asked(degrees, farthest):
+    torch.manual_seed(0)
+    (rotation,) = [m for m in Augmentation(degrees).geometry if type(m).__name__ == "RandomRotation"]
+    angles = rotation.generate_parameters((500, 1, 8, 8))["degrees"]
+    assert angles.min() < -0.9 * farthest
+    assert 0.9 * farthest < angles.max() <= farthest

@@ -1,10 +1,12 @@
 import pytest
 import torch
+from torch import nn
 
 from spectral_tl_bench.backbones import build_backbone
 from spectral_tl_bench.decoders import Segmenter
 from spectral_tl_bench.decoders.neck import MultiLevelNeck
 from spectral_tl_bench.sensors import SENTINEL2
+from spectral_tl_bench.spec import preset
 
 
 @pytest.mark.parametrize("size", [(64, 64), (40, 72), (8, 8)])
@@ -33,6 +35,25 @@ def test_every_tap_reaches_the_logits():
         handle = segmenter.neck.lateral[tap].register_forward_hook(lambda m, i, o: o * 0)
         assert not torch.allclose(segmenter(images), plain)
         handle.remove()
+
+
+def test_the_published_decoder_has_its_dropout_and_its_small_eps():
+    backbone = build_backbone("vit_micro", SENTINEL2)
+    training = preset("reference").model_copy(update={"neck_channels": 8, "decoder_channels": 8})
+    segmenter = Segmenter.of(backbone, 3, training)
+    norms = [m for m in segmenter.decoder.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert norms
+    assert {m.eps for m in norms} == {1e-6}
+    images = torch.randn(2, 13, 64, 64)
+    dropped = []
+    segmenter.classifier.register_forward_hook(lambda _, given, out: dropped.append((given[0] == 0).all((2, 3))))
+    segmenter.train()
+    for _ in range(20):
+        segmenter(images)
+    assert 0.03 < torch.stack(dropped).float().mean() < 0.2
+    dropped.clear()
+    segmenter.eval()(images)
+    assert not dropped[0].all()
 
 
 def test_published_size_of_the_decoder():

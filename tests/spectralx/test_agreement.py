@@ -1,5 +1,6 @@
 """Every part, and the whole, computes what the published equations say: weights carried over to a second statement."""
 
+import published_spectralx as published
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,7 +10,6 @@ from spectral_tl_bench.spectralx.aomoa import AoMoALinear
 from spectral_tl_bench.spectralx.are_adapter import AreAdapter
 from spectral_tl_bench.spectralx.hyper_tokenizer import HyperTokenizer
 from spectral_tl_bench.spectralx.method import SpectralX
-import published_spectralx as published
 
 WIDTH, PATCH, GRID = 64, 16, (4, 4)
 SIDE = GRID[0] * PATCH // 8

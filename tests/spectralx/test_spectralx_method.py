@@ -2,16 +2,19 @@ import copy
 
 import pytest
 import torch
+from small_models import RGB, scalemae
 from torch import nn
 
 from spectral_tl_bench.backbones import build_backbone
 from spectral_tl_bench.backbones.base import Backbone, PatchEmbedding
+from spectral_tl_bench.backbones.scalemae import ScaleMAEBackbone
 from spectral_tl_bench.errors import SpectralBenchError
 from spectral_tl_bench.methods import build_method
-from spectral_tl_bench.sensors import SENTINEL2
+from spectral_tl_bench.sensors import MTS12, OHS, SENTINEL2
 from spectral_tl_bench.spectralx.aomoa import AoMoALinear
 from spectral_tl_bench.spectralx.hyper_tokenizer import HyperTokenizerCore
 from spectral_tl_bench.spectralx.method import SpectralX
+from spectral_tl_bench.spectralx.positions import wavelength_code
 
 VARIANTS = ("default", "reference")
 SWITCHES = (
@@ -185,6 +188,25 @@ def test_masked_pixels_reach_the_encoder_only_in_reference(make_backbone, varian
     other = torch.where(pixels, torch.randn(1, 5, 32, 32), images)
     changed = [not torch.equal(a, b) for a, b in zip(encode(images), encode(other), strict=True)]
     assert changed == [leaks] * 4
+
+
+@pytest.mark.parametrize(("variant", "in_segmentation"), [("reference", 1.0), ("default", 10.0)])
+def test_reference_counts_positions_on_the_ground_in_stage_1_alone(variant, in_segmentation):
+    backbone = ScaleMAEBackbone(scalemae(3), RGB)
+    method = SpectralX(variant)
+    method.apply(backbone)
+    assert backbone.metres_a_pixel == 10.0
+    method.begin_stage(backbone, "segmentation")
+    assert backbone.metres_a_pixel == in_segmentation
+
+
+@pytest.mark.parametrize(("variant", "wavelengths"), [("reference", OHS.wavelengths), ("default", MTS12.wavelengths)])
+def test_reference_codes_the_wavelengths_of_ohs_whatever_the_sensor(make_backbone, variant, wavelengths):
+    backbone = make_backbone(24)
+    backbone.sensor = MTS12
+    SpectralX(variant).apply(backbone)
+    code = backbone.tokenizer.core.wavelengths
+    torch.testing.assert_close(code, wavelength_code(wavelengths, *code.shape))
 
 
 @pytest.mark.parametrize("bands", [3, 7, 13, 24, 32])

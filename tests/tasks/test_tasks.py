@@ -130,6 +130,13 @@ def test_the_tokenizer_learns_at_its_own_rate():
     assert max(tokenizer) == pytest.approx(0.25 * min(others))
 
 
+@pytest.mark.parametrize(("name", "beta2"), [("reference", 0.95), ("standard", 0.999)])
+def test_the_published_setup_has_the_same_betas_in_both_stages(name, beta2):
+    task = segmentation(segmentation_beta2=preset(name).segmentation_beta2)
+    (betas,) = {group["betas"] for group in task.configure_optimizers()["optimizer"].param_groups}
+    assert betas == (0.9, beta2)
+
+
 # A patch of 8 x 8 x 13 inputs; the pixel path's kernels have 2 x 2 x 13 and 4 x 4 x 16.
 @pytest.mark.parametrize(("factor", "fine", "coarse"), [(0.01, 0.16, 0.0325), (0.5, 1, 1), (2, 2, 2)])
 def test_kernels_of_fewer_inputs_learn_faster_but_not_faster_than_the_decoder(factor, fine, coarse):
