@@ -122,8 +122,8 @@ def without_absent_predictions(confusion: Matrix) -> Matrix:
     """Zero the columns of classes that the ground truth lacks: pixels predicted as those leave the count.
 
     This is how figures published for these protocols were scored (``reference`` scoring). It flatters a model that
-    predicts classes the target does not have, so it is never a headline. A class that was wholly predicted as absent ones
-    scores 0 there and stays in the mean; so its row stays as it is.
+    predicts classes the target does not have, so it is never a headline. A class wholly predicted as absent ones scores
+    0 there and does not leave the mean; so its row stays as it is.
     """
     kept = np.where(present(confusion)[..., None, :], confusion, 0)
     lost = kept.sum(axis=-1) == 0
