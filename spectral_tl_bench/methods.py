@@ -1,4 +1,4 @@
-"""Method: the base class a baseline subclasses, and the registry that finds it.
+"""Method and PixelModel: the base classes a baseline subclasses, and the registry that finds it.
 
 A whole baseline::
 
@@ -21,13 +21,14 @@ import sys
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, final
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, final
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from spectral_tl_bench.errors import SpectralBenchError, UnknownNameError
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from spectral_tl_bench.backbones import Backbone
@@ -99,6 +100,46 @@ class Method(abc.ABC):
         return dataclasses.asdict(self)
 
 
+class Classifier(Protocol):
+    """What every classifier and pipeline of scikit-learn offers, and all that is asked of one."""
+
+    def fit(self, spectra: np.ndarray, labels: np.ndarray) -> Any:
+        """Learn from N x C float32 reflectance and N class ids."""
+
+    def predict(self, spectra: np.ndarray) -> np.ndarray:
+        """Return the class ids of N x C float32 reflectance."""
+
+
+@dataclasses.dataclass
+class PixelModel(abc.ABC):
+    """A model without a backbone: it knows a pixel by its spectrum alone, and nothing but source pixels trained it.
+
+    What is learned from pretraining or from a pixel's surroundings has to show by being better. Subclass as a
+    dataclass like a :class:`Method`. Which tiles train, which are scored and what is recorded are the bench's.
+
+    Attributes:
+        pixels: How many labelled source pixels are drawn to learn from, the same number of every training tile.
+    """
+
+    pixels: Annotated[int, Field(gt=0)] = 30_000
+
+    @abc.abstractmethod
+    def classifier(self, seed: int) -> Classifier:
+        """Return an untrained classifier with scikit-learn's ``fit`` and ``predict``.
+
+        Args:
+            seed: The run's; gives every random choice of the classifier.
+        """
+
+    def options(self) -> dict[str, Any]:
+        """Hyper-parameters by name, as recorded."""
+        return dataclasses.asdict(self)
+
+
+AnyMethod = Method | PixelModel
+"""Whatever ``--method`` can name."""
+
+
 def _entry_points() -> dict[str, EntryPoint]:
     found: dict[str, EntryPoint] = {}
     for entry in entry_points(group=ENTRY_POINT_GROUP):
@@ -110,12 +151,17 @@ def _entry_points() -> dict[str, EntryPoint]:
     return found
 
 
-def method_names() -> list[str]:
-    """Names of every installed method."""
+def all_method_names() -> list[str]:
+    """Names of everything installed that ``--method`` can name."""
     return sorted(_entry_points())
 
 
-def method_class(name: str) -> type[Method]:
+def method_names() -> list[str]:
+    """Names of every installed method that adapts a backbone."""
+    return [name for name in all_method_names() if issubclass(method_class(name), Method)]
+
+
+def method_class(name: str) -> type[AnyMethod]:
     """Find a method by its registered name or as ``path/to/file.py:ClassName``.
 
     Args:
@@ -133,8 +179,10 @@ def method_class(name: str) -> type[Method]:
         if name not in installed:
             raise UnknownNameError("method", name, installed, "run `spectral-bench methods` to see them all")
         cls = installed[name].load()
-    if not (isinstance(cls, type) and issubclass(cls, Method)):
-        raise SpectralBenchError(f"{name} is not a Method: let it subclass spectral_tl_bench.methods.Method")
+    if not (isinstance(cls, type) and issubclass(cls, Method | PixelModel)):
+        raise SpectralBenchError(
+            f"{name} is not a Method: let it subclass Method or PixelModel of spectral_tl_bench.methods"
+        )
     if not dataclasses.is_dataclass(cls) or "__dataclass_fields__" not in vars(cls):
         raise SpectralBenchError(f"{name} must carry the @dataclass decorator, so that its options are known")
     return cls
@@ -170,7 +218,15 @@ def source_digest(name: str) -> str | None:
 
 
 def build_method(name: str, options: dict[str, Any] | None = None) -> Method:
-    """Make a method with its hyper-parameters set and validated.
+    """Make a method that adapts a backbone; see :func:`build_any_method`."""
+    method = build_any_method(name, options)
+    if not isinstance(method, Method):
+        raise SpectralBenchError(f"{name} has no backbone to adapt; name a method that has")
+    return method
+
+
+def build_any_method(name: str, options: dict[str, Any] | None = None) -> AnyMethod:
+    """Make a method, with a backbone or without, with its hyper-parameters set and validated.
 
     Args:
         name: Registered name or ``file.py:ClassName``.
@@ -188,7 +244,7 @@ def build_method(name: str, options: dict[str, Any] | None = None) -> Method:
                 f"option of method {name}:", option, known, f"it has: {', '.join(known) or 'no options'}"
             )
     try:
-        method = TypeAdapter(cls).validate_python(options)
+        method: AnyMethod = TypeAdapter(cls).validate_python(options)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

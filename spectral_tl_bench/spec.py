@@ -210,6 +210,25 @@ def override(training: TrainingSpec, assignments: Mapping[str, Any]) -> Training
         raise SpectralBenchError(f"training option {first_problem(error)}") from error
 
 
+WITHOUT_BACKBONE = "none"
+"""Backbone and preset of a run whose model has no backbone."""
+
+SETTINGS_WITHOUT_BACKBONE = ("label_fraction", "held_out_fraction", "scoring")
+"""What a run without a backbone takes from its training settings; all others say how a network trains."""
+
+
+def training_without_backbone(training: TrainingSpec) -> TrainingSpec:
+    """Keep what determines the result of a run without a backbone, so that the same run has one digest.
+
+    Args:
+        training: Any preset, with what a user changed.
+    """
+    kept = {name: getattr(training, name) for name in SETTINGS_WITHOUT_BACKBONE}
+    if training.scoring == "reference":
+        kept |= {"resolution": "resize", "image_size": training.image_size}
+    return PRESETS["quick"].model_copy(update={**kept, "selection": "last"})
+
+
 def _plain(text: str) -> str:
     """The text as one path component: letters, digits, dot, dash and underscore, not starting with a dot."""
     return re.sub(r"^\.+", "", re.sub(r"[^A-Za-z0-9._-]+", "_", text)) or "_"

@@ -13,7 +13,14 @@ from rich.markup import escape
 
 from spectral_tl_bench.errors import SpectralBenchError
 from spectral_tl_bench.protocols import load_protocols
-from spectral_tl_bench.spec import DEFAULT_BACKBONE, override, preset
+from spectral_tl_bench.spec import (
+    DEFAULT_BACKBONE,
+    SETTINGS_WITHOUT_BACKBONE,
+    WITHOUT_BACKBONE,
+    override,
+    preset,
+    training_without_backbone,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,6 +61,21 @@ def default_preset(root: Path | None) -> str:
     return "standard" if torch.cuda.is_available() else "quick"
 
 
+def _check_without_backbone(asked: Asked) -> None:
+    """Refuse what a model without a backbone would silently do without."""
+    given = {"--backbone": asked.backbone, "--weights": asked.weights, "--stage1": asked.stage1}
+    for option, value in given.items():
+        if value is not None:
+            raise SpectralBenchError(f"{asked.method} has no backbone: leave {option} out")
+    known = (*SETTINGS_WITHOUT_BACKBONE, "resolution", "image_size")
+    for setting in asked.training:
+        if setting not in known:
+            raise SpectralBenchError(
+                f"{asked.method} has no training setting {setting}, only {', '.join(SETTINGS_WITHOUT_BACKBONE)}; "
+                f"leave it out"
+            )
+
+
 def requests_of(asked: Asked) -> list[Request]:
     """What the options ask for: one request for each protocol meant.
 
@@ -61,14 +83,20 @@ def requests_of(asked: Asked) -> list[Request]:
         SpectralBenchError: If an option is missing or does not suit.
     """
     from spectral_tl_bench.backbones import backbone_entry
+    from spectral_tl_bench.methods import PixelModel, method_class
     from spectral_tl_bench.runs.planning import Request
 
     if asked.method is None or asked.protocol is None:
         raise SpectralBenchError("name what to run: --method and --protocol, or --config run.yaml")
     name = asked.preset or default_preset(asked.root)
     training = override(preset(name), asked.training)
-    backbone = asked.backbone or DEFAULT_BACKBONE[name]
-    weights = asked.weights or backbone_entry(backbone).default_weights
+    if issubclass(method_class(asked.method), PixelModel):
+        _check_without_backbone(asked)
+        backbone, weights, name = WITHOUT_BACKBONE, "none", WITHOUT_BACKBONE
+        training = training_without_backbone(training)
+    else:
+        backbone = asked.backbone or DEFAULT_BACKBONE[name]
+        weights = asked.weights or backbone_entry(backbone).default_weights
     return [
         Request(
             protocol=protocol,
@@ -134,7 +162,7 @@ def run(asked: Asked, console: Console, *, out: Path, device: str, workers: int,
         console.print("no GPU here: preset quick (--preset standard for the full size)", highlight=False)
 
     from spectral_tl_bench.records import prepare_folder
-    from spectral_tl_bench.report.tables import render
+    from spectral_tl_bench.report.tables import heading, render
     from spectral_tl_bench.runs.planning import plan
     from spectral_tl_bench.runs.runner import execute
 
@@ -146,8 +174,7 @@ def run(asked: Asked, console: Console, *, out: Path, device: str, workers: int,
         for number, ready in enumerate(plans, start=1):
             spec = ready.spec
             console.print(
-                f"[{number}/{len(plans)}] {spec.method_name} on {spec.protocol}: backbone {spec.backbone}, "
-                f"preset {spec.preset}, seed {spec.seed}" + (", SIMULATED data" if spec.simulated else ""),
+                f"[{number}/{len(plans)}] {heading(spec)}",
                 highlight=False,
                 markup=False,
                 soft_wrap=True,

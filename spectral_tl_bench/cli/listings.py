@@ -11,7 +11,7 @@ from rich.table import Table
 
 from spectral_tl_bench.backbones.registry import backbone_entry, backbone_names
 from spectral_tl_bench.datasets import DATASETS, dataset_class
-from spectral_tl_bench.methods import Method, method_class, method_names
+from spectral_tl_bench.methods import AnyMethod, all_method_names, method_class
 from spectral_tl_bench.protocols import shipped_protocols
 
 if TYPE_CHECKING:
@@ -29,14 +29,14 @@ def _summary(cls: type) -> str:
     return (inspect.getdoc(cls) or "").partition("\n\n")[0].replace("\n", " ")
 
 
-def _options(cls: type[Method]) -> str:
+def _options(cls: type[AnyMethod]) -> str:
     return " ".join(f"{f.name}={f.default}" for f in dataclasses.fields(cls) if f.init)
 
 
 def methods() -> Table:
     """Installed methods with their summaries and options."""
     table = _table("name", "what it does", "options for --set")
-    for name in method_names():
+    for name in all_method_names():
         cls = method_class(name)
         table.add_row(name, _summary(cls), _options(cls))
     return table

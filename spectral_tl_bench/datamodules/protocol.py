@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader
 from torchgeo.datamodules import NonGeoDataModule
 
 from spectral_tl_bench.datamodules.radiometry import Augmentation, build_radiometry
-from spectral_tl_bench.datamodules.samplers import WindowSampler, class_weights, domain_weights, few_labels
-from spectral_tl_bench.datamodules.splits import Split
+from spectral_tl_bench.datamodules.samplers import WindowSampler, class_weights, domain_weights
+from spectral_tl_bench.datamodules.splits import Split, domains_of, labelled_tiles
 from spectral_tl_bench.datamodules.windows import TrainingWindows, WholeTiles, as_batch, as_list, class_histogram
 from spectral_tl_bench.datasets.base import Sample, TileDataset
 from spectral_tl_bench.spec import TrainingSpec
@@ -53,14 +53,12 @@ class ProtocolDataModule(NonGeoDataModule):
         self.stage = "segmentation"
         self.steps = 0
         self.train_batch_size = settings.batch_size
-        self.training = split.training
-        if settings.label_fraction < 1:
-            self.training = self.training[few_labels(self._domains(split.training), settings.label_fraction, seed)]
+        self.training = labelled_tiles(split, dataset.index, settings.label_fraction, seed)
         self.radiometry = build_radiometry(settings.radiometry, dataset, split.training.tolist())
         self.augmentation = Augmentation(settings.rotation_degrees) if settings.augmentation else None
 
     def _domains(self, positions: np.ndarray) -> pd.Series:
-        return self.tiles.index["tile"].iloc[positions].astype(str).map(self.split.subdomains)
+        return domains_of(self.split, self.tiles.index, positions)
 
     def begin_stage(self, stage: str, steps: int, batch_size: int) -> None:
         """Say how many batches the next training stage needs; reconstruction uses every source tile's image."""

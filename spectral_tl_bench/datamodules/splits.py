@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spectral_tl_bench.datamodules.samplers import held_out_tiles
+from spectral_tl_bench.datamodules.samplers import few_labels, held_out_tiles
 from spectral_tl_bench.errors import ProtocolError
 
 if TYPE_CHECKING:
@@ -92,3 +92,15 @@ def split_tiles(protocol: Protocol, index: pd.DataFrame, held_out_fraction: floa
     names = index["tile"].astype(str)
     subdomains = dict(zip(names, index[transfer.by].astype(str), strict=True))
     return Split(rows[~held], rows[held], np.flatnonzero(target), subdomains, origin)
+
+
+def domains_of(split: Split, index: pd.DataFrame, positions: np.ndarray) -> pd.Series:
+    """Sub-domain of each of some rows of the index."""
+    return index["tile"].iloc[positions].astype(str).map(split.subdomains)
+
+
+def labelled_tiles(split: Split, index: pd.DataFrame, fraction: float, seed: int) -> np.ndarray:
+    """Return the rows whose labels train: all training tiles, or a share of those of every sub-domain."""
+    if fraction >= 1:
+        return split.training
+    return split.training[few_labels(domains_of(split, index, split.training), fraction, seed)]

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 import spectral_tl_bench
 
-_PACKAGES = ("torch", "torchgeo", "lightning", "timm", "peft", "kornia", "numpy", "rasterio")
+_PACKAGES = ("torch", "torchgeo", "lightning", "timm", "peft", "kornia", "numpy", "rasterio", "scikit-learn")
 _PACKAGE_FOLDER = Path(spectral_tl_bench.__file__).resolve().parent
 
 

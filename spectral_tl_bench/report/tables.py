@@ -15,7 +15,7 @@ from spectral_tl_bench.metrics import Matrix
 from spectral_tl_bench.records import Run, write_bytes
 from spectral_tl_bench.records.confusion import Selection, matrices, total
 from spectral_tl_bench.scores import evaluate, per_class_iou, scores
-from spectral_tl_bench.spec import PRESETS, RunSpec
+from spectral_tl_bench.spec import PRESETS, WITHOUT_BACKBONE, RunSpec, training_without_backbone
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -66,7 +66,8 @@ def protocol_table(run: Run, selection: Selection | None = None, per_class: bool
 
 def heading(spec: RunSpec) -> str:
     """What ran on what, in one line; begins with SIMULATED where the tiles were simulated."""
-    details = [spec.backbone, spec.preset, f"seed {spec.seed}"]
+    details = [] if spec.backbone == WITHOUT_BACKBONE else [spec.backbone, spec.preset]
+    details.append(f"seed {spec.seed}")
     if spec.training.scoring != "native":
         details.append(f"{spec.training.scoring} scoring")
     text = f"{spec.method_name} on {spec.protocol} ({', '.join(details)})"
@@ -135,5 +136,9 @@ def assignments(values: Mapping[str, Any]) -> str:
 
 def changes(spec: RunSpec) -> str:
     """How a run's training differs from its preset as it is now, as :func:`assignments`."""
-    usual = PRESETS[spec.preset].model_dump() if spec.preset in PRESETS else {}
+    if spec.backbone == WITHOUT_BACKBONE:
+        preset = training_without_backbone(PRESETS["reference" if spec.training.scoring == "reference" else "quick"])
+        usual = preset.model_dump()
+    else:
+        usual = PRESETS[spec.preset].model_dump() if spec.preset in PRESETS else {}
     return assignments({k: v for k, v in spec.training.model_dump().items() if usual.get(k) != v})

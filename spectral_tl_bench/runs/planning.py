@@ -14,7 +14,7 @@ from spectral_tl_bench.datasets import open_dataset
 from spectral_tl_bench.datasets.index import data_fingerprint
 from spectral_tl_bench.simulation import default_archive, read_marker
 from spectral_tl_bench.errors import ProtocolError, SpectralBenchError
-from spectral_tl_bench.methods import Method, build_method, source_digest
+from spectral_tl_bench.methods import AnyMethod, PixelModel, build_any_method, source_digest
 from spectral_tl_bench.protocols import Protocol
 from spectral_tl_bench.spec import RunSpec, TrainingSpec
 from spectral_tl_bench.datamodules.splits import Split, split_tiles
@@ -64,7 +64,7 @@ class Plan:
     spec: RunSpec
     dataset: TileDataset
     split: Split
-    method: Method
+    method: AnyMethod
 
 
 def archive_root(dataset: str, root: Path | None) -> Path:
@@ -89,12 +89,14 @@ def plan(request: Request) -> Plan:
     Raises:
         SpectralBenchError: If any input is wrong; nothing has been written then.
     """
-    method = build_method(request.method, dict(request.options))
+    method = build_any_method(request.method, dict(request.options))
     root = archive_root(request.protocol.file.dataset, request.root)
     dataset = open_dataset(request.protocol.file, root)
     split = split_tiles(request.protocol, dataset.index, request.training.held_out_fraction)
     protocol = request.protocol.model_dump_json(exclude={"file": {"protocols"}})
-    if request.stage1 is not None and "reconstruction" not in method.stages:
+    if request.stage1 is not None and (
+        isinstance(method, PixelModel) or "reconstruction" not in method.stages
+    ):
         raise SpectralBenchError(
             f"--stage1 was given, but {request.method} has no reconstruction stage with these options"
         )
@@ -108,7 +110,7 @@ def plan(request: Request) -> Plan:
         method_options=method.options(),
         method_source=source_digest(request.method),
         backbone=request.backbone,
-        weights=weights_fingerprint(request.backbone, request.weights),
+        weights="none" if isinstance(method, PixelModel) else weights_fingerprint(request.backbone, request.weights),
         stage1=None if request.stage1 is None else fingerprint(request.stage1),
         preset=request.preset,
         training=request.training,

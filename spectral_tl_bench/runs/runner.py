@@ -14,8 +14,9 @@ from spectral_tl_bench import records
 from spectral_tl_bench.runs.accounting import parameter_counts, segmenter_names
 from spectral_tl_bench.backbones import build_backbone
 from spectral_tl_bench.datamodules.protocol import ProtocolDataModule
-from spectral_tl_bench.methods import StageName
+from spectral_tl_bench.methods import Method, PixelModel, StageName
 from spectral_tl_bench.runs.pictures import images_by_domain, looking_at, reconstruction_figure
+from spectral_tl_bench.runs.pixels import fit_and_score
 from spectral_tl_bench.runs.planning import Plan, where
 from spectral_tl_bench.tasks.progress import History, StageProgress
 from spectral_tl_bench.decoders.reconstruction import ReconstructionDecoder
@@ -40,8 +41,10 @@ RECONSTRUCTION = "reconstruction.png"
 class _Run:
     """The state of a run while it goes on."""
 
-    def __init__(self, plan: Plan, folder: Path, console: Console, device: str, workers: int) -> None:
-        self.plan, self.spec, self.method = plan, plan.spec, plan.method
+    def __init__(
+        self, plan: Plan, method: Method, folder: Path, console: Console, device: str, workers: int
+    ) -> None:
+        self.plan, self.spec, self.method = plan, plan.spec, method
         self.training = plan.spec.training
         self.folder, self.console, self.device = folder, console, device
         self.data = ProtocolDataModule(
@@ -238,9 +241,12 @@ def execute(
         shutil.rmtree(folder)
         records.prepare_folder(folder)
     records.write_run_yaml(folder, plan.spec, where(plan.request))
-    run = _Run(plan, folder, console, device, workers)
-    for stage in plan.method.stages:
-        run.reconstruct() if stage == "reconstruction" else run.segment()
+    if isinstance(plan.method, PixelModel):
+        fit_and_score(plan, plan.method, folder, console)
+    else:
+        run = _Run(plan, plan.method, folder, console, device, workers)
+        for stage in plan.method.stages:
+            run.reconstruct() if stage == "reconstruction" else run.segment()
     finished = records.read_run(folder)
     write_table(finished, folder)
     return finished

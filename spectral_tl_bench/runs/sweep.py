@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from spectral_tl_bench.cli.commands import Asked, requests_of
 from spectral_tl_bench.errors import RunFailedError, SpectralBenchError, UnknownNameError, first_problem
-from spectral_tl_bench.methods import method_names
+from spectral_tl_bench.methods import PixelModel, all_method_names, method_class
+from spectral_tl_bench.spec import SETTINGS_WITHOUT_BACKBONE
 from spectral_tl_bench.values import read_mapping
 
 if TYPE_CHECKING:
@@ -70,23 +71,28 @@ class Suite(_Value):
 
     def asked(self, root: Path | None) -> Iterator[Asked]:
         """One set of ``run`` options for each combination, except that a protocol may stand for several."""
-        methods = tuple(SuiteMethod(name=n) for n in method_names()) if self.methods == "all" else self.methods
+        methods = tuple(SuiteMethod(name=n) for n in all_method_names()) if self.methods == "all" else self.methods
         backbones: tuple[str | None, ...] = self.backbones or (None,)
         weights: tuple[str | None, ...] = self.weights or (None,)
-        for seed, protocol, method, backbone, weight in itertools.product(
-            self.seeds, self.protocols, methods, backbones, weights
-        ):
-            yield Asked(
-                method=method.name,
-                protocol=protocol,
-                root=root,
-                preset=self.preset,
-                backbone=backbone,
-                weights=weight,
-                seed=seed,
-                options=method.options,
-                training=self.train,
-            )
+        for seed, protocol, method in itertools.product(self.seeds, self.protocols, methods):
+            pairs = list(itertools.product(backbones, weights))
+            training = self.train
+            if issubclass(method_class(method.name), PixelModel):
+                # One run, however many backbones the suite has, and nothing that trains a network concerns it.
+                pairs = [(None, None)]
+                training = {name: value for name, value in training.items() if name in SETTINGS_WITHOUT_BACKBONE}
+            for backbone, weight in pairs:
+                yield Asked(
+                    method=method.name,
+                    protocol=protocol,
+                    root=root,
+                    preset=self.preset,
+                    backbone=backbone,
+                    weights=weight,
+                    seed=seed,
+                    options=method.options,
+                    training=training,
+                )
 
 
 def shipped_suites() -> dict[str, Path]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from spectral_tl_bench.cli.commands import Asked, requests_of
 from spectral_tl_bench.methods import ENTRY_POINT_GROUP, build_method
 from spectral_tl_bench.protocols import load_protocols
 from spectral_tl_bench.runs.planning import Request, plan
@@ -14,7 +15,7 @@ from spectral_tl_bench.runs.runner import execute
 from spectral_tl_bench.spec import override, preset
 
 PAGE = Path(__file__).parents[2] / "docs" / "add-a-baseline.md"
-EXAMPLES = {"bias.py": "BiasTuning", "mixing.py": "LocalMixing"}
+EXAMPLES = {"bias.py": "BiasTuning", "mixing.py": "LocalMixing", "spectral_mlp.py": "SpectralMLP"}
 TINY = {
     "image_size": 32,
     "batch_size": 2,
@@ -67,6 +68,16 @@ def test_an_example_runs_to_a_record(example, name, options, whuohs_root, tmp_pa
     done = execute(plan(request), tmp_path / "runs", Console(quiet=True), device="cpu")
     assert done.record.spec.method_name == EXAMPLES[name]
     assert done.record.spec.method_options == build_method(method, options).options()
+
+
+def test_the_example_without_a_backbone_runs_to_a_record(example, whuohs_root, tmp_path):
+    options = {"width": "8", "pixels": "1000"}
+    asked = Asked(
+        method=example("spectral_mlp.py"), protocol="whu_region/s2t", root=whuohs_root, seed=1, options=options
+    )
+    done = execute(plan(requests_of(asked)[0]), tmp_path / "runs", Console(quiet=True))
+    assert done.record.spec.method_options == {"width": 8, "pixels": 1000}
+    assert done.record.spec.backbone == "none"
 
 
 def test_the_entry_point_is_of_the_group_that_is_read():
