@@ -1,0 +1,149 @@
+"""One run of a model without a backbone: draw source pixels, fit, score whole tiles, and leave a record on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import joblib
+import numpy as np
+import torch
+from rich.progress import track
+
+from spectral_tl_bench import records
+from spectral_tl_bench.datamodules.splits import labelled_tiles
+from spectral_tl_bench.datamodules.windows import resize_sample
+from spectral_tl_bench.datasets.base import IGNORE_INDEX, Sample
+from spectral_tl_bench.errors import DataError
+from spectral_tl_bench.metrics import Matrix, confusion_matrix
+from spectral_tl_bench.tasks.fit import peak_memory_mib, stopwatch
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from spectral_tl_bench.datasets.base import TileDataset
+    from spectral_tl_bench.methods import Classifier, PixelModel
+    from spectral_tl_bench.runs.planning import Plan
+
+Watch = Callable[[Sequence[int], str], Iterable[int]]
+"""Passes rows of an index through and shows how far it is; told what happens to them."""
+
+_PIXELS_AT_ONCE = 2_000_000
+_NO_PARAMETERS = records.ParameterCounts(allocated=0, trainable=0, gradient_receiving=0)
+
+
+def draw_pixels(
+    dataset: TileDataset, positions: Sequence[int], pixels: int, seed: int, watch: Watch = lambda rows, what: rows
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw labelled pixels, the same number of every tile as far as it has them.
+
+    Args:
+        dataset: The archive.
+        positions: Rows of its index.
+        pixels: How many in all; at least one a tile.
+        seed: Fixes the draw.
+        watch: Shows progress over the rows.
+
+    Returns:
+        N x C float32 reflectance and N class ids.
+
+    Raises:
+        DataError: If no tile has a labelled pixel.
+    """
+    rng = np.random.default_rng(seed)
+    share = -(-pixels // max(1, len(positions)))
+    spectra, labels = [], []
+    for position in watch(positions, "drawing pixels"):
+        sample = dataset.read(int(position))
+        mask = sample["mask"].numpy().ravel()
+        chosen = rng.permutation(np.flatnonzero(mask != IGNORE_INDEX))[:share]
+        spectra.append(sample["image"].numpy().reshape(len(sample["image"]), -1)[:, chosen].T)
+        labels.append(mask[chosen])
+    drawn = np.concatenate(labels)
+    if not len(drawn):
+        raise DataError("no source tile has a labelled pixel; check the labels with `spectral-bench data check`")
+    return np.concatenate(spectra), drawn
+
+
+def predict_tile(classifier: Classifier, image: np.ndarray) -> np.ndarray:
+    """Label every pixel of a tile.
+
+    Args:
+        classifier: A fitted one.
+        image: C x H x W reflectance.
+
+    Returns:
+        H x W class ids.
+    """
+    spectra = image.reshape(len(image), -1).T
+    parts = [classifier.predict(spectra[i : i + _PIXELS_AT_ONCE]) for i in range(0, len(spectra), _PIXELS_AT_ONCE)]
+    return np.concatenate(parts).reshape(image.shape[1:])
+
+
+def _score_tile(plan: Plan, classifier: Classifier, position: int) -> tuple[str, Matrix]:
+    sample: Sample = plan.dataset.read(position)
+    if plan.spec.training.scoring == "reference":
+        sample = resize_sample(sample, plan.spec.training.image_size)
+    found = predict_tile(classifier, sample["image"].numpy())
+    return sample["tile"], confusion_matrix(sample["mask"].numpy(), found, len(plan.dataset.classes), IGNORE_INDEX)
+
+
+def _score(plan: Plan, classifier: Classifier, threads: int, watch: Watch) -> records.ConfusionTable:
+    """Count what the classifier makes of every held-out source tile and every target tile."""
+    split = plan.split
+    table = records.ConfusionTable()
+    parts: tuple[tuple[records.Part, np.ndarray], ...] = (
+        ("held_out_source", split.held_out),
+        ("target", split.target),
+    )
+    # Tiles side by side, each by one thread: threads that share a tile would add up a forest's votes in any order.
+    in_threads = joblib.Parallel(threads, backend="threading", return_as="generator")
+    for part, positions in parts:
+        rows = watch(positions.tolist(), f"scoring {part.replace('_', ' ')}")
+        for tile, matrix in in_threads(joblib.delayed(_score_tile)(plan, classifier, row) for row in rows):
+            table.add("last", part, tile, split.subdomains[tile], matrix)
+    return table
+
+
+def fit_and_score(plan: Plan, model: PixelModel, folder: Path, console: Console) -> None:
+    """Do the run and write its record.
+
+    Args:
+        plan: The run, whose method is ``model``.
+        model: What to fit.
+        folder: The run's folder.
+        console: Where progress goes.
+
+    Raises:
+        DataError: If there is nothing to learn from.
+    """
+    spec, split = plan.spec, plan.split
+
+    def watch(rows: Sequence[int], what: str) -> Iterable[int]:
+        # Nothing where there is no terminal: a forest is done in less time than a network takes to start.
+        return track(rows, what, console=console, transient=True, disable=not console.is_terminal)
+
+    rows = labelled_tiles(split, plan.dataset.index, spec.training.label_fraction, spec.seed).tolist()
+    classifier = model.classifier(spec.seed)
+    seconds: dict[str, float] = {}
+    threads = torch.get_num_threads()
+    # Threads change how long it takes and nothing else: each tree of a forest has its own seed.
+    with stopwatch(seconds, "fit"), joblib.parallel_config(backend="threading", n_jobs=threads):
+        classifier.fit(*draw_pixels(plan.dataset, rows, model.pixels, spec.seed, watch))
+    with stopwatch(seconds, "scoring"):
+        table = _score(plan, classifier, threads, watch)
+    record = records.RunRecord(
+        spec=spec,
+        title=plan.request.protocol.title,
+        split_origin=split.origin,
+        classes=tuple(records.ClassLegend(name=c.name, color=c.color) for c in plan.dataset.classes),
+        provenance=records.provenance(),
+        stages={name: records.StageRecord(steps=0, seconds=taken) for name, taken in seconds.items()},
+        peak_memory_mib=peak_memory_mib("cpu"),
+        parameters=_NO_PARAMETERS,
+        parameters_with_decoder=_NO_PARAMETERS,
+        selected=records.Selected(best_step=0, last_step=0),
+        tiles=records.TileCounts(train=len(rows), held_out=len(split.held_out), target=len(split.target)),
+    )
+    records.write_run(folder, record, table.frame())

@@ -1,0 +1,205 @@
+"""Models without a backbone: the same command, record and table."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from rich.console import Console
+from sklearn.ensemble import RandomForestClassifier
+
+from spectral_tl_bench.cli.commands import Asked, requests_of
+from spectral_tl_bench.datasets.base import IGNORE_INDEX
+from spectral_tl_bench.errors import SpectralBenchError
+from spectral_tl_bench.methods import PixelModel, all_method_names, build_any_method, build_method, method_class
+from spectral_tl_bench.records import read_run, read_run_yaml
+from spectral_tl_bench.runs.pixels import draw_pixels, predict_tile
+from spectral_tl_bench.runs.planning import plan
+from spectral_tl_bench.runs.runner import execute
+from spectral_tl_bench.runs.sweep import Suite
+
+PIXEL_MODELS = [name for name in all_method_names() if issubclass(method_class(name), PixelModel)]
+SMALL = {"pixels": "2000", "trees": "5"}
+
+NEAREST_MEAN = '''\
+from dataclasses import dataclass
+
+from sklearn.neighbors import NearestCentroid
+
+from spectral_tl_bench.methods import Classifier, PixelModel
+
+
+@dataclass
+class NearestMean(PixelModel):
+    """Each pixel gets the class whose mean spectrum is nearest."""
+
+    metric: str = "euclidean"
+
+    def classifier(self, seed: int) -> Classifier:
+        return NearestCentroid(metric=self.metric)
+'''
+
+
+@pytest.fixture
+def run(whuohs_root, tmp_path):
+    def make(out="runs", method="pixel_forest", options=SMALL, **changes):
+        (request,) = requests_of(
+            Asked(method=method, protocol="whu_region/s2t", root=whuohs_root, options=options, **changes)
+        )
+        return execute(plan(request), tmp_path / out, Console(quiet=True), device="cpu")
+
+    return make
+
+
+def test_a_pixel_model_is_registered():
+    assert "pixel_forest" in PIXEL_MODELS
+
+
+@pytest.mark.parametrize("method", PIXEL_MODELS)
+def test_every_pixel_model_runs_from_protocol_to_table(run, method):
+    done = run(method=method, options={"pixels": "500"})
+    spec = done.record.spec
+    assert (spec.backbone, spec.weights, spec.preset) == ("none", "none", "none")
+    assert set(done.record.stages) == {"fit", "scoring"}
+    assert done.record.parameters_with_decoder.allocated == 0
+    assert "scikit-learn" in done.record.provenance.packages
+    assert {path.name for path in done.folder.iterdir()} == {
+        "run.json",
+        "run.yaml",
+        "confusion.parquet",
+        "table.csv",
+        "table.md",
+    }
+    table = pd.read_csv(done.folder / "table.csv").set_index("domain")
+    assert {"Jilin", "all targets", "held-out source", "gap to source"} <= set(table.index)
+    assert (done.folder / "table.md").read_text().startswith(f"# SIMULATED: {method} on whu_region/s2t (seed 0)\n")
+
+
+def test_it_scores_the_same_pixels_as_a_method_with_a_backbone(run):
+    """Comparisons are paired by tile, so every tile's labels must count alike."""
+    tiny = {"segmentation_steps": "1", "validations": "1", "decoder_channels": "8", "batch_size": "2"}
+    forest = run()
+    network = run(method="frozen", options={}, training=tiny, preset="quick")
+    for part in ("target", "held_out_source"):
+        truths = [done.counts(part).groupby(["tile", "subdomain", "truth"])["count"].sum() for done in (forest, network)]
+        truths = [truth[truth > 0] for truth in truths]
+        pd.testing.assert_series_equal(*truths)
+
+
+def test_it_learns_from_spectra(run):
+    table = pd.read_csv(run().folder / "table.csv").set_index("domain")
+    assert table.loc["held-out source", "OA"] > 40
+    assert table.loc["all targets", "OA"] > 15
+
+
+def test_the_same_seed_gives_the_same_counts_whatever_the_threads(run):
+    first = run(out="a")
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        second = run(out="b")
+    finally:
+        torch.set_num_threads(threads)
+    pd.testing.assert_frame_equal(first.confusion, second.confusion)
+    assert not first.confusion["count"].equals(run(out="c", seed=1).confusion["count"])
+
+
+def test_presets_that_change_nothing_are_the_same_run_and_what_changes_it_is_not(run):
+    digests = {
+        run(preset=preset, training=training).record.spec.digest
+        for preset, training in ((None, {}), ("quick", {}), ("standard", {}), ("standard", {"scoring": "native"}))
+    }
+    assert len(digests) == 1
+    few = run(training={"label_fraction": "0.5"})
+    assert few.record.spec.digest not in digests
+    assert few.record.tiles.train < run().record.tiles.train
+
+
+def test_reference_scoring_is_that_of_the_published_figures(run):
+    done = run(preset="reference", training={"image_size": "16"})
+    assert done.record.spec.training.scoring == "reference"
+    assert done.counts().groupby("tile")["count"].sum().max() <= 16 * 16
+
+
+def test_run_yaml_repeats_the_specification(run):
+    done = run(seed=2)
+    spec, where = read_run_yaml(done.folder / "run.yaml")
+    assert spec == done.record.spec == read_run(done.folder).record.spec
+    assert where.weights == "none"
+
+
+def test_a_users_own_pixel_model_is_a_dataclass_in_a_file(run, tmp_path):
+    path = tmp_path / "nearest.py"
+    path.write_text(NEAREST_MEAN)
+    done = run(method=f"{path}:NearestMean", options={"pixels": "1000", "metric": "manhattan"})
+    assert done.record.spec.method_name == "NearestMean"
+    assert done.record.spec.method_options == {"pixels": 1000, "metric": "manhattan"}
+    assert done.record.spec.method_source is not None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"backbone": "vit_micro"}, "--backbone"),
+        ({"weights": "none"}, "--weights"),
+        ({"training": {"learning_rate": "1"}}, "learning_rate"),
+        ({"options": {"pixels": "0"}}, "pixels"),
+        ({"options": {"tree": "5"}}, "did you mean 'trees'"),
+    ],
+    ids=str,
+)
+def test_what_a_model_without_backbone_cannot_have_is_refused(run, changes, message):
+    with pytest.raises(SpectralBenchError, match=message):
+        run(**changes)
+    with pytest.raises(SpectralBenchError, match="no backbone to adapt"):
+        build_method("pixel_forest")
+
+
+def test_a_suite_asks_for_it_once_however_many_backbones_and_weights_there_are():
+    suite = Suite.model_validate(
+        {
+            "title": "t",
+            "methods": ["pixel_forest", "frozen"],
+            "protocols": ["whu_region/s2t"],
+            "backbones": ["vit_micro", "vit_s_mae"],
+            "weights": ["none", "embedded"],
+            "train": {"segmentation_steps": 4, "label_fraction": 0.5},
+        }
+    )
+    asked = list(suite.asked(None))
+    (forest,) = (a for a in asked if a.method == "pixel_forest")
+    assert len(asked) == 5
+    assert forest.training == {"label_fraction": 0.5}
+    assert requests_of(forest)[0].backbone == "none"
+
+
+class Tiles:
+    """Two tiles of 3 bands, whose first band is the label; one of them mostly without labels."""
+
+    def read(self, position):
+        mask = torch.full((8, 8), IGNORE_INDEX)
+        mask[: 8 if position == 0 else 1] = position
+        image = torch.rand(3, 8, 8)
+        image[0] = mask
+        return {"image": image, "mask": mask, "tile": str(position)}
+
+
+def test_pixels_are_drawn_from_every_tile_and_carry_their_own_labels():
+    spectra, labels = draw_pixels(Tiles(), [0, 1], 40, seed=0)
+    assert (spectra[:, 0] == labels).all()
+    assert np.bincount(labels).tolist() == [20, 8]
+    assert spectra.dtype == np.float32
+
+
+def test_a_prediction_has_the_shape_of_its_tile(monkeypatch):
+    monkeypatch.setattr("spectral_tl_bench.runs.pixels._PIXELS_AT_ONCE", 7)
+    spectra, labels = draw_pixels(Tiles(), [0, 1], 40, seed=0)
+    classifier = RandomForestClassifier(5, random_state=0).fit(spectra, labels)
+    image = np.zeros((3, 4, 5), dtype=np.float32)
+    image[0, 1, 2] = 1
+    found = predict_tile(classifier, image)
+    assert found.shape == (4, 5)
+    assert found.nonzero() == (np.array([1]), np.array([2]))
+
+
+def test_hyper_parameters_are_recorded_and_typed():
+    assert build_any_method("pixel_forest", {"pixels": "7"}).options()["pixels"] == 7
