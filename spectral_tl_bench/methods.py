@@ -15,17 +15,13 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-import hashlib
-import importlib.util
-import sys
 from collections.abc import Mapping
-from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, final
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from spectral_tl_bench.errors import SpectralBenchError, UnknownNameError
+from spectral_tl_bench.plugins import METHODS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,13 +29,24 @@ if TYPE_CHECKING:
 
     from spectral_tl_bench.backbones import Backbone
 
-ENTRY_POINT_GROUP = "spectral_tl_bench.methods"
-
 StageName = Literal["reconstruction", "segmentation"]
 
 
 @dataclasses.dataclass
-class Method(abc.ABC):
+class _Options:
+    """A dataclass whose fields are hyper-parameters."""
+
+    def options(self) -> dict[str, Any]:
+        """Hyper-parameters by name, as recorded."""
+        return dataclasses.asdict(self)
+
+    def defaults(self) -> tuple[str, ...]:
+        """Names of the hyper-parameters that have their default."""
+        return tuple(f.name for f in dataclasses.fields(self) if f.init and getattr(self, f.name) == f.default)
+
+
+@dataclasses.dataclass
+class Method(_Options, abc.ABC):
     """How a pretrained backbone is adapted to a sensor and a task.
 
     Subclass as a dataclass: its fields are the hyper-parameters, set by ``--set name=value``, validated and recorded.
@@ -60,7 +67,7 @@ class Method(abc.ABC):
         """Stages in order; "reconstruction" (masked, without labels) may come before "segmentation"."""
         return ("segmentation",)
 
-    def begin_stage(self, backbone: Backbone, stage: StageName) -> None:  # noqa: B027
+    def begin_stage(self, backbone: Backbone, stage: StageName) -> None:
         """Change what trains, or add parts, before a stage starts."""
 
     def extra_loss(self, backbone: Backbone) -> Tensor | None:
@@ -95,10 +102,6 @@ class Method(abc.ABC):
         backbone.kept_alive = tuple(backbone.parameters())
         self.adapt(backbone)
 
-    def options(self) -> dict[str, Any]:
-        """Hyper-parameters by name, as recorded."""
-        return dataclasses.asdict(self)
-
 
 class Classifier(Protocol):
     """What every classifier and pipeline of scikit-learn offers, and all that is asked of one."""
@@ -111,7 +114,7 @@ class Classifier(Protocol):
 
 
 @dataclasses.dataclass
-class PixelModel(abc.ABC):
+class PixelModel(_Options, abc.ABC):
     """A model without a backbone: it knows a pixel by its spectrum alone, and nothing but source pixels trained it.
 
     What is learned from pretraining or from a pixel's surroundings has to show by being better. Subclass as a
@@ -131,34 +134,19 @@ class PixelModel(abc.ABC):
             seed: The run's; gives every random choice of the classifier.
         """
 
-    def options(self) -> dict[str, Any]:
-        """Hyper-parameters by name, as recorded."""
-        return dataclasses.asdict(self)
-
 
 AnyMethod = Method | PixelModel
 """Whatever ``--method`` can name."""
 
 
-def _entry_points() -> dict[str, EntryPoint]:
-    found: dict[str, EntryPoint] = {}
-    for entry in entry_points(group=ENTRY_POINT_GROUP):
-        other = found.setdefault(entry.name, entry)
-        if other.value != entry.value:
-            raise SpectralBenchError(
-                f"method {entry.name!r} is defined twice, by {other.value} and by {entry.value}; uninstall one"
-            )
-    return found
-
-
 def all_method_names() -> list[str]:
-    """Names of everything installed that ``--method`` can name."""
-    return sorted(_entry_points())
+    """Names of everything installed that ``--method`` can name, whether or not it can be imported."""
+    return METHODS.names()
 
 
 def method_names() -> list[str]:
     """Names of every installed method that adapts a backbone."""
-    return [name for name in all_method_names() if issubclass(method_class(name), Method)]
+    return [name for name in METHODS.usable()[0] if issubclass(method_class(name), Method)]
 
 
 def method_class(name: str) -> type[AnyMethod]:
@@ -171,14 +159,7 @@ def method_class(name: str) -> type[AnyMethod]:
         UnknownNameError: If no installed method has that name.
         SpectralBenchError: If the file or class cannot be used.
     """
-    path, separator, attribute = name.rpartition(":")
-    if separator and path.endswith(".py"):
-        cls = _from_file(Path(path), attribute)
-    else:
-        installed = _entry_points()
-        if name not in installed:
-            raise UnknownNameError("method", name, installed, "run `spectral-bench methods` to see them all")
-        cls = installed[name].load()
+    cls = METHODS.load(name)
     if not (isinstance(cls, type) and issubclass(cls, Method | PixelModel)):
         raise SpectralBenchError(
             f"{name} is not a Method: let it subclass Method or PixelModel of spectral_tl_bench.methods"
@@ -186,35 +167,6 @@ def method_class(name: str) -> type[AnyMethod]:
     if not dataclasses.is_dataclass(cls) or "__dataclass_fields__" not in vars(cls):
         raise SpectralBenchError(f"{name} must carry the @dataclass decorator, so that its options are known")
     return cls
-
-
-def _from_file(path: Path, attribute: str) -> Any:
-    if not path.is_file():
-        raise SpectralBenchError(f"there is no method file {path}; --method takes a name or path/to/file.py:ClassName")
-    # The name depends on the path, so that two files of the same name do not shadow one another.
-    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
-    module_name = f"spectral_tl_bench_user_{path.stem}_{digest}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
-        raise SpectralBenchError(f"{path} cannot be imported as Python")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module  # dataclasses look their module up by name
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # whatever a user's file raises, its first line is what helps
-        del sys.modules[module_name]
-        raise SpectralBenchError(f"{path} fails on import: {type(error).__name__}: {error}") from error
-    if not hasattr(module, attribute):
-        raise SpectralBenchError(f"{path} defines no {attribute}")
-    return getattr(module, attribute)
-
-
-def source_digest(name: str) -> str | None:
-    """Digest of a method file's content, so that an edited file is another run; None for an installed method."""
-    path, separator, _ = name.rpartition(":")
-    if separator and path.endswith(".py") and Path(path).is_file():
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
-    return None
 
 
 def build_method(name: str, options: dict[str, Any] | None = None) -> Method:
@@ -250,8 +202,3 @@ def build_any_method(name: str, options: dict[str, Any] | None = None) -> AnyMet
         where = ".".join(str(part) for part in first["loc"])
         raise SpectralBenchError(f"option {where} of method {name}: {first['msg']}, not {first['input']!r}") from error
     return method
-
-
-def short_name(name: str) -> str:
-    """What a method is called in folder names and tables: ``file.py:BiasTuning`` becomes ``BiasTuning``."""
-    return name.rpartition(":")[2]

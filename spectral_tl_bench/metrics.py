@@ -12,14 +12,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from spectral_tl_bench.labels import IGNORE_INDEX
+
 Matrix = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Scoring = Literal["native", "reference"]
 
-IGNORE = 255
 
-
-def confusion_matrix(truth: NDArray, prediction: NDArray, num_classes: int, ignore: int = IGNORE) -> Matrix:
+def confusion_matrix(truth: NDArray, prediction: NDArray, num_classes: int, ignore: int = IGNORE_INDEX) -> Matrix:
     """Count the pixels of every pair of true and predicted class.
 
     Args:

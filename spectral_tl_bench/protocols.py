@@ -6,15 +6,19 @@ the format for the person who writes one.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from spectral_tl_bench.errors import ProtocolError, UnknownNameError, first_problem
+from spectral_tl_bench.labels import LandClass
+from spectral_tl_bench.plugins import short_name, split_file
 from spectral_tl_bench.sensors import Sensor
-from spectral_tl_bench.values import read_mapping
+from spectral_tl_bench.values import Value, names_yaml, read_mapping
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,19 +39,7 @@ TRANSFERS = (
 among them unless it is named here: a mean over nine would not compare with one over eight."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class LandClass(_Strict):
-    """A class of the label map: its code on disk, its name and its colour as ``#rrggbb``."""
-
-    code: int = Field(ge=0, le=65_535)
-    name: str
-    color: str = Field(pattern=r"^#[0-9a-fA-F]{6}$")
-
-
-class Domain(_Strict):
+class Domain(Value):
     """The tiles whose attributes have one of the wanted values, every attribute at once.
 
     Attributes:
@@ -100,7 +92,7 @@ class Domain(_Strict):
         return ", ".join(f"{attribute} = {' | '.join(wanted)}" for attribute, wanted in self.where.items())
 
 
-class TileFolder(_Strict):
+class TileFolder(Value):
     """Where a user's own tiles lie, relative to ``--root``.
 
     Attributes:
@@ -119,7 +111,7 @@ class TileFolder(_Strict):
     block: str | None = None
 
 
-class Transfer(_Strict):
+class Transfer(Value):
     """One row of a protocol file: train on ``source``, test on ``target``.
 
     Attributes:
@@ -137,7 +129,7 @@ class Transfer(_Strict):
     tiles: tuple[int, int] | None = None
 
 
-class ProtocolFile(_Strict):
+class ProtocolFile(Value):
     """A whole YAML file; see docs/protocols.md."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_]*$")
@@ -185,7 +177,7 @@ class ProtocolFile(_Strict):
         return self
 
 
-class Protocol(_Strict):
+class Protocol(Value):
     """One transfer with everything that its file says: the unit that a run trains and scores.
 
     Attributes:
@@ -208,6 +200,22 @@ class Protocol(_Strict):
         """Heading of its tables."""
         return self.transfer.title or self.file.title
 
+    @property
+    def digest(self) -> str:
+        """First 16 hexadecimal digits of the SHA-256 of what trains and scores: no titles, names or colours."""
+        file = self.file
+        content = {
+            "dataset": short_name(file.dataset),
+            "sensor": None
+            if file.sensor is None
+            else file.sensor.model_dump(mode="json", exclude={"rgb"}, exclude_defaults=True),
+            "classes": None if file.classes is None else [c.code for c in file.classes],
+            "ignore": file.ignore,
+            "folder": None if file.folder is None else file.folder.model_dump(exclude_defaults=True),
+            "transfer": self.transfer.model_dump(exclude={"title", "tiles"}, exclude_defaults=True),
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
 
 def read_protocol_file(path: Path) -> ProtocolFile:
     """Read and validate one YAML file.
@@ -220,6 +228,10 @@ def read_protocol_file(path: Path) -> ProtocolFile:
     """
     content = read_mapping(path, "protocol file", "docs/protocols.md shows a complete example", ProtocolError)
     content.setdefault("name", path.stem.lower().replace("-", "_").replace(" ", "_"))
+    file, attribute = split_file(str(content.get("dataset", "")))
+    if file is not None:
+        # A dataset in a file of its own is looked for beside the protocol, wherever the command runs.
+        content["dataset"] = f"{(path.parent / file).resolve()}:{attribute}"
     try:
         return ProtocolFile.model_validate(content)
     except ValidationError as error:
@@ -259,7 +271,7 @@ def load_protocols(name: str) -> list[Protocol]:
         ProtocolError: If it is a file that cannot be used.
     """
     path, _, member = name.partition(":")
-    if path.endswith((".yaml", ".yml")):
+    if names_yaml(path):
         protocols = _expand(read_protocol_file(Path(path)))
         if not member:
             return protocols

@@ -1,9 +1,11 @@
 """Sensors: what a band is, and the three sensors of the suite's archives."""
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from spectral_tl_bench.values import Value
 
 
-class Band(BaseModel):
+class Band(Value):
     """One channel of an image.
 
     Attributes:
@@ -13,15 +15,13 @@ class Band(BaseModel):
         date: Acquisition date or month, for sensors that stack several dates.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     name: str
     wavelength: float = Field(gt=100, lt=100_000)
     bandwidth: float | None = Field(default=None, gt=0)
     date: str | None = None
 
 
-class Sensor(BaseModel):
+class Sensor(Value):
     """An ordered set of bands with the facts needed to turn stored numbers into reflectance.
 
     Attributes:
@@ -31,8 +31,6 @@ class Sensor(BaseModel):
         scale: Stored value that means a reflectance of 1.
         ground_sampling_distance: Pixel size in metres.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     bands: tuple[Band, ...] = Field(min_length=1)

@@ -9,17 +9,31 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
+from pydantic import Field, JsonValue, ValidationError, field_validator, model_validator
 
 from spectral_tl_bench.errors import SpectralBenchError, UnknownNameError, first_problem
-from spectral_tl_bench.methods import short_name
+from spectral_tl_bench.methods import StageName
+from spectral_tl_bench.plugins import DECODERS, LOSSES, SAMPLERS, Registry, short_name
+from spectral_tl_bench.values import Value
 
 
-class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+class StageSettings(Value):
+    """What a stage trains with.
+
+    Attributes:
+        steps: Optimiser steps.
+        batch_size: Tiles per step.
+        learning_rate: Peak learning rate.
+        betas: AdamW's.
+    """
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    betas: tuple[float, float]
 
 
-class TrainingSpec(_Value):
+class TrainingSpec(Value):
     """How a run trains, selects and scores, whatever the method.
 
     Attributes:
@@ -38,7 +52,8 @@ class TrainingSpec(_Value):
         weight_decay: AdamW's, in both stages.
         schedule: Learning rate after the warm-up.
         warmup_fraction: Share of a stage's steps with linearly rising learning rate.
-        loss: Cross-entropy alone, as published, or with the Lovász-softmax loss, which cares for rare classes.
+        loss: Registered name: cross_entropy alone, as published, or cross_entropy_lovasz, which cares for rare classes.
+        decoder: What turns features into logits, by its registered name.
         decoder_channels: Channels of UPerNet.
         neck_channels: Channels of the maps that the neck hands to UPerNet.
         decoder_dropout: Share of the decoder's channels dropped before the classifier in training.
@@ -56,7 +71,7 @@ class TrainingSpec(_Value):
         precision: Lightning's name for the arithmetic.
         augmentation: Whether flips and rotations are applied to training tiles.
         rotation_degrees: By how much training tiles are rotated at most, either way. Below 90, by quarter turns too.
-        sampler: Draw training tiles uniformly, or balanced by sub-domain or by class.
+        sampler: Registered name: draw training tiles uniform, or balanced by domain or by class.
         label_fraction: Share of the source training tiles whose labels may be used.
         held_out_fraction: Share of the source tiles kept from training for model selection.
         scoring: "native" scores at the labels' own resolution; "reference" scores resized labels and leaves out
@@ -76,7 +91,8 @@ class TrainingSpec(_Value):
     weight_decay: float = Field(default=1e-4, ge=0)
     schedule: Literal["constant", "cosine"] = "cosine"
     warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
-    loss: Literal["cross_entropy", "cross_entropy_lovasz"] = "cross_entropy"
+    loss: str = "cross_entropy"
+    decoder: str = "upernet"
     decoder_channels: int = Field(gt=0)
     neck_channels: int = Field(gt=0)
     decoder_dropout: float = Field(default=0.0, ge=0, lt=1)
@@ -92,7 +108,7 @@ class TrainingSpec(_Value):
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     augmentation: bool = True
     rotation_degrees: float = Field(default=10.0, ge=0, le=180)
-    sampler: Literal["uniform", "domain", "class"] = "uniform"
+    sampler: str = "uniform"
     label_fraction: float = Field(default=1.0, gt=0, le=1)
     held_out_fraction: float = Field(default=0.1, gt=0, lt=1)
     scoring: Literal["native", "reference"] = "native"
@@ -109,6 +125,27 @@ class TrainingSpec(_Value):
         if self.validations > self.segmentation_steps:
             raise ValueError(f"validations {self.validations} exceeds segmentation_steps {self.segmentation_steps}")
         return self
+
+    def seams(self) -> tuple[tuple[Registry, str], ...]:
+        """What is chosen by a registered name or a user's file, with the registry of each."""
+        return (DECODERS, self.decoder), (LOSSES, self.loss), (SAMPLERS, self.sampler)
+
+    def stage(self, name: StageName) -> StageSettings:
+        """What one of the two stages trains with."""
+        if name == "reconstruction":
+            return StageSettings(
+                steps=self.reconstruction_steps,
+                batch_size=self.reconstruction_batch_size,
+                learning_rate=self.reconstruction_learning_rate,
+                # As usual for masked autoencoders (He et al., 2022, Table 8).
+                betas=(0.9, 0.95),
+            )
+        return StageSettings(
+            steps=self.segmentation_steps,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            betas=(0.9, self.segmentation_beta2),
+        )
 
 
 _STANDARD = TrainingSpec(
@@ -205,9 +242,12 @@ def override(training: TrainingSpec, assignments: Mapping[str, Any]) -> Training
         if name not in known:
             raise UnknownNameError("training option", name, known, f"the options are: {', '.join(known)}")
     try:
-        return TrainingSpec.model_validate({**training.model_dump(), **assignments})
+        changed = TrainingSpec.model_validate({**training.model_dump(), **assignments})
     except ValidationError as error:
         raise SpectralBenchError(f"training option {first_problem(error)}") from error
+    for registry, name in changed.seams():
+        registry.require(name)
+    return changed
 
 
 WITHOUT_BACKBONE = "none"
@@ -234,40 +274,21 @@ def _plain(text: str) -> str:
     return re.sub(r"^\.+", "", re.sub(r"[^A-Za-z0-9._-]+", "_", text)) or "_"
 
 
-class RunSpec(_Value):
-    """Everything that determines a run's result; two runs with the same digest are the same run.
-
-    What does not change the result (device, workers, folders) is not in it. Data and pretrained weights enter by
-    fingerprint, a method in a user's file by its name and the file's content, so that moving files changes nothing.
+class RunChoices(Value):
+    """What a user chooses for a run, apart from the data.
 
     Attributes:
-        protocol: The protocol's name, ``group/member`` or ``group``.
-        protocol_digest: Digest of the protocol's resolved content.
-        dataset: Name of the dataset.
-        data: Fingerprint of the archive.
-        simulated: Whether the archive is simulated; such a run never enters a real leaderboard.
         method: Registered name, or ``path/to/file.py:ClassName``.
-        method_options: Every hyper-parameter of the method, with its resolved value.
-        method_source: Digest of the method's file, None for an installed method.
-        backbone: Name of the backbone.
-        weights: Fingerprint of its pretrained weights: "none", "hub", or "sha256:..." of a file, embedded or given.
-        stage1: Fingerprint of given reconstruction-stage weights, None when the run trains its own (or needs none).
+        method_options: Hyper-parameters of the method.
+        backbone: Registered name, or ``path/to/file.py:NAME``.
         preset: Name of the preset that ``training`` started from.
         training: How it trains, selects and scores.
         seed: Seed of every random choice.
     """
 
-    protocol: str = Field(min_length=1)
-    protocol_digest: str
-    dataset: str
-    data: str
-    simulated: bool
     method: str = Field(min_length=1)
-    method_options: dict[str, JsonValue] = {}
-    method_source: str | None = None
+    method_options: dict[str, JsonValue] = Field(default_factory=dict)
     backbone: str = Field(min_length=1)
-    weights: str = "none"
-    stage1: str | None = None
     preset: str
     training: TrainingSpec
     seed: int = Field(default=0, ge=0)
@@ -277,9 +298,52 @@ class RunSpec(_Value):
     def _options_as_json(cls, value: Any) -> Any:
         """Tuples become lists, so that a specification read back equals the one written."""
         try:
-            return json.loads(json.dumps(value, allow_nan=False))
+            return json.loads(json.dumps(dict(value), allow_nan=False))
         except TypeError as error:
             raise ValueError(f"{error}; options must be numbers, text, booleans or lists of them") from error
+
+
+class RunSpec(RunChoices):
+    """Everything that determines a run's result; two runs with the same digest are the same run.
+
+    What does not change the result (device, workers, folders) is not in it. Data and pretrained weights enter by
+    fingerprint, what is in a user's file by its name and the file's content, so that moving files changes nothing.
+
+    Attributes:
+        method_options: Every hyper-parameter of the method, with its resolved value.
+        method_defaults: Names of those that have their default.
+        method_source: Digest of the method's file, None for an installed method.
+        protocol: The protocol's name, ``group/member`` or ``group``.
+        protocol_digest: Digest of what the protocol says that trains and scores; see ``Protocol.digest``.
+        dataset: Name of the dataset.
+        data: Fingerprint of the archive.
+        split: Digest of which tiles train, select and test.
+        simulated: Whether the archive is simulated; such a run never enters a real leaderboard.
+        weights: Fingerprint of the backbone's weights: "none", "hub", or "sha256:..." of a file, embedded or given.
+        stage1: Fingerprint of given reconstruction-stage weights, None when the run trains its own (or needs none).
+        sources: Digests of further files of the user's, by what they define ("backbone", "decoder", "loss" ...).
+    """
+
+    method_defaults: tuple[str, ...] = ()
+    method_source: str | None = None
+    protocol: str = Field(min_length=1)
+    protocol_digest: str
+    dataset: str
+    data: str
+    split: str = ""
+    simulated: bool
+    weights: str = "none"
+    stage1: str | None = None
+    sources: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _two_facts_in_one(cls, value: Any) -> Any:
+        """Read records of before ``split`` was a field of its own: it followed ``data`` after a dash."""
+        if isinstance(value, dict) and "split" not in value and "-" in str(value.get("data")):
+            data, _, split = str(value["data"]).rpartition("-")
+            value = {**value, "data": data, "split": split}
+        return value
 
     @property
     def method_name(self) -> str:
@@ -288,10 +352,16 @@ class RunSpec(_Value):
 
     @property
     def digest(self) -> str:
-        """First 10 hexadecimal digits of the SHA-256 of the content as canonical JSON."""
-        content = self.model_dump(mode="json")
-        if self.method_source is not None:
-            content["method"] = self.method_name
+        """First 10 hexadecimal digits of the SHA-256 of what trains and scores, as canonical JSON.
+
+        Settings at their defaults are left out, so that a setting which a later version adds changes no digest. Hence
+        a default, once released, stays; a preset may change.
+        """
+        content = self.model_dump(mode="json", exclude_defaults=True, exclude={"preset", "method_defaults"})
+        options = {k: v for k, v in self.method_options.items() if k not in self.method_defaults}
+        content |= {"method": self.method_name, "method_options": options, "backbone": short_name(self.backbone)}
+        for seam in self.sources.keys() & content["training"].keys():
+            content["training"][seam] = short_name(content["training"][seam])
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:10]
 
@@ -299,4 +369,5 @@ class RunSpec(_Value):
     def folder(self) -> Path:
         """Where the run lies below the folder of all runs: ``<protocol>/<method>-<backbone>-s<seed>-<digest>``."""
         protocol = Path(*(_plain(part) for part in self.protocol.split("/")))
-        return protocol / f"{_plain(self.method_name)}-{_plain(self.backbone)}-s{self.seed}-{self.digest}"
+        backbone = _plain(short_name(self.backbone))
+        return protocol / f"{_plain(self.method_name)}-{backbone}-s{self.seed}-{self.digest}"

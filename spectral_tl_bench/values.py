@@ -1,4 +1,4 @@
-"""Reading YAML that a user wrote."""
+"""Values that are checked: the base of every validated model, and YAML that a user wrote."""
 
 from __future__ import annotations
 
@@ -6,8 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import BaseModel, ConfigDict
 
 from spectral_tl_bench.errors import SpectralBenchError
+
+_YAML_SUFFIXES = (".yaml", ".yml")
+
+
+class Value(BaseModel):
+    """A value that is validated, never changes, and refuses unknown keys and numbers that are none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def names_yaml(name: str) -> bool:
+    """Whether what a user typed is the path of a YAML file rather than a name."""
+    return name.endswith(_YAML_SUFFIXES)
 
 
 def read_mapping(path: Path, what: str, see: str, error_type: type[SpectralBenchError]) -> dict[str, Any]:

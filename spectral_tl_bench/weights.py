@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from spectral_tl_bench.errors import CheckpointError, RecordError
+from spectral_tl_bench.records.files import replacing
 
 _KEY = "spectral_tl_bench"
 
@@ -31,12 +31,10 @@ def save_weights(path: Path, state: dict[str, Tensor], metadata: dict[str, Any])
     Raises:
         RecordError: If the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
     try:
-        save_file(state, temporary, metadata={_KEY: json.dumps(metadata, sort_keys=True)})
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
+        with replacing(path) as temporary:
+            save_file(state, temporary, metadata={_KEY: json.dumps(metadata, sort_keys=True)})
+    except SafetensorError as error:
         raise RecordError(f"cannot write {path}: {error}") from error
 
 

@@ -7,7 +7,8 @@ from small_vits import disturb, small_rotary_vit, small_vit
 
 from spectral_tl_bench.backbones import build_backbone
 from spectral_tl_bench.errors import SpectralBenchError, UnknownNameError
-from spectral_tl_bench.methods import Method, build_method, method_class, method_names, short_name, source_digest
+from spectral_tl_bench.methods import Method, build_method, method_class, method_names
+from spectral_tl_bench.plugins import short_name, source_digest
 from spectral_tl_bench.sensors import MTS12, OHS, SENTINEL2
 from spectral_tl_bench.weights import restore, trained_state
 

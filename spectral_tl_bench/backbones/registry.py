@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +19,13 @@ from spectral_tl_bench.backbones.loading import (
     timm_weights,
     torchgeo_weights,
 )
-from spectral_tl_bench.errors import CheckpointError, SpectralBenchError, UnknownNameError
+from spectral_tl_bench.errors import CheckpointError, SpectralBenchError
+from spectral_tl_bench.plugins import Registry, split_file
 from spectral_tl_bench.sensors import Sensor
 from spectral_tl_bench.weights import fingerprint
 
 if TYPE_CHECKING:
     from spectral_tl_bench.backbones.base import Backbone
-
-ENTRY_POINT_GROUP = "spectral_tl_bench.backbones"
 
 HEADS = ("head.", "norm.", "fc_norm.")
 """Prefixes of what follows the last block: features are taken before it, so no checkpoint needs to have it."""
@@ -220,42 +218,28 @@ _ENTRIES = (
         convert=as_it_is,
     ),
 )
-_BUILT_IN = {entry.name: entry for entry in _ENTRIES}
-
-
-def _entry_points() -> dict[str, EntryPoint]:
-    found: dict[str, EntryPoint] = {}
-    for point in entry_points(group=ENTRY_POINT_GROUP):
-        other = found.setdefault(point.name, point)
-        if point.name in _BUILT_IN or other.value != point.value:
-            first = "this package" if point.name in _BUILT_IN else other.value
-            raise SpectralBenchError(
-                f"backbone {point.name!r} is defined twice, by {first} and by {point.value}; uninstall one"
-            )
-    return found
+BACKBONES = Registry(
+    "backbone", "run `spectral-bench backbones` to see them all", {entry.name: entry for entry in _ENTRIES}
+)
 
 
 def backbone_names() -> list[str]:
     """Names of every backbone: those of this package, then those of installed plugins."""
-    return [*_BUILT_IN, *sorted(_entry_points())]
+    return BACKBONES.names()
 
 
 def backbone_entry(name: str) -> BackboneEntry:
-    """Return the registered backbone of a name.
+    """Return the backbone of a registered name, or of ``path/to/file.py:NAME``.
 
     Raises:
         UnknownNameError: If there is none.
-        SpectralBenchError: If a plugin's entry point is no entry, or one of another name.
+        SpectralBenchError: If a plugin cannot be imported, or is no entry, or one of another name.
     """
-    plugins = _entry_points()
-    if name in _BUILT_IN:
-        return _BUILT_IN[name]
-    if name not in plugins:
-        raise UnknownNameError("backbone", name, backbone_names(), "run `spectral-bench backbones` to see them all")
-    entry = plugins[name].load()
-    if not isinstance(entry, BackboneEntry) or entry.name != name:
+    entry = BACKBONES.load(name)
+    if not isinstance(entry, BackboneEntry) or (split_file(name)[0] is None and entry.name != name):
         raise SpectralBenchError(
-            f"{plugins[name].value} is no BackboneEntry named {name!r}; docs/add-a-backbone.md shows a complete example"
+            f"there is no BackboneEntry named {name!r} where it is registered; docs/add-a-backbone.md shows a complete "
+            "example"
         )
     return entry
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,152 +13,48 @@ from rich.markup import escape
 
 from spectral_tl_bench.errors import SpectralBenchError
 from spectral_tl_bench.protocols import load_protocols
-from spectral_tl_bench.spec import (
-    DEFAULT_BACKBONE,
-    SETTINGS_WITHOUT_BACKBONE,
-    WITHOUT_BACKBONE,
-    override,
-    preset,
-    training_without_backbone,
-)
+from spectral_tl_bench.spec import DEFAULT_BACKBONE, preset
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
+    from spectral_tl_bench.datasets.base import TileDataset
+    from spectral_tl_bench.plugins import Registry
     from spectral_tl_bench.protocols import ProtocolFile
-    from spectral_tl_bench.runs.planning import Request
+    from spectral_tl_bench.runs.requests import Request
 
 
-@dataclass(frozen=True)
-class Asked:
-    """The options of ``spectral-bench run`` as typed; None where nothing was."""
+def run(
+    requests: Sequence[Request],
+    console: Console,
+    *,
+    preset_is_default: bool,
+    out: Path,
+    device: str,
+    workers: int,
+    force: bool,
+) -> None:
+    """Do one run or several and print a table for each.
 
-    method: str | None = None
-    protocol: str | None = None
-    root: Path | None = None
-    preset: str | None = None
-    backbone: str | None = None
-    weights: str | None = None
-    seed: int = 0
-    options: dict[str, str] = field(default_factory=dict)
-    training: dict[str, str] = field(default_factory=dict)
-    stage1: Path | None = None
-    config: Path | None = None
-
-
-def _protocol_file(name: str) -> Path | None:
-    path = name.partition(":")[0]
-    return Path(path) if path.endswith((".yaml", ".yml")) else None
-
-
-def default_preset(root: Path | None) -> str:
-    """The preset where the user names none: the full size only where it can be trained in reasonable time."""
-    if root is None:
-        return "quick"
-    import torch
-
-    return "standard" if torch.cuda.is_available() else "quick"
-
-
-def _check_without_backbone(asked: Asked) -> None:
-    """Refuse what a model without a backbone would silently do without."""
-    given = {"--backbone": asked.backbone, "--weights": asked.weights, "--stage1": asked.stage1}
-    for option, value in given.items():
-        if value is not None:
-            raise SpectralBenchError(f"{asked.method} has no backbone: leave {option} out")
-    known = (*SETTINGS_WITHOUT_BACKBONE, "resolution", "image_size")
-    for setting in asked.training:
-        if setting not in known:
-            raise SpectralBenchError(
-                f"{asked.method} has no training setting {setting}, only {', '.join(SETTINGS_WITHOUT_BACKBONE)}; "
-                f"leave it out"
-            )
-
-
-def requests_of(asked: Asked) -> list[Request]:
-    """What the options ask for: one request for each protocol meant.
-
-    Raises:
-        SpectralBenchError: If an option is missing or does not suit.
+    Args:
+        requests: What to run.
+        console: Gets progress and tables.
+        preset_is_default: Whether nobody named the preset, so that it is said which one was taken.
+        out: Folder of all runs.
+        device: "auto", "cpu" or "cuda".
+        workers: Reading processes.
+        force: Run again what has a record.
     """
-    from spectral_tl_bench.backbones import backbone_entry
-    from spectral_tl_bench.methods import PixelModel, method_class
-    from spectral_tl_bench.runs.planning import Request
-
-    if asked.method is None or asked.protocol is None:
-        raise SpectralBenchError("name what to run: --method and --protocol, or --config run.yaml")
-    name = asked.preset or default_preset(asked.root)
-    training = override(preset(name), asked.training)
-    if issubclass(method_class(asked.method), PixelModel):
-        _check_without_backbone(asked)
-        backbone, weights, name = WITHOUT_BACKBONE, "none", WITHOUT_BACKBONE
-        training = training_without_backbone(training)
-    else:
-        backbone = asked.backbone or DEFAULT_BACKBONE[name]
-        weights = asked.weights or backbone_entry(backbone).default_weights
-    return [
-        Request(
-            protocol=protocol,
-            method=asked.method,
-            backbone=backbone,
-            preset=name,
-            training=training,
-            options=asked.options,
-            seed=asked.seed,
-            root=asked.root,
-            weights=weights,
-            stage1=asked.stage1,
-            protocol_file=_protocol_file(asked.protocol),
-        )
-        for protocol in load_protocols(asked.protocol)
-    ]
-
-
-def _repeated(config: Path, root: Path | None) -> Request:
-    from spectral_tl_bench.records import read_run_yaml
-    from spectral_tl_bench.runs.planning import Request
-
-    spec, where = read_run_yaml(config)
-    name = spec.protocol
-    if where.protocol_file is not None:
-        member = spec.protocol.partition("/")[2]
-        name = f"{where.protocol_file}:{member}" if member else where.protocol_file
-    (protocol,) = load_protocols(name)
-    return Request(
-        protocol=protocol,
-        method=spec.method,
-        backbone=spec.backbone,
-        preset=spec.preset,
-        training=spec.training,
-        options=spec.method_options,
-        seed=spec.seed,
-        root=root or (None if where.root is None else Path(where.root)),
-        weights=where.weights or spec.weights,
-        stage1=None if where.stage1 is None else Path(where.stage1),
-        protocol_file=None if where.protocol_file is None else Path(where.protocol_file),
-    )
-
-
-def run(asked: Asked, console: Console, *, out: Path, device: str, workers: int, force: bool) -> None:
-    """Run one method on one or several protocols and print a table for each."""
-    if asked.config is not None:
-        if asked.method or asked.protocol or asked.options or asked.training:
-            raise SpectralBenchError(
-                "--config repeats a run as it was: leave --method, --protocol, --set and --train out"
-            )
-        requests = [_repeated(asked.config, asked.root)]
-    else:
-        requests = requests_of(asked)
     first = requests[0]
-    if first.root is None:
+    if first.where.root is None:
         console.print(
             "[bold yellow]SIMULATED data[/]: no --root was given, so this runs on the embedded simulated archive; "
             "its figures say nothing about a real sensor.",
             highlight=False,
             soft_wrap=True,
         )
-    elif asked.preset is None and first.preset == "quick" and asked.config is None:
+    elif preset_is_default and first.choices.preset == "quick":
         console.print("no GPU here: preset quick (--preset standard for the full size)", highlight=False)
 
     from spectral_tl_bench.records import prepare_folder
@@ -170,7 +66,8 @@ def run(asked: Asked, console: Console, *, out: Path, device: str, workers: int,
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*geotransform.*")
         # Every input is opened before anything trains: a mistake in the last protocol shows at once.
-        plans = [plan(request) for request in requests]
+        opened: dict[tuple[str, Path], TileDataset] = {}
+        plans = [plan(request, opened) for request in requests]
         for number, ready in enumerate(plans, start=1):
             spec = ready.spec
             console.print(
@@ -199,7 +96,8 @@ def parameters(
     from rich.progress import track
 
     from spectral_tl_bench.backbones import build_backbone
-    from spectral_tl_bench.methods import build_method, method_names, short_name
+    from spectral_tl_bench.methods import build_method
+    from spectral_tl_bench.plugins import METHODS, short_name
     from spectral_tl_bench.runs import accounting
 
     if options and method is None:
@@ -207,7 +105,8 @@ def parameters(
     known, classes = accounting.sensor_and_classes(sensor)
     name = preset_name or next((n for n, usual in DEFAULT_BACKBONE.items() if usual == backbone), "standard")
     training = preset(name)
-    chosen = {n: build_method(n, dict(options)) for n in ([method] if method is not None else method_names())}
+    names = [method] if method is not None else usable(METHODS, console)
+    chosen = {n: build_method(n, dict(options)) for n in names}
     size = accounting.backbone_size(backbone, known)
     measured = size <= accounting.SMALL if gradients is None else gradients
     pretrained = build_backbone(backbone, known) if measured else None
@@ -242,6 +141,14 @@ def leaderboard(runs: Path, out: Path, console: Console) -> None:
     console.print(f"{built.runs} runs, {len(built.boards)} leaderboards", highlight=False)
     for path in built.boards:
         console.print(f"written: {path}", highlight=False)
+
+
+def usable(registry: Registry, console: Console) -> list[str]:
+    """Names that can be imported; says of each other one what is wrong with it."""
+    names, problems = registry.usable()
+    for problem in problems:
+        console.print(f"[yellow]left out:[/] {escape(problem)}", highlight=False, soft_wrap=True)
+    return names
 
 
 def simulate(
@@ -283,8 +190,9 @@ def _advance(bar: Progress, task: TaskID, done: int, total: int) -> None:
 def _described(name: str) -> str | ProtocolFile:
     """A dataset's name, or the protocol file that describes a user's own tiles."""
     from spectral_tl_bench.protocols import read_protocol_file
+    from spectral_tl_bench.runs.requests import protocol_file
 
-    path = _protocol_file(name)
+    path = protocol_file(name)
     return name if path is None else read_protocol_file(path)
 
 

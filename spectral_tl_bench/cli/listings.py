@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
 from rich.table import Table
 
 from spectral_tl_bench.backbones.registry import backbone_entry, backbone_names
-from spectral_tl_bench.datasets import DATASETS, dataset_class
-from spectral_tl_bench.methods import AnyMethod, all_method_names, method_class
+from spectral_tl_bench.datasets import dataset_class
+from spectral_tl_bench.methods import AnyMethod, method_class
+from spectral_tl_bench.plugins import DATASETS, METHODS, PluginError
 from spectral_tl_bench.protocols import shipped_protocols
 
 if TYPE_CHECKING:
@@ -33,13 +35,24 @@ def _options(cls: type[AnyMethod]) -> str:
     return " ".join(f"{f.name}={f.default}" for f in dataclasses.fields(cls) if f.init)
 
 
+def _rows(table: Table, names: Sequence[str], cells: Callable[[str], Sequence[str]]) -> Table:
+    """Add a row a name; a plugin that cannot be used gets one that says why, and the others still stand."""
+    for name in names:
+        try:
+            table.add_row(name, *cells(name))
+        except PluginError as error:
+            table.add_row(name, escape(str(error)), style="red")
+    return table
+
+
 def methods() -> Table:
     """Installed methods with their summaries and options."""
-    table = _table("name", "what it does", "options for --set")
-    for name in all_method_names():
+
+    def cells(name: str) -> tuple[str, str]:
         cls = method_class(name)
-        table.add_row(name, _summary(cls), _options(cls))
-    return table
+        return _summary(cls), _options(cls)
+
+    return _rows(_table("name", "what it does", "options for --set"), METHODS.names(), cells)
 
 
 def parameters(accounts: Sequence[Account], details: str) -> Table:
@@ -82,15 +95,9 @@ def protocols() -> Table:
 
 def backbones() -> Table:
     """Registered backbones."""
-    table = _table("name", "what it is")
-    for name in backbone_names():
-        table.add_row(name, backbone_entry(name).summary)
-    return table
+    return _rows(_table("name", "what it is"), backbone_names(), lambda name: [backbone_entry(name).summary])
 
 
 def datasets() -> Table:
     """Archives that can be read."""
-    table = _table("name", "what it holds")
-    for name in DATASETS:
-        table.add_row(name, dataset_class(name).title)
-    return table
+    return _rows(_table("name", "what it holds"), DATASETS.names(), lambda name: [dataset_class(name).title])

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
+from spectral_tl_bench.cli.console import console
+from spectral_tl_bench.cli.data import data_app
 from spectral_tl_bench.errors import SpectralBenchError
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 app = typer.Typer(
     name="spectral-bench",
@@ -25,7 +24,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-data_app = typer.Typer(help="Simulate, check, index, download and compare archives.", no_args_is_help=True)
 app.add_typer(data_app, name="data", rich_help_panel=None)
 
 _state = {"debug": False}
@@ -47,12 +45,6 @@ def _options(
     ] = False,
 ) -> None:
     _state["debug"] = debug
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console()
 
 
 def _assignments(pairs: list[str], option: str) -> dict[str, str]:
@@ -115,22 +107,39 @@ def run(
 ) -> None:
     """Train a method on a protocol's source domain and score it on every target domain."""
     from spectral_tl_bench.cli import commands
+    from spectral_tl_bench.runs.requests import repeated, requests
 
-    asked = commands.Asked(
-        method=method,
-        protocol=protocol,
-        root=root,
-        preset=preset,
-        backbone=backbone,
-        weights=weights,
-        seed=seed,
-        options=_assignments(set_ or [], "--set"),
-        training=_assignments(train or [], "--train")
-        | {k: str(v) for k, v in (("sampler", sampler), ("label_fraction", label_fraction)) if v is not None},
-        stage1=stage1,
-        config=config,
+    options = _assignments(set_ or [], "--set")
+    training = _assignments(train or [], "--train")
+    training |= {k: str(v) for k, v in (("sampler", sampler), ("label_fraction", label_fraction)) if v is not None}
+    if config is not None:
+        if method or protocol or options or training:
+            raise SpectralBenchError(
+                "--config repeats a run as it was: leave --method, --protocol, --set and --train out"
+            )
+        wanted = [repeated(config, root)]
+    else:
+        wanted = requests(
+            method,
+            protocol,
+            root=root,
+            preset_name=preset,
+            backbone=backbone,
+            weights=weights,
+            seed=seed,
+            options=options,
+            training=training,
+            stage1=stage1,
+        )
+    commands.run(
+        wanted,
+        console(),
+        preset_is_default=preset is None and config is None,
+        out=out,
+        device=device,
+        workers=workers,
+        force=force,
     )
-    commands.run(asked, _console(), out=out, device=device, workers=workers, force=force)
 
 
 @app.command()
@@ -148,7 +157,7 @@ def sweep(
     """Do every run of a suite that has no record yet; one that fails does not end the others."""
     from spectral_tl_bench.cli import commands
 
-    commands.sweep(suite, root, _console(), out=out, device=device, jobs=jobs)
+    commands.sweep(suite, root, console(), out=out, device=device, jobs=jobs)
 
 
 @app.command()
@@ -189,14 +198,14 @@ def methods(
             raise SpectralBenchError("the options of `spectral-bench methods` belong to --params; add it")
         from spectral_tl_bench.cli import listings
 
-        _console().print(listings.methods())
+        console().print(listings.methods())
         return
     from spectral_tl_bench.cli import commands
 
     commands.parameters(
         backbone or "vit_micro",
         sensor or "ohs",
-        _console(),
+        console(),
         preset_name=preset,
         method=method,
         options=_assignments(set_ or [], "--set"),
@@ -210,7 +219,7 @@ def protocols() -> None:
     """List the protocols: what trains, what tests."""
     from spectral_tl_bench.cli import listings
 
-    _console().print(listings.protocols())
+    console().print(listings.protocols())
 
 
 @app.command()
@@ -218,7 +227,7 @@ def backbones() -> None:
     """List the backbones."""
     from spectral_tl_bench.cli import listings
 
-    _console().print(listings.backbones())
+    console().print(listings.backbones())
 
 
 @app.command()
@@ -226,7 +235,7 @@ def datasets() -> None:
     """List the archives that can be read."""
     from spectral_tl_bench.cli import listings
 
-    _console().print(listings.datasets())
+    console().print(listings.datasets())
 
 
 @app.command()
@@ -237,77 +246,7 @@ def leaderboard(
     """Regenerate the leaderboards from the records of runs."""
     from spectral_tl_bench.cli import commands
 
-    commands.leaderboard(runs, out, _console())
-
-
-@data_app.command("simulate")
-def data_simulate(
-    dataset: Annotated[str, typer.Argument(help="whuohs, dfc2020, mts12 or all.")],
-    folder: Annotated[Path, typer.Argument(help="Folder to write; with `all` one sub-folder each.")],
-    seed: Annotated[int, typer.Option(help="Seed of every random choice.", min=0)] = 0,
-    tile_size: Annotated[int | None, typer.Option(help="Side of a tile in pixels; default 64.", min=8)] = None,
-    real_size: Annotated[bool, typer.Option("--real-size", help="Tiles as large as the archive's own.")] = False,
-    real_counts: Annotated[bool, typer.Option("--real-counts", help="As many tiles as the archive has.")] = False,
-) -> None:
-    """Write a simulated archive in the real archive's layout."""
-    from spectral_tl_bench.cli import commands
-
-    commands.simulate(
-        dataset, folder, _console(), seed=seed, tile_size=tile_size, real_size=real_size, real_counts=real_counts
-    )
-
-
-@data_app.command("check")
-def data_check(
-    dataset: Annotated[
-        str, typer.Argument(help="A name from `spectral-bench datasets`, or your protocol's YAML file.")
-    ],
-    folder: Annotated[Path, typer.Argument(help="Folder of the archive.")],
-    json_: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
-) -> None:
-    """Compare an archive with what is published and look at every tile; exit status 1 when something is wrong."""
-    from spectral_tl_bench.cli import commands
-
-    if not commands.check(dataset, folder, _console(), as_json=json_):
-        raise typer.Exit(1)
-
-
-@data_app.command("index")
-def data_index(
-    dataset: Annotated[
-        str, typer.Argument(help="A name from `spectral-bench datasets`, or your protocol's YAML file.")
-    ],
-    folder: Annotated[Path, typer.Argument(help="Folder of the archive.")],
-    out: Annotated[Path | None, typer.Option(help="Copy the index to this GeoParquet file.")] = None,
-) -> None:
-    """Index an archive's tiles, so that every later run starts at once."""
-    from spectral_tl_bench.cli import commands
-
-    commands.index(dataset, folder, out, _console())
-
-
-@data_app.command("download")
-def data_download(
-    dataset: Annotated[str, typer.Argument(help="whuohs, dfc2020 or mts12.")],
-    folder: Annotated[Path, typer.Argument(help="Folder to unpack into.")],
-) -> None:
-    """Download and unpack an archive; an interrupted download goes on where it stopped."""
-    from spectral_tl_bench.cli import commands
-
-    commands.download(dataset, folder, _console())
-
-
-@data_app.command("shift")
-def data_shift(
-    protocol: Annotated[str, typer.Argument(help="A protocol's name, or a YAML file of your own.")],
-    root: Annotated[Path | None, typer.Option(help="Folder of the archive; without it a simulated one.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the table and the picture.")] = Path("shift"),
-    seed: Annotated[int, typer.Option(help="Seed of the choice of pixels.", min=0)] = 0,
-) -> None:
-    """Measure and draw how far source and target are apart."""
-    from spectral_tl_bench.cli import commands
-
-    commands.shift(protocol, root, out, seed, _console())
+    commands.leaderboard(runs, out, console())
 
 
 def _fail(message: str, status: int) -> NoReturn:

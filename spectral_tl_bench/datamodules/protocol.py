@@ -12,10 +12,12 @@ from torch.utils.data import DataLoader
 from torchgeo.datamodules import NonGeoDataModule
 
 from spectral_tl_bench.datamodules.radiometry import Augmentation, build_radiometry
-from spectral_tl_bench.datamodules.samplers import WindowSampler, class_weights, domain_weights
+from spectral_tl_bench.datamodules.samplers import SourceTiles, WindowSampler
 from spectral_tl_bench.datamodules.splits import Split, domains_of, labelled_tiles
 from spectral_tl_bench.datamodules.windows import TrainingWindows, WholeTiles, as_batch, as_list, class_histogram
 from spectral_tl_bench.datasets.base import Sample, TileDataset
+from spectral_tl_bench.methods import StageName
+from spectral_tl_bench.plugins import SAMPLERS
 from spectral_tl_bench.spec import TrainingSpec
 
 
@@ -50,9 +52,7 @@ class ProtocolDataModule(NonGeoDataModule):
         self.tiles = dataset
         self.settings = settings
         self.seed = seed
-        self.stage = "segmentation"
-        self.steps = 0
-        self.train_batch_size = settings.batch_size
+        self.stage: StageName = "segmentation"
         self.training = labelled_tiles(split, dataset.index, settings.label_fraction, seed)
         self.radiometry = build_radiometry(settings.radiometry, dataset, split.training.tolist())
         self.augmentation = Augmentation(settings.rotation_degrees) if settings.augmentation else None
@@ -60,27 +60,27 @@ class ProtocolDataModule(NonGeoDataModule):
     def _domains(self, positions: np.ndarray) -> pd.Series:
         return domains_of(self.split, self.tiles.index, positions)
 
-    def begin_stage(self, stage: str, steps: int, batch_size: int) -> None:
-        """Say how many batches the next training stage needs; reconstruction uses every source tile's image."""
+    def begin_stage(self, stage: StageName) -> None:
+        """Say which stage trains next; reconstruction uses every source tile's image, labelled or not."""
         self.stage = stage
-        self.steps = steps
-        self.train_batch_size = batch_size
 
     def setup(self, stage: str) -> None:
         """Do nothing: the tiles are known from the start."""
 
     def _weights(self, positions: np.ndarray) -> np.ndarray | None:
-        if self.settings.sampler == "domain":
-            return domain_weights(self._domains(positions))
-        if self.settings.sampler == "class" and self.stage == "segmentation":
+        def histograms() -> np.ndarray:
             num_classes = len(self.tiles.classes)
-            return class_weights(
-                np.stack([class_histogram(self.tiles.read_stored(int(p))["mask"], num_classes) for p in positions])
-            )
-        return None
+            masks = (self.tiles.read_stored(int(p))["mask"] for p in positions)
+            return np.stack([class_histogram(mask, num_classes) for mask in masks])
+
+        labelled = histograms if self.stage == "segmentation" else None
+        weights: np.ndarray | None = SAMPLERS.load(self.settings.sampler)(
+            SourceTiles(self._domains(positions), labelled)
+        )
+        return weights
 
     def train_dataloader(self) -> DataLoader[Sample]:
-        """Return the training batches of the current stage, exactly ``steps`` of them."""
+        """Return the training batches of the current stage, exactly as many as its steps."""
         positions = self.training if self.stage == "segmentation" else self.split.training
         windows = TrainingWindows(
             self.tiles,
@@ -88,19 +88,19 @@ class ProtocolDataModule(NonGeoDataModule):
             resize=self.settings.resolution == "resize",
             normalise=self._normalise if self._normalised_before_resizing else None,
         )
-        batch_size = self.train_batch_size or self.settings.batch_size
+        stage = self.settings.stage(self.stage)
         sampler = WindowSampler(
             positions.tolist(),
             windows.heights,
             windows.widths,
             size=self.settings.image_size,
-            count=self.steps * batch_size,
+            count=stage.steps * stage.batch_size,
             seed=self.seed,
             weights=self._weights(positions),
         )
         return DataLoader(
             windows,
-            batch_size=batch_size,
+            batch_size=stage.batch_size,
             sampler=sampler,
             collate_fn=as_batch,
             num_workers=self.num_workers,

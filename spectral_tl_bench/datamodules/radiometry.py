@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
-from spectral_tl_bench.datasets.base import IGNORE_INDEX
+from spectral_tl_bench.labels import IGNORE_INDEX
 
 if TYPE_CHECKING:
     from spectral_tl_bench.datasets.base import TileDataset

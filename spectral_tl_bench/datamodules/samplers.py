@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,7 +15,33 @@ from spectral_tl_bench.datamodules.windows import WindowKey
 if TYPE_CHECKING:
     import pandas as pd
 
-SamplerName = Literal["uniform", "domain", "class"]
+
+@dataclass(frozen=True)
+class SourceTiles:
+    """What a sampler knows of the tiles that train.
+
+    Attributes:
+        subdomains: Sub-domain of each tile.
+        histograms: Counts the labelled pixels of each tile by class, tiles x K; reads every label. None in stages
+            without labels.
+    """
+
+    subdomains: pd.Series
+    histograms: Callable[[], np.ndarray] | None
+
+
+def uniform(tiles: SourceTiles) -> None:
+    """Every tile once before any comes again: no weights."""
+
+
+def by_domain(tiles: SourceTiles) -> np.ndarray:
+    """Every sub-domain alike."""
+    return domain_weights(tiles.subdomains)
+
+
+def by_class(tiles: SourceTiles) -> np.ndarray | None:
+    """Tiles with rare classes more often; no weights in stages without labels."""
+    return None if tiles.histograms is None else class_weights(tiles.histograms())
 
 
 class WindowSampler(Sampler[WindowKey]):
@@ -132,38 +159,3 @@ def few_labels(domains: pd.Series, fraction: float, seed: int) -> np.ndarray:
         order = generator.permutation(members.index.to_numpy())
         kept.extend(order[: max(1, round(fraction * len(order)))].tolist())
     return np.array(sorted(kept))
-
-
-def held_out_tiles(index: pd.DataFrame, by: str, fraction: float) -> np.ndarray:
-    """Choose the source tiles that select models and never train.
-
-    Whole spatial blocks are held out, so that no neighbour of a training tile is among them; each sub-domain gives its
-    share. The choice depends on the tiles alone, never on a run's seed, so that all runs select on the same tiles.
-
-    Args:
-        index: The source tiles, with ``block`` and ``tile``.
-        by: Column that names the sub-domain.
-        fraction: Share of the tiles to hold out.
-
-    Returns:
-        Boolean, one per row.
-    """
-    import hashlib
-
-    held_out = np.zeros(len(index), dtype=bool)
-    for _, rows in index.reset_index(drop=True).groupby(by, sort=True):
-        sizes = rows.groupby("block").size()
-        if len(sizes) < 2:
-            continue
-        order = sorted(sizes.index, key=lambda block: hashlib.sha256(str(block).encode()).hexdigest())
-        wanted = fraction * len(rows)
-        chosen: list[object] = []
-        taken = 0
-        for block in order[:-1]:
-            # Take the next block only while that brings the share closer to what is wanted.
-            if chosen and abs(taken + sizes[block] - wanted) >= abs(taken - wanted):
-                break
-            chosen.append(block)
-            taken += int(sizes[block])
-        held_out[rows.index[rows["block"].isin(chosen)]] = True
-    return held_out

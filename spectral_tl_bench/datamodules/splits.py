@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spectral_tl_bench.datamodules.samplers import few_labels, held_out_tiles
+from spectral_tl_bench.datamodules.samplers import few_labels
 from spectral_tl_bench.errors import ProtocolError
 
 if TYPE_CHECKING:
@@ -92,6 +92,39 @@ def split_tiles(protocol: Protocol, index: pd.DataFrame, held_out_fraction: floa
     names = index["tile"].astype(str)
     subdomains = dict(zip(names, index[transfer.by].astype(str), strict=True))
     return Split(rows[~held], rows[held], np.flatnonzero(target), subdomains, origin)
+
+
+def held_out_tiles(index: pd.DataFrame, by: str, fraction: float) -> np.ndarray:
+    """Choose the source tiles that select models and never train.
+
+    Whole spatial blocks are held out, so that no neighbour of a training tile is among them; each sub-domain gives its
+    share. The choice depends on the tiles alone, never on a run's seed, so that all runs select on the same tiles.
+
+    Args:
+        index: The source tiles, with ``block`` and ``tile``.
+        by: Column that names the sub-domain.
+        fraction: Share of the tiles to hold out.
+
+    Returns:
+        Boolean, one per row.
+    """
+    held_out = np.zeros(len(index), dtype=bool)
+    for _, rows in index.reset_index(drop=True).groupby(by, sort=True):
+        sizes = rows.groupby("block").size()
+        if len(sizes) < 2:
+            continue
+        order = sorted(sizes.index, key=lambda block: hashlib.sha256(str(block).encode()).hexdigest())
+        wanted = fraction * len(rows)
+        chosen: list[object] = []
+        taken = 0
+        for block in order[:-1]:
+            # Take the next block only while that brings the share closer to what is wanted.
+            if chosen and abs(taken + sizes[block] - wanted) >= abs(taken - wanted):
+                break
+            chosen.append(block)
+            taken += int(sizes[block])
+        held_out[rows.index[rows["block"].isin(chosen)]] = True
+    return held_out
 
 
 def domains_of(split: Split, index: pd.DataFrame, positions: np.ndarray) -> pd.Series:

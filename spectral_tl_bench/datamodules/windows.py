@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from spectral_tl_bench.datasets.base import IGNORE_INDEX, Sample, TileDataset
+from spectral_tl_bench.datasets.base import Sample, TileDataset
+from spectral_tl_bench.labels import IGNORE_INDEX
 
 WindowKey = tuple[int, int, int]
 """(row of the dataset's index, top, left)."""

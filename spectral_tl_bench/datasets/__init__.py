@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spectral_tl_bench.errors import UnknownNameError
+from spectral_tl_bench.errors import SpectralBenchError
+from spectral_tl_bench.plugins import DATASETS
 
 if TYPE_CHECKING:
     from spectral_tl_bench.datasets.base import TileDataset
     from spectral_tl_bench.protocols import ProtocolFile
 
-DATASETS = {
-    "whuohs": "whuohs:WHUOHS",
-    "dfc2020": "dfc2020:DFC2020",
-    "mts12": "mts12:MTS12",
-    "tiles": "tiles:Tiles",
-}
-"""Name to ``module:class`` within this package."""
-
 
 def dataset_class(name: str) -> type[TileDataset]:
-    """Return the dataset class registered under a name.
+    """Return the dataset of a registered name, or of ``path/to/file.py:ClassName``.
 
     Raises:
         UnknownNameError: If there is none.
+        SpectralBenchError: If a plugin cannot be imported, or is no dataset.
     """
-    if name not in DATASETS:
-        raise UnknownNameError("dataset", name, DATASETS, "run `spectral-bench datasets` to see them all")
-    module, _, attribute = DATASETS[name].partition(":")
-    cls: type[TileDataset] = getattr(import_module(f"{__name__}.{module}"), attribute)
+    from spectral_tl_bench.datasets.base import TileDataset
+
+    cls = DATASETS.load(name)
+    if not (isinstance(cls, type) and issubclass(cls, TileDataset)):
+        raise SpectralBenchError(f"{name} is no dataset: let it subclass spectral_tl_bench.datasets.base.TileDataset")
     return cls
 
 

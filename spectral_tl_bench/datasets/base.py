@@ -16,14 +16,11 @@ from spectral_tl_bench.datasets.headers import Header, raster_header
 from spectral_tl_bench.datasets.index import survey
 from spectral_tl_bench.datasets.raster import Window, label_table, map_labels, read_image, read_label
 from spectral_tl_bench.errors import DataError
-from spectral_tl_bench.protocols import LandClass
+from spectral_tl_bench.labels import IGNORE_INDEX, LandClass
 from spectral_tl_bench.sensors import Sensor
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-IGNORE_INDEX = 255
-"""Class id of pixels that take no part in training or scoring."""
 
 Sample = dict[str, Any]
 

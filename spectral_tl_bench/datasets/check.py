@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, computed_field
+from pydantic import computed_field
 
 from spectral_tl_bench.datasets import dataset_class, open_dataset
 from spectral_tl_bench.datasets.files import Problem
 from spectral_tl_bench.datasets.raster import map_labels
 from spectral_tl_bench.errors import DataError
 from spectral_tl_bench.protocols import ProtocolFile, Transfer, shipped_protocols
+from spectral_tl_bench.values import Value
 
 if TYPE_CHECKING:
     from spectral_tl_bench.datasets.base import TileDataset
@@ -27,11 +28,7 @@ _PLAUSIBLE_MEAN = (0.001, 1.2)
 """Mean reflectance of any landscape lies between these; outside, the scale is wrong."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class TileCount(_Strict):
+class TileCount(Value):
     """How many tiles there are of something, and how many are published (None: nothing is)."""
 
     what: str
@@ -39,7 +36,7 @@ class TileCount(_Strict):
     published: int | None
 
 
-class ClassCount(_Strict):
+class ClassCount(Value):
     """Pixels of one label code; ``name`` is None for ignored codes."""
 
     code: int
@@ -47,7 +44,7 @@ class ClassCount(_Strict):
     pixels: int
 
 
-class BandStatistics(_Strict):
+class BandStatistics(Value):
     """Reflectance of one band over all pixels with data."""
 
     band: str
@@ -57,7 +54,7 @@ class BandStatistics(_Strict):
     std: float
 
 
-class CheckReport(_Strict):
+class CheckReport(Value):
     """What a check found.
 
     Attributes:

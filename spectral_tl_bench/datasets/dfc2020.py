@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 from spectral_tl_bench.datasets import blocks, indomain
 from spectral_tl_bench.datasets.base import TileDataset
 from spectral_tl_bench.datasets.files import TIFF, FoundFile, Problem, Role, find_pairs
-from spectral_tl_bench.protocols import LandClass
+from spectral_tl_bench.labels import LandClass
 from spectral_tl_bench.sensors import SENTINEL2
 
 REGIONS = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import stat
@@ -19,7 +18,8 @@ from shapely.errors import GEOSException
 from spectral_tl_bench.cache import cache_dir
 from spectral_tl_bench.datasets.files import Problem
 from spectral_tl_bench.datasets.headers import Header
-from spectral_tl_bench.errors import DataError
+from spectral_tl_bench.errors import DataError, RecordError
+from spectral_tl_bench.records.files import replacing
 from spectral_tl_bench.sensors import Sensor
 
 _FORMAT = 1
@@ -179,18 +179,15 @@ def _load(path: Path) -> dict[str, dict[str, Any]] | None:
 def _store(facts: dict[str, dict[str, Any]], folder: Path, name: str) -> bool:
     """Write a cache file and remove the archive's older ones; False where the folder cannot be written."""
     frame = pd.DataFrame.from_dict(facts, orient="index", columns=list(FACTS)).rename_axis("tile").reset_index()
-    partial = folder / f"{name}.{os.getpid()}.partial"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        gpd.GeoDataFrame(frame, geometry="geometry", crs="EPSG:4326").to_parquet(partial, index=False)
-        # Two runs may start at once; the rename lets a reader see a whole file or none.
-        partial.replace(folder / name)
+        # Two runs may start at once: a reader sees a whole file or none.
+        with replacing(folder / name) as temporary:
+            gpd.GeoDataFrame(frame, geometry="geometry", crs="EPSG:4326").to_parquet(temporary, index=False)
         for stale in folder.glob(f"{name.rsplit('-', 1)[0]}-*.parquet"):
             if stale.name != name:
                 stale.unlink(missing_ok=True)
-    except OSError:
-        with contextlib.suppress(OSError):
-            partial.unlink()
+    except (OSError, RecordError):
         return False
     return True
 

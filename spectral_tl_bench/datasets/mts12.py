@@ -16,7 +16,7 @@ from spectral_tl_bench.datasets.headers import Header
 from spectral_tl_bench.datasets.matlab import array_shape, read_array
 from spectral_tl_bench.datasets.raster import Window, whole_numbers
 from spectral_tl_bench.errors import DataError
-from spectral_tl_bench.protocols import LandClass
+from spectral_tl_bench.labels import LandClass
 from spectral_tl_bench.sensors import MTS12_BANDS, MTS12_DATES, mts12_sensor
 
 _NAME = re.compile(r"eopatch_id_(\d+)_col_(\d+)_row_(\d+)(?:_(?:label|band|image|s2))?", re.IGNORECASE)

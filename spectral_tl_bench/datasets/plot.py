@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spectral_tl_bench.labels import LandClass
 from spectral_tl_bench.plotting import true_color
-from spectral_tl_bench.protocols import LandClass
 from spectral_tl_bench.sensors import Sensor
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from scipy.stats import wasserstein_distance
 
 from spectral_tl_bench.datasets.base import TileDataset
 from spectral_tl_bench.errors import DataError, ProtocolError
-from spectral_tl_bench.protocols import LandClass, Protocol
+from spectral_tl_bench.labels import LandClass
+from spectral_tl_bench.protocols import Protocol
 from spectral_tl_bench.sensors import Sensor
 from spectral_tl_bench.simulation.marker import read_marker
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 from spectral_tl_bench.datasets import blocks
 from spectral_tl_bench.datasets.base import TileDataset
 from spectral_tl_bench.datasets.files import TIFF, FoundFile, Problem, Role, find_pairs, role_by_folder
-from spectral_tl_bench.protocols import LandClass
+from spectral_tl_bench.labels import LandClass
 from spectral_tl_bench.sensors import OHS
 
 SOURCE_CITIES = ("Changchun", "Wuxi", "Guangzhou", "Xining", "Hetian", "Anyi", "Changde", "Tianjin")

@@ -1,6 +1,7 @@
 """What a run leaves on disk: the record, its pixel counts, its provenance."""
 
 from spectral_tl_bench.records.confusion import ConfusionTable, Part, Selection, matrices, total
+from spectral_tl_bench.records.files import prepare_folder, write_bytes
 from spectral_tl_bench.records.provenance import Provenance, provenance
 from spectral_tl_bench.records.run import (
     RECORD,
@@ -13,10 +14,8 @@ from spectral_tl_bench.records.run import (
     TileCounts,
     Where,
     find_runs,
-    prepare_folder,
     read_run,
     read_run_yaml,
-    write_bytes,
     write_run,
     write_run_yaml,
 )

@@ -8,15 +8,14 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 import spectral_tl_bench
+from spectral_tl_bench.values import Value
 
 _PACKAGES = ("torch", "torchgeo", "lightning", "timm", "peft", "kornia", "numpy", "rasterio", "scikit-learn")
 _PACKAGE_FOLDER = Path(spectral_tl_bench.__file__).resolve().parent
 
 
-class Provenance(BaseModel):
+class Provenance(Value):
     """Which software and hardware made a run.
 
     Attributes:
@@ -30,8 +29,6 @@ class Provenance(BaseModel):
         gpu: Name of the accelerator used, None for a run on the processor.
         date: Start of the run, ISO 8601, UTC.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: str
     python: str

@@ -8,8 +8,6 @@ than scores, so that any metric, split or interval can be computed later without
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +15,14 @@ from typing import Any, Literal
 
 import pandas as pd
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from spectral_tl_bench.errors import RecordError, first_problem
 from spectral_tl_bench.records.confusion import Part, Selection, check_counts
+from spectral_tl_bench.records.files import prepare_folder, write_bytes
 from spectral_tl_bench.records.provenance import Provenance
 from spectral_tl_bench.spec import RunSpec
-from spectral_tl_bench.values import read_mapping
+from spectral_tl_bench.values import Value, read_mapping
 
 FORMAT: Literal[1] = 1
 """Version of the record's format; raised when an older reader could not read it."""
@@ -31,25 +30,21 @@ FORMAT: Literal[1] = 1
 RECORD, CONFIG, CONFUSION, HISTORY = "run.json", "run.yaml", "confusion.parquet", "history.csv"
 
 
-class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class ClassLegend(_Value):
+class ClassLegend(Value):
     """A class's name and its colour as ``#rrggbb``, in the order of class ids."""
 
     name: str
     color: str
 
 
-class StageRecord(_Value):
+class StageRecord(Value):
     """What a stage took: optimiser steps and wall-clock seconds."""
 
     steps: int = Field(ge=0)
     seconds: float = Field(ge=0)
 
 
-class ParameterCounts(_Value):
+class ParameterCounts(Value):
     """Numbers of parameters.
 
     Attributes:
@@ -63,7 +58,7 @@ class ParameterCounts(_Value):
     gradient_receiving: int = Field(ge=0)
 
 
-class TileCounts(_Value):
+class TileCounts(Value):
     """How many tiles trained, were held out of the source, and tested."""
 
     train: int = Field(ge=0)
@@ -71,14 +66,14 @@ class TileCounts(_Value):
     target: int = Field(ge=0)
 
 
-class Selected(_Value):
+class Selected(Value):
     """Steps of segmentation that were scored: the best on held-out source tiles, and the last."""
 
     best_step: int = Field(ge=0)
     last_step: int = Field(ge=0)
 
 
-class RunRecord(_Value):
+class RunRecord(Value):
     """Everything about a finished run except its pixel counts.
 
     Attributes:
@@ -133,40 +128,6 @@ class Run:
         wanted = selection or self.record.spec.training.selection
         rows = (self.confusion["part"] == part) & (self.confusion["selection"] == wanted)
         return self.confusion[rows]
-
-
-def prepare_folder(folder: Path) -> None:
-    """Make a folder if it is not there and check that files can be written into it.
-
-    Raises:
-        RecordError: If it cannot be made or written.
-    """
-    probe = folder / f".probe-{uuid.uuid4().hex}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        reason = "a file of that name is in the way" if isinstance(error, FileExistsError) else error.strerror
-        raise RecordError(f"cannot write to folder {folder}: {reason}; choose another with --out") from error
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file at once or not at all: a reader never sees half of it.
-
-    Raises:
-        RecordError: If it cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise RecordError(f"cannot write {path}: {error.strerror}") from error
 
 
 def write_run(folder: Path, record: RunRecord, confusion: pd.DataFrame, history: pd.DataFrame | None = None) -> None:
@@ -242,7 +203,7 @@ def find_runs(root: Path) -> list[Path]:
     return sorted({path.parent for name in (RECORD, CONFIG, CONFUSION) for path in root.rglob(name)})
 
 
-class Where(_Value):
+class Where(Value):
     """What a run needs to find its inputs again and what does not change its result.
 
     Attributes:
@@ -252,13 +213,27 @@ class Where(_Value):
         stage1: File of reconstruction-stage weights.
     """
 
-    root: str | None = None
-    protocol_file: str | None = None
+    root: Path | None = None
+    protocol_file: Path | None = None
     weights: str | None = None
-    stage1: str | None = None
+    stage1: Path | None = None
+
+    def absolute(self) -> Where:
+        """The same places, wherever a later command runs."""
+
+        def resolved(path: Path | None) -> Path | None:
+            return None if path is None else path.expanduser().resolve()
+
+        named = self.weights in (None, "none", "hub", "embedded")
+        return Where(
+            root=resolved(self.root),
+            protocol_file=resolved(self.protocol_file),
+            weights=self.weights if named else str(resolved(Path(str(self.weights)))),
+            stage1=resolved(self.stage1),
+        )
 
 
-class _Config(_Value):
+class _Config(Value):
     spec: RunSpec
     where: Where = Where()
 

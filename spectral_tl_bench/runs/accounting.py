@@ -21,18 +21,19 @@ from torch.utils.data import DataLoader
 
 from spectral_tl_bench.backbones import Backbone, build_backbone
 from spectral_tl_bench.datasets import dataset_class
+from spectral_tl_bench.decoders import Segmenter
+from spectral_tl_bench.decoders.reconstruction import ReconstructionDecoder
 from spectral_tl_bench.errors import ProtocolError, UnknownNameError
 from spectral_tl_bench.methods import Method
 from spectral_tl_bench.protocols import read_protocol_file
-from spectral_tl_bench.decoders.reconstruction import ReconstructionDecoder
 from spectral_tl_bench.records import ParameterCounts
-from spectral_tl_bench.decoders import Segmenter
 from spectral_tl_bench.sensors import SENSORS, Sensor
 from spectral_tl_bench.spec import TrainingSpec
 from spectral_tl_bench.tasks.base import AdaptationTask
+from spectral_tl_bench.tasks.fit import fit, seed_all
 from spectral_tl_bench.tasks.reconstruction import MaskedReconstruction
 from spectral_tl_bench.tasks.segmentation import Segmentation
-from spectral_tl_bench.tasks.fit import fit, seed_all
+from spectral_tl_bench.values import names_yaml
 
 BACKBONE = "backbone."
 """Prefix of the adapted backbone's parameters in a segmenter; all others are the decoder's."""
@@ -116,7 +117,7 @@ def sensor_and_classes(name: str) -> tuple[Sensor, int]:
         UnknownNameError: If there is no such sensor.
         ProtocolError: If the file cannot be read or describes no sensor of its own.
     """
-    if name.endswith((".yaml", ".yml")):
+    if names_yaml(name):
         file = read_protocol_file(Path(name))
         if file.sensor is None or file.classes is None:
             raise ProtocolError(f"{name} describes no sensor of its own; name one of: {', '.join(SENSORS)}")

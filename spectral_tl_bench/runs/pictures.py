@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spectral_tl_bench.runs.reconstruction_plot import Reconstruction, plot_reconstruction
-from spectral_tl_bench.report.tables import HELD_OUT
-from spectral_tl_bench.tasks.reconstruction import MaskedReconstruction, hidden_pixels, normalised_patches, random_mask
 from spectral_tl_bench.datamodules.windows import TrainingWindows
+from spectral_tl_bench.report.tables import HELD_OUT
+from spectral_tl_bench.runs.reconstruction_plot import Reconstruction, plot_reconstruction
+from spectral_tl_bench.tasks.reconstruction import MaskedReconstruction, hidden_pixels, normalised_patches, random_mask
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

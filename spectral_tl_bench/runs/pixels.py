@@ -14,8 +14,9 @@ from rich.progress import track
 from spectral_tl_bench import records
 from spectral_tl_bench.datamodules.splits import labelled_tiles
 from spectral_tl_bench.datamodules.windows import resize_sample
-from spectral_tl_bench.datasets.base import IGNORE_INDEX, Sample
+from spectral_tl_bench.datasets.base import Sample
 from spectral_tl_bench.errors import DataError
+from spectral_tl_bench.labels import IGNORE_INDEX
 from spectral_tl_bench.metrics import Matrix, confusion_matrix
 from spectral_tl_bench.tasks.fit import peak_memory_mib, stopwatch
 
@@ -81,12 +82,13 @@ def predict_tile(classifier: Classifier, image: np.ndarray) -> np.ndarray:
     return np.concatenate(parts).reshape(image.shape[1:])
 
 
-def _score_tile(plan: Plan, classifier: Classifier, position: int) -> tuple[str, Matrix]:
+def _score_tile(plan: Plan, classifier: Classifier, position: int) -> tuple[str, Matrix, int]:
     sample: Sample = plan.dataset.read(position)
     if plan.spec.training.scoring == "reference":
         sample = resize_sample(sample, plan.spec.training.image_size)
     found = predict_tile(classifier, sample["image"].numpy())
-    return sample["tile"], confusion_matrix(sample["mask"].numpy(), found, len(plan.dataset.classes), IGNORE_INDEX)
+    truth = sample["mask"].numpy()
+    return sample["tile"], confusion_matrix(truth, found, len(plan.dataset.classes), IGNORE_INDEX), truth.size
 
 
 def _score(plan: Plan, classifier: Classifier, threads: int, watch: Watch) -> records.ConfusionTable:
@@ -101,7 +103,7 @@ def _score(plan: Plan, classifier: Classifier, threads: int, watch: Watch) -> re
     in_threads = joblib.Parallel(threads, backend="threading", return_as="generator")
     for part, positions in parts:
         rows = watch(positions.tolist(), f"scoring {part.replace('_', ' ')}")
-        for tile, matrix in in_threads(joblib.delayed(_score_tile)(plan, classifier, row) for row in rows):
+        for tile, matrix, _ in in_threads(joblib.delayed(_score_tile)(plan, classifier, row) for row in rows):
             table.add("last", part, tile, split.subdomains[tile], matrix)
     return table
 

@@ -2,58 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from spectral_tl_bench import records
 from spectral_tl_bench.backbones import weights_fingerprint
+from spectral_tl_bench.datamodules.splits import Split, split_tiles
 from spectral_tl_bench.datasets import open_dataset
 from spectral_tl_bench.datasets.index import data_fingerprint
-from spectral_tl_bench.simulation import default_archive, read_marker
 from spectral_tl_bench.errors import ProtocolError, SpectralBenchError
-from spectral_tl_bench.methods import AnyMethod, PixelModel, build_any_method, source_digest
-from spectral_tl_bench.protocols import Protocol
-from spectral_tl_bench.spec import RunSpec, TrainingSpec
-from spectral_tl_bench.datamodules.splits import Split, split_tiles
+from spectral_tl_bench.methods import AnyMethod, PixelModel, build_any_method
+from spectral_tl_bench.plugins import short_name, source_digest
+from spectral_tl_bench.runs.requests import Request
 from spectral_tl_bench.runs.stage1 import check_stage1
+from spectral_tl_bench.simulation import default_archive, read_marker
+from spectral_tl_bench.spec import RunChoices, RunSpec
 from spectral_tl_bench.weights import fingerprint
 
 if TYPE_CHECKING:
     from spectral_tl_bench.datasets.base import TileDataset
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a user asks for: a run before its inputs are opened.
-
-    Attributes:
-        protocol: What to train and test on.
-        method: Registered name or ``file.py:ClassName``.
-        options: The method's hyper-parameters that differ from their defaults.
-        backbone: Name of the backbone.
-        preset: Name that ``training`` started from.
-        training: How to train.
-        seed: Seed of every random choice.
-        root: Folder of the archive; None takes the embedded simulated one.
-        weights: "none", "hub", "embedded" or a file.
-        stage1: Weights of an earlier reconstruction stage to start from.
-        protocol_file: The user's protocol file, so that the run can be repeated.
-    """
-
-    protocol: Protocol
-    method: str
-    backbone: str
-    preset: str
-    training: TrainingSpec
-    options: Mapping[str, Any] = field(default_factory=dict)
-    seed: int = 0
-    root: Path | None = None
-    weights: str = "none"
-    stage1: Path | None = None
-    protocol_file: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +32,11 @@ class Plan:
     dataset: TileDataset
     split: Split
     method: AnyMethod
+
+    @property
+    def weights(self) -> str:
+        """Pretrained weights as :func:`~spectral_tl_bench.backbones.build_backbone` takes them."""
+        return self.request.where.weights or "none"
 
 
 def archive_root(dataset: str, root: Path | None) -> Path:
@@ -80,57 +52,65 @@ def archive_root(dataset: str, root: Path | None) -> Path:
     root = root.expanduser()
     if not root.is_dir():
         raise SpectralBenchError(f"there is no folder {root}; --root names the folder of the archive")
-    return root / dataset if (root / dataset).is_dir() else root
+    inner = root / short_name(dataset)
+    return inner if inner.is_dir() else root
 
 
-def plan(request: Request) -> Plan:
+def _sources(choices: RunChoices, dataset: str) -> dict[str, str]:
+    """Digests of the user's files that take part, apart from the method's."""
+    named = {
+        "backbone": choices.backbone,
+        "dataset": dataset,
+        **{registry.kind: name for registry, name in choices.training.seams()},
+    }
+    return {seam: digest for seam, name in named.items() if (digest := source_digest(name)) is not None}
+
+
+def plan(request: Request, opened: dict[tuple[str, Path], TileDataset] | None = None) -> Plan:
     """Open the archive and complete the specification.
+
+    Args:
+        request: What is asked for.
+        opened: Archives that earlier plans have opened, by what was opened and where; gets this one.
 
     Raises:
         SpectralBenchError: If any input is wrong; nothing has been written then.
     """
-    method = build_any_method(request.method, dict(request.options))
-    root = archive_root(request.protocol.file.dataset, request.root)
-    dataset = open_dataset(request.protocol.file, root)
-    split = split_tiles(request.protocol, dataset.index, request.training.held_out_fraction)
-    protocol = request.protocol.model_dump_json(exclude={"file": {"protocols"}})
-    if request.stage1 is not None and (
-        isinstance(method, PixelModel) or "reconstruction" not in method.stages
-    ):
+    choices, where = request.choices, request.where
+    training, file = choices.training, request.protocol.file
+    for registry, name in training.seams():
+        registry.load(name)
+    method = build_any_method(choices.method, dict(choices.method_options))
+    root = archive_root(file.dataset, where.root)
+    opened = {} if opened is None else opened
+    # Protocols of one file share an archive, whatever tiles they take of it.
+    key = file.model_dump_json(exclude={"protocols", "title"}), root
+    if key not in opened:
+        opened[key] = open_dataset(file, root)
+    dataset = opened[key]
+    split = split_tiles(request.protocol, dataset.index, training.held_out_fraction)
+    if where.stage1 is not None and (isinstance(method, PixelModel) or "reconstruction" not in method.stages):
         raise SpectralBenchError(
-            f"--stage1 was given, but {request.method} has no reconstruction stage with these options"
+            f"--stage1 was given, but {choices.method} has no reconstruction stage with these options"
         )
     spec = RunSpec(
-        protocol=request.protocol.name,
-        protocol_digest=hashlib.sha256(protocol.encode()).hexdigest()[:16],
-        dataset=request.protocol.file.dataset,
-        data=f"{data_fingerprint(dataset.index)}-{split.digest(dataset.index)}",
-        simulated=read_marker(root) is not None,
-        method=request.method,
+        **choices.model_dump(exclude={"method_options"}),
         method_options=method.options(),
-        method_source=source_digest(request.method),
-        backbone=request.backbone,
-        weights="none" if isinstance(method, PixelModel) else weights_fingerprint(request.backbone, request.weights),
-        stage1=None if request.stage1 is None else fingerprint(request.stage1),
-        preset=request.preset,
-        training=request.training,
-        seed=request.seed,
+        method_defaults=method.defaults(),
+        method_source=source_digest(choices.method),
+        protocol=request.protocol.name,
+        protocol_digest=request.protocol.digest,
+        dataset=short_name(file.dataset),
+        data=data_fingerprint(dataset.index),
+        split=split.digest(dataset.index),
+        simulated=read_marker(root) is not None,
+        weights="none"
+        if isinstance(method, PixelModel)
+        else weights_fingerprint(choices.backbone, where.weights or "none"),
+        stage1=None if where.stage1 is None else fingerprint(where.stage1),
+        sources=_sources(choices, file.dataset),
     )
-    if request.stage1 is not None:
+    if where.stage1 is not None:
         names = dataset.index["tile"].astype(str).to_numpy()
-        check_stage1(request.stage1, spec, dataset.sensor, [*names[split.held_out], *names[split.target]])
+        check_stage1(where.stage1, spec, dataset.sensor, [*names[split.held_out], *names[split.target]])
     return Plan(request, spec, dataset, split, method)
-
-
-def where(request: Request) -> records.Where:
-    """What ``run.yaml`` needs to find the inputs again."""
-
-    def absolute(path: Path | None) -> str | None:
-        return None if path is None else str(path.expanduser().resolve())
-
-    return records.Where(
-        root=absolute(request.root),
-        protocol_file=absolute(request.protocol_file),
-        weights=request.weights if request.weights in ("none", "hub", "embedded") else absolute(Path(request.weights)),
-        stage1=absolute(request.stage1),
-    )

@@ -11,23 +11,23 @@ import torch
 from rich.console import Console
 
 from spectral_tl_bench import records
-from spectral_tl_bench.runs.accounting import parameter_counts, segmenter_names
 from spectral_tl_bench.backbones import build_backbone
 from spectral_tl_bench.datamodules.protocol import ProtocolDataModule
-from spectral_tl_bench.methods import Method, PixelModel, StageName
-from spectral_tl_bench.runs.pictures import images_by_domain, looking_at, reconstruction_figure
-from spectral_tl_bench.runs.pixels import fit_and_score
-from spectral_tl_bench.runs.planning import Plan, where
-from spectral_tl_bench.tasks.progress import History, StageProgress
+from spectral_tl_bench.decoders import Segmenter
 from spectral_tl_bench.decoders.reconstruction import ReconstructionDecoder
+from spectral_tl_bench.methods import Method, PixelModel, StageName
 from spectral_tl_bench.plotting import png
 from spectral_tl_bench.report.tables import heading, write_table
-from spectral_tl_bench.decoders import Segmenter
+from spectral_tl_bench.runs.accounting import parameter_counts, segmenter_names
+from spectral_tl_bench.runs.pictures import images_by_domain, looking_at, reconstruction_figure
+from spectral_tl_bench.runs.pixels import fit_and_score
+from spectral_tl_bench.runs.planning import Plan
 from spectral_tl_bench.runs.stage1 import origin, read_stage1
 from spectral_tl_bench.tasks.base import AdaptationTask
+from spectral_tl_bench.tasks.fit import KeepBest, fit, peak_memory_mib, reset_peak_memory, score, seed_all, stopwatch
+from spectral_tl_bench.tasks.progress import History, StageProgress
 from spectral_tl_bench.tasks.reconstruction import MaskedReconstruction
 from spectral_tl_bench.tasks.segmentation import Segmentation
-from spectral_tl_bench.tasks.fit import KeepBest, fit, peak_memory_mib, score, seed_all, stopwatch
 from spectral_tl_bench.weights import load_weights, restore, save_weights, trained_state
 
 if TYPE_CHECKING:
@@ -41,17 +41,18 @@ RECONSTRUCTION = "reconstruction.png"
 class _Run:
     """The state of a run while it goes on."""
 
-    def __init__(
-        self, plan: Plan, method: Method, folder: Path, console: Console, device: str, workers: int
-    ) -> None:
+    def __init__(self, plan: Plan, method: Method, folder: Path, console: Console, device: str, workers: int) -> None:
         self.plan, self.spec, self.method = plan, plan.spec, method
+        # Before anything trains: the code that ran, not what lies there when it has finished.
+        self.provenance = records.provenance()
+        reset_peak_memory()
         self.training = plan.spec.training
         self.folder, self.console, self.device = folder, console, device
         self.data = ProtocolDataModule(
             plan.split, plan.dataset, self.training, seed=plan.spec.seed, num_workers=workers
         )
         seed_all(self.spec.seed)
-        self.backbone: Backbone = build_backbone(self.spec.backbone, plan.dataset.sensor, plan.request.weights)
+        self.backbone: Backbone = build_backbone(self.spec.backbone, plan.dataset.sensor, plan.weights)
         self.method.apply(self.backbone)
         self.pretrained = self.backbone.pretrained_parameters
         self.stages: dict[str, records.StageRecord] = {}
@@ -64,11 +65,7 @@ class _Run:
         seed_all(self.spec.seed)
         self.method.begin_stage(self.backbone, stage)
         names = self.method.stages
-        steps = self.training.reconstruction_steps
-        batch = self.training.reconstruction_batch_size
-        if stage == "segmentation":
-            steps, batch = self.training.segmentation_steps, self.training.batch_size
-        self.data.begin_stage(stage, steps, batch)
+        self.data.begin_stage(stage)
         return f"stage {names.index(stage) + 1}/{len(names)} {stage}"
 
     def _note(self, task: AdaptationTask) -> None:
@@ -79,7 +76,7 @@ class _Run:
     def reconstruct(self) -> None:
         """Stage 1, or its weights from an earlier run or an interrupted attempt at this one."""
         title = self._begin("reconstruction")
-        given = self.plan.request.stage1
+        given = self.plan.request.where.stage1
         saved = given if given is not None else self.folder / STAGE1
         if saved.is_file():
             self._restore_stage1(saved, title)
@@ -198,7 +195,7 @@ class _Run:
             title=self.plan.request.protocol.title,
             split_origin=self.plan.split.origin,
             classes=tuple(records.ClassLegend(name=c.name, color=c.color) for c in self.plan.dataset.classes),
-            provenance=records.provenance(gpu),
+            provenance=self.provenance.model_copy(update={"gpu": gpu}),
             stages=self.stages,
             peak_memory_mib=peak_memory_mib(device),
             parameters=without,
@@ -240,7 +237,7 @@ def execute(
     if force:
         shutil.rmtree(folder)
         records.prepare_folder(folder)
-    records.write_run_yaml(folder, plan.spec, where(plan.request))
+    records.write_run_yaml(folder, plan.spec, plan.request.where.absolute())
     if isinstance(plan.method, PixelModel):
         fit_and_score(plan, plan.method, folder, console)
     else:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from spectral_tl_bench.errors import CheckpointError, first_problem
-from spectral_tl_bench.methods import short_name
+from spectral_tl_bench.plugins import short_name
 from spectral_tl_bench.sensors import Sensor
 from spectral_tl_bench.spec import RunSpec
+from spectral_tl_bench.values import Value
 from spectral_tl_bench.weights import read_metadata
 
 
-class Stage1(BaseModel):
+class Stage1(Value):
     """What a file of reconstruction-stage weights says about itself.
 
     Attributes:
@@ -27,8 +28,6 @@ class Stage1(BaseModel):
         gradient_receiving: Names of those that received a gradient.
         tiles: Names of the source tiles that it was trained on.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     stage: str
     sensor: str

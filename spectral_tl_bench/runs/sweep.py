@@ -14,37 +14,34 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
-from spectral_tl_bench.cli.commands import Asked, requests_of
 from spectral_tl_bench.errors import RunFailedError, SpectralBenchError, UnknownNameError, first_problem
-from spectral_tl_bench.methods import PixelModel, all_method_names, method_class
+from spectral_tl_bench.methods import PixelModel, method_class
+from spectral_tl_bench.plugins import METHODS
+from spectral_tl_bench.runs.requests import Request, requests
 from spectral_tl_bench.spec import SETTINGS_WITHOUT_BACKBONE
-from spectral_tl_bench.values import read_mapping
+from spectral_tl_bench.values import Value, names_yaml, read_mapping
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from spectral_tl_bench.runs.planning import Request
+    from spectral_tl_bench.datasets.base import TileDataset
 
 
-class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SuiteMethod(_Value):
+class SuiteMethod(Value):
     """A method of a suite, with the options that differ from their defaults."""
 
     name: str
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
 
 
-class Suite(_Value):
+class Suite(Value):
     """What a sweep runs: the product of all lists.
 
     Attributes:
         title: One line for people.
-        methods: "all" installed ones, or a list of names and of ``{name, options}``.
+        methods: "all" installed ones that can be imported, or a list of names and of ``{name, options}``.
         protocols: Names as ``run --protocol`` takes them.
         seeds: Seeds.
         preset: Preset of every run; None is the command's default.
@@ -60,7 +57,7 @@ class Suite(_Value):
     preset: str | None = None
     backbones: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
-    train: dict[str, Any] = {}
+    train: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("methods", mode="before")
     @classmethod
@@ -69,9 +66,9 @@ class Suite(_Value):
             return value
         return [{"name": entry} if isinstance(entry, str) else entry for entry in value]
 
-    def asked(self, root: Path | None) -> Iterator[Asked]:
-        """One set of ``run`` options for each combination, except that a protocol may stand for several."""
-        methods = tuple(SuiteMethod(name=n) for n in all_method_names()) if self.methods == "all" else self.methods
+    def requests(self, root: Path | None) -> Iterator[Request]:
+        """One request for each combination of the lists, and for each protocol that a name stands for."""
+        methods = tuple(SuiteMethod(name=n) for n in METHODS.usable()[0]) if self.methods == "all" else self.methods
         backbones: tuple[str | None, ...] = self.backbones or (None,)
         weights: tuple[str | None, ...] = self.weights or (None,)
         for seed, protocol, method in itertools.product(self.seeds, self.protocols, methods):
@@ -82,11 +79,11 @@ class Suite(_Value):
                 pairs = [(None, None)]
                 training = {name: value for name, value in training.items() if name in SETTINGS_WITHOUT_BACKBONE}
             for backbone, weight in pairs:
-                yield Asked(
-                    method=method.name,
-                    protocol=protocol,
+                yield from requests(
+                    method.name,
+                    protocol,
                     root=root,
-                    preset=self.preset,
+                    preset_name=self.preset,
                     backbone=backbone,
                     weights=weight,
                     seed=seed,
@@ -109,7 +106,7 @@ def find_suite(name: str) -> Suite:
         SpectralBenchError: If the file does not follow the format; the message names the field.
     """
     shipped = shipped_suites()
-    if name not in shipped and not name.endswith((".yaml", ".yml")):
+    if name not in shipped and not names_yaml(name):
         raise UnknownNameError("suite", name, shipped, f"name a YAML file, or one of {', '.join(shipped)}")
     return read_suite(shipped.get(name, Path(name)))
 
@@ -127,6 +124,10 @@ def read_suite(path: Path) -> Suite:
         raise SpectralBenchError(f"{path}: {first_problem(error)} (docs/runs.md explains the format)") from error
 
 
+_opened: dict[tuple[str, Path], TileDataset] = {}
+"""Archives that this worker has opened: most runs of a suite share one."""
+
+
 @dataclass(frozen=True)
 class _Job:
     request: Request
@@ -140,13 +141,13 @@ def _execute(job: _Job) -> str:
     import torch
     from rich.console import Console
 
-    from spectral_tl_bench.runs.planning import plan
     from spectral_tl_bench.report.tables import ALL_TARGETS, HELD_OUT, protocol_table
+    from spectral_tl_bench.runs.planning import plan
     from spectral_tl_bench.runs.runner import execute
 
     torch.set_num_threads(job.threads)
     started = time.monotonic()
-    run = execute(plan(job.request), job.out, Console(quiet=True), device=job.device)
+    run = execute(plan(job.request, _opened), job.out, Console(quiet=True), device=job.device)
     table = protocol_table(run).set_index("domain")["mIoU"]
     seconds = time.monotonic() - started
     return f"target mIoU {table[ALL_TARGETS]:.2f} %, held-out {table[HELD_OUT]:.2f} %, {seconds:.0f} s"
@@ -162,11 +163,6 @@ def end_with_parent() -> None:
             os._exit(1)
 
     Thread(target=watch, daemon=True).start()
-
-
-def _label(request: Request) -> str:
-    options = "".join(f" {name}={value}" for name, value in request.options.items())
-    return f"{request.method}{options} on {request.protocol.name}, {request.backbone}, seed {request.seed}"
 
 
 def sweep(suite: Suite, root: Path | None, out: Path, console: Console, *, device: str, jobs: int) -> None:
@@ -187,9 +183,10 @@ def sweep(suite: Suite, root: Path | None, out: Path, console: Console, *, devic
     from spectral_tl_bench import records
     from spectral_tl_bench.runs.planning import plan
 
-    wanted = [request for asked in suite.asked(root) for request in requests_of(asked)]
+    wanted = list(suite.requests(root))
+    opened: dict[tuple[str, Path], TileDataset] = {}
     # Every input is opened before anything trains: a mistake in the last run shows at once.
-    specs = [plan(request).spec for request in wanted]
+    specs = [plan(request, opened).spec for request in wanted]
     missing = [r for r, spec in zip(wanted, specs, strict=True) if not (out / spec.folder / records.RECORD).is_file()]
     simulated = ", SIMULATED data" if any(spec.simulated for spec in specs) else ""
     console.print(
@@ -204,7 +201,7 @@ def sweep(suite: Suite, root: Path | None, out: Path, console: Console, *, devic
     failures = []
     # Fresh processes: a forked one would inherit locks of torch's threads.
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
-        running = {pool.submit(_execute, _Job(r, out, device, threads)): _label(r) for r in missing}
+        running = {pool.submit(_execute, _Job(r, out, device, threads)): r.label for r in missing}
         for number, done in enumerate(as_completed(running), start=1):
             label = running[done]
             # Whatever a method raises is its own failure, not that of the sweep.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import lightning
 import torch
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lightning.pytorch.utilities.types import OptimizerLRScheduler
 
     from spectral_tl_bench.backbones import Backbone
-    from spectral_tl_bench.methods import Method
+    from spectral_tl_bench.methods import Method, StageName
 
 
 def learning_rate_factor(step: int, steps: int, schedule: str, warmup_fraction: float) -> float:
@@ -39,8 +39,11 @@ class AdaptationTask(lightning.LightningModule):
     """What both stages share: the optimiser, its schedule, the method's extra loss, and who receives gradients.
 
     Attributes:
+        stage: Which of the two stages this is.
         gradient_names: Names (in ``self``) of the parameters that received a gradient other than 0 in the first steps.
     """
+
+    stage: ClassVar[StageName]
 
     _STEPS_WATCHED = 3
     """A zero-initialised layer passes no gradient back in the first step, so several are looked at."""
@@ -53,13 +56,9 @@ class AdaptationTask(lightning.LightningModule):
         self.training_spec = training
         self.gradient_names: set[str] = set()
 
-    def stage_settings(self) -> tuple[int, float, tuple[float, float]]:
-        """Steps, peak learning rate and AdamW's betas of this stage."""
-        raise NotImplementedError
-
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW on what trains, with the run's schedule stepped every batch."""
-        steps, peak, betas = self.stage_settings()
+        stage = self.training_spec.stage(self.stage)
         spec = self.training_spec
         factor = spec.tokenizer_learning_rate_factor
         relative = self.backbone.tokenizer.relative_learning_rates()
@@ -73,12 +72,12 @@ class AdaptationTask(lightning.LightningModule):
             if parameter.requires_grad:
                 groups.setdefault(tokenizer.get(id(parameter), 1.0), []).append(parameter)
         optimizer = torch.optim.AdamW(
-            [{"params": parameters, "lr": factor * peak} for factor, parameters in groups.items()],
-            betas=betas,
+            [{"params": parameters, "lr": factor * stage.learning_rate} for factor, parameters in groups.items()],
+            betas=stage.betas,
             weight_decay=spec.weight_decay,
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: learning_rate_factor(step, steps, spec.schedule, spec.warmup_fraction)
+            optimizer, lambda step: learning_rate_factor(step, stage.steps, spec.schedule, spec.warmup_fraction)
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

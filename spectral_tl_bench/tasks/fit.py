@@ -10,6 +10,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import lightning
@@ -20,6 +21,9 @@ from spectral_tl_bench.spec import TrainingSpec
 from spectral_tl_bench.tasks.base import AdaptationTask
 from spectral_tl_bench.tasks.segmentation import Segmentation
 from spectral_tl_bench.weights import trained_state
+
+_CLEAR_PEAK = Path("/proc/self/clear_refs")
+_STATUS = Path("/proc/self/status")
 
 
 def seed_all(seed: int) -> None:
@@ -96,7 +100,7 @@ def fit(
     Returns:
         The trainer, for scoring.
     """
-    steps, _, _ = task.stage_settings()
+    steps = training.stage(task.stage).steps
     interval = max(1, steps // validations) if validations else None
     with _quiet():
         trainer = lightning.Trainer(
@@ -137,9 +141,22 @@ def stopwatch(into: dict[str, float], name: str) -> Iterator[None]:
         into[name] = into.get(name, 0.0) + time.monotonic() - started
 
 
+def reset_peak_memory() -> None:
+    """Let :func:`peak_memory_mib` count from now on: a process may run one run after another."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    with contextlib.suppress(OSError):
+        # Linux alone can forget a process's peak; elsewhere it spans the process's life.
+        _CLEAR_PEAK.write_text("5")
+
+
 def peak_memory_mib(device: Any) -> float:
-    """Peak memory in MiB so far: of the GPU where one is used, else of this process."""
+    """Peak memory in MiB since :func:`reset_peak_memory`: of the GPU where one is used, else of this process."""
     if torch.device(device).type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
+    with contextlib.suppress(OSError):
+        for line in _STATUS.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return float(line.split()[1]) / 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)

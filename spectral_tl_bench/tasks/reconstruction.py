@@ -24,17 +24,14 @@ class MaskedReconstruction(AdaptationTask):
     the hidden ones, each patch normalised by its own mean and deviation.
     """
 
+    stage = "reconstruction"
+
     def __init__(
         self, backbone: Backbone, method: Method, training: TrainingSpec, decoder: ReconstructionDecoder
     ) -> None:
         """Keep the decoder beside the backbone."""
         super().__init__(backbone, method, training)
         self.decoder = decoder
-
-    def stage_settings(self) -> tuple[int, float, tuple[float, float]]:
-        """Steps, peak learning rate and AdamW's betas of stage 1."""
-        spec = self.training_spec
-        return spec.reconstruction_steps, spec.reconstruction_learning_rate, (0.9, 0.95)
 
     def reconstruct(self, images: Tensor, hidden: Tensor) -> Tensor:
         """Restore hidden patches.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,15 +11,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spectral_tl_bench.datamodules.windows import resize_sample, sliding_windows
-from spectral_tl_bench.datasets.base import IGNORE_INDEX, Sample
+from spectral_tl_bench.datasets.base import Sample
+from spectral_tl_bench.labels import IGNORE_INDEX
 from spectral_tl_bench.metrics import confusion_matrix, mean_iou
+from spectral_tl_bench.plugins import LOSSES
 from spectral_tl_bench.spec import TrainingSpec
 from spectral_tl_bench.tasks.base import AdaptationTask
-from spectral_tl_bench.tasks.losses import segmentation_loss
 
 if TYPE_CHECKING:
     from spectral_tl_bench.decoders import Segmenter
     from spectral_tl_bench.methods import Method
+
+
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class Segmentation(AdaptationTask):
@@ -30,23 +34,21 @@ class Segmentation(AdaptationTask):
         held_out_miou: mIoU (0-1) of each validation so far, on held-out source tiles, with its step.
     """
 
+    stage = "segmentation"
+
     def __init__(self, segmenter: Segmenter, method: Method, training: TrainingSpec, num_classes: int) -> None:
         """Keep the segmenter; its backbone is the one that the method adapted."""
         super().__init__(segmenter.backbone, method, training)
         self.segmenter = segmenter
         self.num_classes = num_classes
+        self.loss: Loss = LOSSES.load(training.loss)
         self.confusions: list[tuple[int, str, np.ndarray]] = []
         self.held_out_miou: list[tuple[int, float]] = []
-
-    def stage_settings(self) -> tuple[int, float, tuple[float, float]]:
-        """Steps, peak learning rate and AdamW's betas of stage 2."""
-        spec = self.training_spec
-        return spec.segmentation_steps, spec.learning_rate, (0.9, spec.segmentation_beta2)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The run's loss over the labelled pixels."""
         logits = self.segmenter(batch["image"])
-        return self.total_loss(segmentation_loss(logits, batch["mask"], self.training_spec.loss))
+        return self.total_loss(self.loss(logits, batch["mask"]))
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last confusions."""

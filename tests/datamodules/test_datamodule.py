@@ -11,6 +11,15 @@ from spectral_tl_bench.errors import ProtocolError
 from spectral_tl_bench.protocols import Domain, Transfer, load_protocols
 from spectral_tl_bench.spec import override, preset
 
+SMALL = {
+    "image_size": 16,
+    "batch_size": 2,
+    "segmentation_steps": 6,
+    "reconstruction_steps": 200,
+    "reconstruction_batch_size": 2,
+    "validations": 1,
+}
+
 
 @pytest.fixture
 def build(whuohs_root):
@@ -18,11 +27,11 @@ def build(whuohs_root):
     dataset = WHUOHS(whuohs_root, ignore=protocol.file.ignore)
 
     def make(seed=0, transfer=None, **settings):
-        training = override(preset("quick"), {"image_size": 16, "batch_size": 2, **settings})
+        training = override(preset("quick"), {**SMALL, **settings})
         chosen = protocol if transfer is None else protocol.model_copy(update={"transfer": transfer})
         split = split_tiles(chosen, dataset.index, training.held_out_fraction)
         data = ProtocolDataModule(split, dataset, training, seed=seed)
-        data.begin_stage("segmentation", steps=6, batch_size=2)
+        data.begin_stage("segmentation")
         return data
 
     return make
@@ -72,7 +81,7 @@ def test_every_sampler_draws_training_tiles_only(build, sampler):
 def test_few_labels_thin_segmentation_but_not_reconstruction(build):
     data, few = build(), build(label_fraction=0.3)
     assert len(few.training) < len(data.training)
-    few.begin_stage("reconstruction", steps=200, batch_size=2)
+    few.begin_stage("reconstruction")
     assert {p for p, _, _ in few.train_dataloader().sampler} == set(data.training)
 
 

@@ -9,8 +9,8 @@ from spectral_tl_bench.datamodules.samplers import (
     class_weights,
     domain_weights,
     few_labels,
-    held_out_tiles,
 )
+from spectral_tl_bench.datamodules.splits import held_out_tiles
 
 SIZES = np.full(20, 100)
 

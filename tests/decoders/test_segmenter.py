@@ -5,15 +5,20 @@ from torch import nn
 from spectral_tl_bench.backbones import build_backbone
 from spectral_tl_bench.decoders import Segmenter
 from spectral_tl_bench.decoders.neck import MultiLevelNeck
+from spectral_tl_bench.plugins import DECODERS
 from spectral_tl_bench.sensors import SENTINEL2
-from spectral_tl_bench.spec import preset
+from spectral_tl_bench.spec import override, preset
 
 
+def small(num_classes, decoder="upernet"):
+    training = override(preset("quick"), {"neck_channels": 16, "decoder_channels": 16, "decoder": decoder})
+    return Segmenter.of(build_backbone("vit_micro", SENTINEL2), num_classes, training).eval()
+
+
+@pytest.mark.parametrize("decoder", DECODERS.names())
 @pytest.mark.parametrize("size", [(64, 64), (40, 72), (8, 8)])
-def test_logits_have_the_size_of_the_image(size):
-    segmenter = Segmenter(
-        build_backbone("vit_micro", SENTINEL2), num_classes=5, neck_channels=16, decoder_channels=16
-    ).eval()
+def test_logits_have_the_size_of_the_image(size, decoder):
+    segmenter = small(5, decoder)
     assert segmenter(torch.randn(1, 13, *size)).shape == (1, 5, *size)
 
 
@@ -25,14 +30,12 @@ def test_the_neck_makes_a_pyramid_of_four_scales(upsampling):
 
 
 def test_every_tap_reaches_the_logits():
-    segmenter = Segmenter(
-        build_backbone("vit_micro", SENTINEL2), num_classes=3, neck_channels=16, decoder_channels=16
-    ).eval()
+    segmenter = small(3)
     images = torch.randn(1, 13, 64, 64)
     plain = segmenter(images)
 
     for tap in range(4):
-        handle = segmenter.neck.lateral[tap].register_forward_hook(lambda m, i, o: o * 0)
+        handle = segmenter.decoder.neck.lateral[tap].register_forward_hook(lambda m, i, o: o * 0)
         assert not torch.allclose(segmenter(images), plain)
         handle.remove()
 
@@ -46,7 +49,8 @@ def test_the_published_decoder_has_its_dropout_and_its_small_eps():
     assert {m.eps for m in norms} == {1e-6}
     images = torch.randn(2, 13, 64, 64)
     dropped = []
-    segmenter.classifier.register_forward_hook(lambda _, given, out: dropped.append((given[0] == 0).all((2, 3))))
+    classifier = segmenter.decoder.classifier
+    classifier.register_forward_hook(lambda _, given, out: dropped.append((given[0] == 0).all((2, 3))))
     segmenter.train()
     for _ in range(20):
         segmenter(images)
@@ -60,6 +64,6 @@ def test_published_size_of_the_decoder():
     """About 76 M parameters in neck and head on a ViT-L, as the published set-up has."""
     with torch.device("meta"):
         backbone = build_backbone("vit_l_mae", SENTINEL2)
-        segmenter = Segmenter(backbone, 8, neck_channels=1024, decoder_channels=512, upsampling="bilinear")
-    heads = sum(p.numel() for m in segmenter.head_modules() for p in m.parameters())
+        segmenter = Segmenter.of(backbone, 8, preset("reference"))
+    heads = sum(p.numel() for p in segmenter.decoder.parameters())
     assert 70e6 < heads < 82e6

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from spectral_tl_bench.backbones import backbone_entry, backbone_names, build_backbone
-from spectral_tl_bench.backbones.registry import ENTRY_POINT_GROUP
+from spectral_tl_bench.backbones.registry import BACKBONES
 from spectral_tl_bench.errors import CheckpointError
 from spectral_tl_bench.methods import build_method
 from spectral_tl_bench.sensors import OHS, SENTINEL2
@@ -35,17 +35,17 @@ def my_package(tmp_path, monkeypatch):
     (package / "__init__.py").touch()
     for block in code_blocks("python"):
         (package / block.partition("\n")[0].removeprefix("# ")).write_text(block)
-    lines = [f"{name} = {value}" for name, value in entry_points()[ENTRY_POINT_GROUP].items()]
+    lines = [f"{name} = {value}" for name, value in entry_points()[BACKBONES.group].items()]
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my_package\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("\n".join([f"[{ENTRY_POINT_GROUP}]", *lines]))
+    (info / "entry_points.txt").write_text("\n".join([f"[{BACKBONES.group}]", *lines]))
     monkeypatch.syspath_prepend(tmp_path)
     return package
 
 
 def test_every_example_is_tested_and_has_an_entry_point():
     assert [block.partition("\n")[0] for block in code_blocks("python")] == [f"# {file}" for file in EXAMPLES.values()]
-    assert entry_points().keys() == {ENTRY_POINT_GROUP}
-    assert entry_points()[ENTRY_POINT_GROUP].keys() == EXAMPLES.keys()
+    assert entry_points().keys() == {BACKBONES.group}
+    assert entry_points()[BACKBONES.group].keys() == EXAMPLES.keys()
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

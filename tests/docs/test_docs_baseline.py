@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from spectral_tl_bench.cli.commands import Asked, requests_of
-from spectral_tl_bench.methods import ENTRY_POINT_GROUP, build_method
-from spectral_tl_bench.protocols import load_protocols
-from spectral_tl_bench.runs.planning import Request, plan
+from spectral_tl_bench.methods import build_method
+from spectral_tl_bench.plugins import METHODS
+from spectral_tl_bench.runs.planning import plan
+from spectral_tl_bench.runs.requests import requests
 from spectral_tl_bench.runs.runner import execute
-from spectral_tl_bench.spec import override, preset
 
 PAGE = Path(__file__).parents[2] / "docs" / "add-a-baseline.md"
 EXAMPLES = {"bias.py": "BiasTuning", "mixing.py": "LocalMixing", "spectral_mlp.py": "SpectralMLP"}
@@ -56,14 +55,8 @@ def test_the_first_one_takes_about_twenty_lines():
 )
 def test_an_example_runs_to_a_record(example, name, options, whuohs_root, tmp_path):
     method = example(name)
-    request = Request(
-        protocol=load_protocols("whu_region/s2t")[0],
-        method=method,
-        options=options,
-        backbone="vit_micro",
-        preset="quick",
-        training=override(preset("quick"), TINY),
-        root=whuohs_root,
+    (request,) = requests(
+        method, "whu_region/s2t", root=whuohs_root, preset_name="quick", weights="none", options=options, training=TINY
     )
     done = execute(plan(request), tmp_path / "runs", Console(quiet=True), device="cpu")
     assert done.record.spec.method_name == EXAMPLES[name]
@@ -72,14 +65,12 @@ def test_an_example_runs_to_a_record(example, name, options, whuohs_root, tmp_pa
 
 def test_the_example_without_a_backbone_runs_to_a_record(example, whuohs_root, tmp_path):
     options = {"width": "8", "pixels": "1000"}
-    asked = Asked(
-        method=example("spectral_mlp.py"), protocol="whu_region/s2t", root=whuohs_root, seed=1, options=options
-    )
-    done = execute(plan(requests_of(asked)[0]), tmp_path / "runs", Console(quiet=True))
+    (request,) = requests(example("spectral_mlp.py"), "whu_region/s2t", root=whuohs_root, seed=1, options=options)
+    done = execute(plan(request), tmp_path / "runs", Console(quiet=True))
     assert done.record.spec.method_options == {"width": 8, "pixels": 1000}
     assert done.record.spec.backbone == "none"
 
 
 def test_the_entry_point_is_of_the_group_that_is_read():
     (toml,) = code_blocks("toml")
-    assert tomllib.loads(toml)["project"]["entry-points"].keys() == {ENTRY_POINT_GROUP}
+    assert tomllib.loads(toml)["project"]["entry-points"].keys() == {METHODS.group}

@@ -7,8 +7,12 @@ import torch
 
 from spectral_tl_bench.backbones import build_backbone
 from spectral_tl_bench.datamodules.protocol import ProtocolDataModule
+from spectral_tl_bench.datamodules.splits import split_tiles
 from spectral_tl_bench.datasets import open_dataset
+from spectral_tl_bench.decoders.reconstruction import ReconstructionDecoder
 from spectral_tl_bench.methods import build_method
+from spectral_tl_bench.protocols import load_protocols
+from spectral_tl_bench.report.tables import HELD_OUT
 from spectral_tl_bench.runs.pictures import (
     images_by_domain,
     looking_at,
@@ -17,11 +21,7 @@ from spectral_tl_bench.runs.pictures import (
     spread,
     window,
 )
-from spectral_tl_bench.protocols import load_protocols
-from spectral_tl_bench.decoders.reconstruction import ReconstructionDecoder
-from spectral_tl_bench.report.tables import HELD_OUT
 from spectral_tl_bench.spec import override, preset
-from spectral_tl_bench.datamodules.splits import split_tiles
 from spectral_tl_bench.tasks.reconstruction import MaskedReconstruction, normalised_patches
 
 CPU = torch.device("cpu")

@@ -7,13 +7,13 @@ import torch
 from rich.console import Console
 from sklearn.ensemble import RandomForestClassifier
 
-from spectral_tl_bench.cli.commands import Asked, requests_of
 from spectral_tl_bench.datasets.base import IGNORE_INDEX
 from spectral_tl_bench.errors import SpectralBenchError
 from spectral_tl_bench.methods import PixelModel, all_method_names, build_any_method, build_method, method_class
 from spectral_tl_bench.records import read_run, read_run_yaml
 from spectral_tl_bench.runs.pixels import draw_pixels, predict_tile
 from spectral_tl_bench.runs.planning import plan
+from spectral_tl_bench.runs.requests import requests
 from spectral_tl_bench.runs.runner import execute
 from spectral_tl_bench.runs.sweep import Suite
 
@@ -42,9 +42,9 @@ class NearestMean(PixelModel):
 @pytest.fixture
 def run(whuohs_root, tmp_path):
     def make(out="runs", method="pixel_forest", options=SMALL, **changes):
-        (request,) = requests_of(
-            Asked(method=method, protocol="whu_region/s2t", root=whuohs_root, options=options, **changes)
-        )
+        if "preset" in changes:
+            changes["preset_name"] = changes.pop("preset")
+        (request,) = requests(method, "whu_region/s2t", root=whuohs_root, options=options, **changes)
         return execute(plan(request), tmp_path / out, Console(quiet=True), device="cpu")
 
     return make
@@ -80,7 +80,9 @@ def test_it_scores_the_same_pixels_as_a_method_with_a_backbone(run):
     forest = run()
     network = run(method="frozen", options={}, training=tiny, preset="quick")
     for part in ("target", "held_out_source"):
-        truths = [done.counts(part).groupby(["tile", "subdomain", "truth"])["count"].sum() for done in (forest, network)]
+        truths = [
+            done.counts(part).groupby(["tile", "subdomain", "truth"])["count"].sum() for done in (forest, network)
+        ]
         truths = [truth[truth > 0] for truth in truths]
         pd.testing.assert_series_equal(*truths)
 
@@ -165,11 +167,11 @@ def test_a_suite_asks_for_it_once_however_many_backbones_and_weights_there_are()
             "train": {"segmentation_steps": 4, "label_fraction": 0.5},
         }
     )
-    asked = list(suite.asked(None))
-    (forest,) = (a for a in asked if a.method == "pixel_forest")
+    asked = list(suite.requests(None))
+    (forest,) = (a for a in asked if a.choices.method == "pixel_forest")
     assert len(asked) == 5
-    assert forest.training == {"label_fraction": 0.5}
-    assert requests_of(forest)[0].backbone == "none"
+    assert forest.choices.training.label_fraction == 0.5
+    assert forest.choices.backbone == "none"
 
 
 class Tiles:

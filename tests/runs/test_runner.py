@@ -5,16 +5,15 @@ import pytest
 import torch
 from rich.console import Console
 
-from spectral_tl_bench.runs.accounting import account
 from spectral_tl_bench.backbones import build_backbone
 from spectral_tl_bench.errors import CheckpointError, ProtocolError, RecordError, SpectralBenchError
 from spectral_tl_bench.methods import build_method, method_names
-from spectral_tl_bench.runs.planning import Request, plan
-from spectral_tl_bench.protocols import load_protocols
 from spectral_tl_bench.records import find_runs, read_run, read_run_yaml
+from spectral_tl_bench.runs.accounting import account
+from spectral_tl_bench.runs.planning import plan
+from spectral_tl_bench.runs.requests import requests
 from spectral_tl_bench.runs.runner import execute
 from spectral_tl_bench.sensors import OHS
-from spectral_tl_bench.spec import override, preset
 from spectral_tl_bench.weights import load_weights
 
 TINY = {
@@ -34,16 +33,10 @@ TINY = {
 @pytest.fixture
 def request_for(whuohs_root):
     def make(method="lora", protocol="whu_region/s2t", **changes):
-        training = override(preset("quick"), TINY | changes.pop("training", {}))
-        return Request(
-            protocol=load_protocols(protocol)[0],
-            method=method,
-            backbone="vit_micro",
-            preset="quick",
-            training=training,
-            root=whuohs_root,
-            **changes,
-        )
+        training = TINY | changes.pop("training", {})
+        usual = {"root": whuohs_root, "preset_name": "quick", "weights": "none"}
+        (request,) = requests(method, protocol, training=training, **usual | changes)
+        return request
 
     return make
 
@@ -242,13 +235,7 @@ target: {place: there}
 by: place
 """
     )
-    request = Request(
-        protocol=load_protocols(str(path))[0],
-        method="lora",
-        backbone="vit_micro",
-        preset="quick",
-        training=preset("quick"),
-    )
+    (request,) = requests("lora", str(path))
     with pytest.raises(ProtocolError, match="--root"):
         plan(request)
 

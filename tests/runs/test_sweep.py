@@ -11,7 +11,6 @@ import yaml
 from rich.console import Console
 from test_runner import TINY
 
-from spectral_tl_bench.cli.commands import requests_of
 from spectral_tl_bench.errors import RunFailedError, SpectralBenchError
 from spectral_tl_bench.methods import all_method_names, build_any_method, method_names
 from spectral_tl_bench.records import RECORD, find_runs, read_run
@@ -29,18 +28,18 @@ def suite_of(**changes):
 
 @pytest.mark.parametrize("name", SUITES)
 def test_every_shipped_suite_asks_for_runs_that_exist(name):
-    asked = [request for asked in find_suite(name).asked(None) for request in requests_of(asked)]
+    asked = list(find_suite(name).requests(None))
     assert len(asked) >= 2
     for request in asked:
-        build_any_method(request.method, dict(request.options))
+        build_any_method(request.choices.method, dict(request.choices.method_options))
 
 
 def test_a_suite_is_the_product_of_its_lists():
     suite = suite_of(methods="all", protocols=["whu_region", "dfc_season"], seeds=[0, 1], weights=["none", "embedded"])
-    asked = list(suite.asked(None))
+    asked = list(suite.requests(None))
     without_backbone = len(all_method_names()) - len(method_names())
-    assert len(asked) == (len(method_names()) * 2 + without_backbone) * 2 * 2
-    assert len({(a.method, a.protocol, a.seed, a.weights) for a in asked}) == len(asked)
+    assert len(asked) == (len(method_names()) * 2 + without_backbone) * (2 + 4) * 2
+    assert len({(a.choices.method, a.protocol.name, a.choices.seed, a.where.weights) for a in asked}) == len(asked)
 
 
 def test_a_sweep_does_what_is_missing_and_a_failure_ends_nothing_else(whuohs_root, tmp_path, capfd):

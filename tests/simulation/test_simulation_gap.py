@@ -5,7 +5,7 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 
 from spectral_tl_bench.datasets import dataset_class
-from spectral_tl_bench.datasets.base import IGNORE_INDEX
+from spectral_tl_bench.labels import IGNORE_INDEX
 from spectral_tl_bench.protocols import load_protocols
 from spectral_tl_bench.simulation import simulate_archive
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from spectral_tl_bench.tasks.losses import segmentation_loss
+from spectral_tl_bench.plugins import LOSSES
 
-KINDS = ("cross_entropy", "cross_entropy_lovasz")
+KINDS = LOSSES.names()
 
 
 def scene(rare_is_right):
@@ -16,13 +16,13 @@ def scene(rare_is_right):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_better_prediction_costs_less(kind):
-    wrong, right = (segmentation_loss(*scene(rare_is_right), kind) for rare_is_right in (False, True))
+    wrong, right = (LOSSES.load(kind)(*scene(rare_is_right)) for rare_is_right in (False, True))
     assert right < wrong
 
 
 def test_lovasz_cares_for_a_rare_class():
     def price(kind):
-        wrong, right = (segmentation_loss(*scene(rare_is_right), kind) for rare_is_right in (False, True))
+        wrong, right = (LOSSES.load(kind)(*scene(rare_is_right)) for rare_is_right in (False, True))
         return wrong - right
 
     # Missing one of two classes halves the mean IoU, however few pixels it has.
@@ -36,13 +36,13 @@ def test_ignored_pixels_do_not_count(kind):
     mask[0, 5:] = 255
     other = logits.clone()
     other[:, :, 5:] = torch.randn(1, 3, 5, 10)
-    assert torch.equal(segmentation_loss(logits, mask, kind), segmentation_loss(other, mask, kind))
+    assert torch.equal(LOSSES.load(kind)(logits, mask), LOSSES.load(kind)(other, mask))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_without_a_labelled_pixel_the_loss_is_zero_and_trains_nothing(kind):
     logits = torch.randn(2, 3, 4, 4, requires_grad=True)
-    loss = segmentation_loss(logits, torch.full((2, 4, 4), 255), kind)
+    loss = LOSSES.load(kind)(logits, torch.full((2, 4, 4), 255))
     loss.backward()
     assert loss == 0
     assert not logits.grad.any()

@@ -31,7 +31,7 @@ def segmentation(method_name="frozen", **settings):
     method = build_method(method_name)
     method.apply(backbone)
     training = TRAINING.model_copy(update=settings)
-    return Segmentation(Segmenter(backbone, 5, neck_channels=8, decoder_channels=8), method, training, 5).eval()
+    return Segmentation(Segmenter.of(backbone, 5, training), method, training, 5).eval()
 
 
 def test_every_image_hides_the_same_share_of_different_patches():

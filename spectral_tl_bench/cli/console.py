@@ -1,0 +1,15 @@
+"""The terminal, opened when something is printed: rich takes a while to import."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def console() -> Console:
+    """Where commands print."""
+    from rich.console import Console
+
+    return Console()

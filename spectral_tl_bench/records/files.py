@@ -1,0 +1,56 @@
+"""Writing files: at once or not at all, so that a reader never sees half of one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from spectral_tl_bench.errors import RecordError
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make a folder if it is not there and check that files can be written into it.
+
+    Raises:
+        RecordError: If it cannot be made or written.
+    """
+    probe = folder / f".probe-{uuid.uuid4().hex}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        reason = "a file of that name is in the way" if isinstance(error, FileExistsError) else error.strerror
+        raise RecordError(f"cannot write to folder {folder}: {reason}; choose another with --out") from error
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary file beside ``path`` that takes its place when the block ends well, and goes when it does not.
+
+    Raises:
+        RecordError: If it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise RecordError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file.
+
+    Raises:
+        RecordError: If it cannot be written.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)

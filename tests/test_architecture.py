@@ -1,0 +1,150 @@
+"""The plan of the house: who may import whom, how long a module may be, and what an installed copy holds."""
+
+import ast
+import subprocess
+import sys
+import zipfile
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+import spectral_tl_bench
+
+ROOT = Path(spectral_tl_bench.__file__).resolve().parent
+PACKAGE = "spectral_tl_bench"
+
+
+def modules():
+    """Every module of the package by its dotted name, those linked in from the top level included."""
+    found = {}
+    for path in sorted(_walk(ROOT)):
+        if "speed" not in path.parts:
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join([PACKAGE, *(parts[:-1] if parts[-1] == "__init__" else parts)])] = path
+    return found
+
+
+def _walk(folder):
+    """Python files of a folder, through links, which ``rglob`` does not follow."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            yield from _walk(path)
+        elif path.suffix == ".py":
+            yield path
+
+
+MODULES = modules()
+
+
+def imports(name):
+    """Modules of the package that one imports anywhere, for the type checker alone too."""
+    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            wanted = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{name} imports relatively; name the module in full"
+            base = node.module
+            wanted = [f"{base}.{alias.name}" if f"{base}.{alias.name}" in MODULES else base for alias in node.names]
+        else:
+            continue
+        yield from (module for module in wanted if module in MODULES and module != name)
+
+
+GRAPH = {name: set(imports(name)) for name in MODULES}
+
+
+def circle(graph):
+    """Some circle as a list of names that begins and ends alike, or None."""
+    done, path = set(), []
+
+    def visit(name):
+        if name in path:
+            return [*path[path.index(name) :], name]
+        if name in done:
+            return None
+        path.append(name)
+        for other in sorted(graph[name]):
+            if found := visit(other):
+                return found
+        path.pop()
+        done.add(name)
+        return None
+
+    for name in sorted(graph):
+        if found := visit(name):
+            return found
+    return None
+
+
+def test_no_module_imports_itself_through_others():
+    found = circle(GRAPH)
+    assert found is None, "circle: " + " -> ".join(found or [])
+
+
+def test_a_circle_would_be_found():
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) is None
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_a_module_is_short_enough_to_be_one_idea(name):
+    assert len(MODULES[name].read_text(encoding="utf-8").splitlines()) <= 350
+
+
+def reach(name, graph=GRAPH):
+    """Everything that importing a module may import, itself included."""
+    seen, todo = set(), [name]
+    while todo:
+        here = todo.pop()
+        if here not in seen:
+            seen.add(here)
+            todo += graph[here]
+    return seen
+
+
+RECORDS_ALONE = [
+    name for name in MODULES if name.startswith((f"{PACKAGE}.report", f"{PACKAGE}.records", f"{PACKAGE}.metrics"))
+]
+
+
+def test_what_works_from_records_alone_imports_no_torch():
+    """In a fresh process, since this one has imported everything."""
+    code = f"import importlib, sys\nfor name in {RECORDS_ALONE!r}: importlib.import_module(name)\n"
+    code += "print('torch' in sys.modules or 'lightning' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_the_core_imports_no_baseline():
+    scripts = f"{PACKAGE}.baselines", f"{PACKAGE}.benchmarks"
+    core = [name for name in MODULES if not name.startswith(scripts)]
+    assert not [(name, other) for name in core for other in GRAPH[name] if other.startswith(f"{PACKAGE}.baselines.")]
+
+
+def test_the_package_runs_as_a_module():
+    done = subprocess.run([sys.executable, "-m", PACKAGE, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == spectral_tl_bench.__version__
+
+
+@pytest.mark.parametrize("name", ["methods", "backbones", "sensors", "baselines.insertion"])
+def test_documented_imports_stay(name):
+    __import__(f"{PACKAGE}.{name}")
+
+
+@pytest.mark.slow
+def test_a_wheel_holds_everything_that_is_read_at_run_time(tmp_path):
+    top = ROOT.parent
+    if not (top / "pyproject.toml").is_file():
+        pytest.skip("this is an installed copy, there is no source tree to build a wheel from")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(top)]
+    subprocess.run(command, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    held = set(zipfile.ZipFile(wheel).namelist())
+    benchmarks = Path(str(files(f"{PACKAGE}.benchmarks")))
+    wanted = {f"{PACKAGE}/{path.relative_to(ROOT)}" for path in MODULES.values()}
+    wanted |= {f"{PACKAGE}/benchmarks/{path.relative_to(benchmarks)}" for path in benchmarks.glob("**/*.yaml")}
+    wanted |= {f"{PACKAGE}/backbones/{path.name}" for path in (ROOT / "backbones").glob("*.safetensors")}
+    wanted |= {f"{PACKAGE}/leaderboards/published.csv", f"{PACKAGE}/py.typed"}
+    assert wanted <= held, f"missing from the wheel: {sorted(wanted - held)}"
+    assert not [name for name in held if name.startswith(("baselines/", "benchmarks/", "tests/"))]
