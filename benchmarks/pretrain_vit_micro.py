@@ -40,13 +40,13 @@ from torch.utils.data import DataLoader, IterableDataset
 from spectral_tl_bench.backbones import backbone_entry
 from spectral_tl_bench.baselines.full import Full
 from spectral_tl_bench.decoders.reconstruction import ReconstructionDecoder
+from spectral_tl_bench.presets import override, preset
 from spectral_tl_bench.sensors import Band, Sensor
 from spectral_tl_bench.simulation.covers import DFC2020, MTS12, WHUOHS
 from spectral_tl_bench.simulation.fields import generator
 from spectral_tl_bench.simulation.landscape import Landscape
 from spectral_tl_bench.simulation.scene import calibrate, photograph, sensor_view
 from spectral_tl_bench.simulation.spectra import Conditions
-from spectral_tl_bench.spec import override, preset
 from spectral_tl_bench.tasks.fit import fit, seed_all
 from spectral_tl_bench.tasks.progress import StageProgress
 from spectral_tl_bench.tasks.reconstruction import MaskedReconstruction, random_mask

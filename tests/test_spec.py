@@ -7,7 +7,8 @@ from pydantic import ValidationError
 from run_records import spec
 
 from spectral_tl_bench.errors import SpectralBenchError, UnknownNameError
-from spectral_tl_bench.spec import DEFAULT_BACKBONE, PRESETS, RunSpec, TrainingSpec, override, preset
+from spectral_tl_bench.presets import DEFAULT_BACKBONE, PRESETS, override, preset
+from spectral_tl_bench.spec import RunSpec, TrainingSpec
 
 
 def test_importing_specifications_and_reports_needs_no_torch():

@@ -22,8 +22,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from spectral_tl_bench.backbones import build_backbone
 from spectral_tl_bench.backbones.base import Backbone
 from spectral_tl_bench.decoders import Segmenter
+from spectral_tl_bench.presets import preset
 from spectral_tl_bench.sensors import OHS
-from spectral_tl_bench.spec import preset
 from spectral_tl_bench.spectralx.aomoa import MixtureOfExperts
 from spectral_tl_bench.spectralx.method import SpectralX
 

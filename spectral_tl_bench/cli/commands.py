@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 
 from spectral_tl_bench.errors import SpectralBenchError
+from spectral_tl_bench.presets import DEFAULT_BACKBONE, preset
 from spectral_tl_bench.protocols import load_protocols
-from spectral_tl_bench.spec import DEFAULT_BACKBONE, preset
 
 if TYPE_CHECKING:
     from rich.console import Console

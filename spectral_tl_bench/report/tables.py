@@ -12,10 +12,11 @@ import pandas as pd
 from pandas.api.typing import NAType
 
 from spectral_tl_bench.metrics import Matrix
+from spectral_tl_bench.presets import PRESETS, WITHOUT_BACKBONE, training_without_backbone
 from spectral_tl_bench.records import Run, write_bytes
 from spectral_tl_bench.records.confusion import Selection, matrices, total
 from spectral_tl_bench.scores import evaluate, per_class_iou, scores
-from spectral_tl_bench.spec import PRESETS, WITHOUT_BACKBONE, RunSpec, training_without_backbone
+from spectral_tl_bench.spec import RunSpec
 
 if TYPE_CHECKING:
     from rich.table import Table

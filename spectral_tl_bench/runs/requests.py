@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from spectral_tl_bench.errors import SpectralBenchError
-from spectral_tl_bench.protocols import Protocol, load_protocols
-from spectral_tl_bench.records.run import Where, read_run_yaml
-from spectral_tl_bench.spec import (
+from spectral_tl_bench.presets import (
     DEFAULT_BACKBONE,
     SETTINGS_WITHOUT_BACKBONE,
     WITHOUT_BACKBONE,
-    RunChoices,
     override,
     preset,
     training_without_backbone,
 )
+from spectral_tl_bench.protocols import Protocol, load_protocols
+from spectral_tl_bench.records.run import Where, read_run_yaml
+from spectral_tl_bench.spec import RunChoices
 from spectral_tl_bench.values import names_yaml
 
 

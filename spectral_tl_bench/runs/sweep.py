@@ -19,8 +19,8 @@ from pydantic import Field, ValidationError, field_validator
 from spectral_tl_bench.errors import RunFailedError, SpectralBenchError, UnknownNameError, first_problem
 from spectral_tl_bench.methods import PixelModel, method_class
 from spectral_tl_bench.plugins import METHODS
+from spectral_tl_bench.presets import SETTINGS_WITHOUT_BACKBONE
 from spectral_tl_bench.runs.requests import Request, requests
-from spectral_tl_bench.spec import SETTINGS_WITHOUT_BACKBONE
 from spectral_tl_bench.values import Value, names_yaml, read_mapping
 
 if TYPE_CHECKING:

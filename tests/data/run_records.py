@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from spectral_tl_bench.presets import PRESETS
 from spectral_tl_bench.records import (
     ClassLegend,
     ConfusionTable,
@@ -15,7 +16,7 @@ from spectral_tl_bench.records import (
     write_run,
     write_run_yaml,
 )
-from spectral_tl_bench.spec import PRESETS, RunSpec
+from spectral_tl_bench.spec import RunSpec
 
 CLASSES = ("water", "forest", "urban")
 

@@ -8,8 +8,8 @@ from spectral_tl_bench.datamodules.splits import split_tiles
 from spectral_tl_bench.datamodules.windows import resize_sample
 from spectral_tl_bench.datasets.whuohs import WHUOHS
 from spectral_tl_bench.errors import ProtocolError
+from spectral_tl_bench.presets import override, preset
 from spectral_tl_bench.protocols import Domain, Transfer, load_protocols
-from spectral_tl_bench.spec import override, preset
 
 SMALL = {
     "image_size": 16,

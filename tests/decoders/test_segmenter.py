@@ -6,8 +6,8 @@ from spectral_tl_bench.backbones import build_backbone
 from spectral_tl_bench.decoders import Segmenter
 from spectral_tl_bench.decoders.neck import MultiLevelNeck
 from spectral_tl_bench.plugins import DECODERS
+from spectral_tl_bench.presets import override, preset
 from spectral_tl_bench.sensors import SENTINEL2
-from spectral_tl_bench.spec import override, preset
 
 
 def small(num_classes, decoder="upernet"):

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from spectral_tl_bench.methods import build_method
+from spectral_tl_bench.presets import preset
 from spectral_tl_bench.report.pages import published
 from spectral_tl_bench.runs.accounting import account
 from spectral_tl_bench.sensors import OHS
-from spectral_tl_bench.spec import preset
 
 PAGE = Path(__file__).parents[2] / "docs" / "spectralx.md"
 ROWS = re.findall(r"^\| (HyperT.*?) \| (yes|no) \| `(.*?)` \| ([\d.]+) \|$", PAGE.read_text(), flags=re.MULTILINE)

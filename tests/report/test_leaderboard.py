@@ -7,12 +7,12 @@ import pytest
 from run_records import counts, spec, write
 
 from spectral_tl_bench.errors import RecordError
+from spectral_tl_bench.presets import PRESETS, override
 from spectral_tl_bench.protocols import shipped_protocols
 from spectral_tl_bench.records import read_run
 from spectral_tl_bench.report.leaderboard import board, build, collect
 from spectral_tl_bench.report.pages import INDEX_HEADING, PUBLISHED_NOTE, labels, published, published_table
 from spectral_tl_bench.report.tables import protocol_table
-from spectral_tl_bench.spec import PRESETS, override
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from spectral_tl_bench.backbones import build_backbone
 from spectral_tl_bench.datasets import dataset_class
 from spectral_tl_bench.errors import ProtocolError, UnknownNameError
 from spectral_tl_bench.methods import Method, build_method, method_names
+from spectral_tl_bench.presets import preset
 from spectral_tl_bench.runs.accounting import (
     ARCHIVES,
     account,
@@ -15,7 +16,6 @@ from spectral_tl_bench.runs.accounting import (
     sensor_and_classes,
 )
 from spectral_tl_bench.sensors import OHS, SENSORS, SENTINEL2
-from spectral_tl_bench.spec import preset
 
 QUICK, STANDARD = preset("quick"), preset("standard")
 

@@ -11,6 +11,7 @@ from spectral_tl_bench.datamodules.splits import split_tiles
 from spectral_tl_bench.datasets import open_dataset
 from spectral_tl_bench.decoders.reconstruction import ReconstructionDecoder
 from spectral_tl_bench.methods import build_method
+from spectral_tl_bench.presets import override, preset
 from spectral_tl_bench.protocols import load_protocols
 from spectral_tl_bench.report.tables import HELD_OUT
 from spectral_tl_bench.runs.pictures import (
@@ -21,7 +22,6 @@ from spectral_tl_bench.runs.pictures import (
     spread,
     window,
 )
-from spectral_tl_bench.spec import override, preset
 from spectral_tl_bench.tasks.reconstruction import MaskedReconstruction, normalised_patches
 
 CPU = torch.device("cpu")

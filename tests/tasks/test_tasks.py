@@ -6,8 +6,8 @@ from spectral_tl_bench.backbones import build_backbone
 from spectral_tl_bench.decoders import Segmenter
 from spectral_tl_bench.decoders.reconstruction import ReconstructionDecoder
 from spectral_tl_bench.methods import build_method
+from spectral_tl_bench.presets import override, preset
 from spectral_tl_bench.sensors import SENTINEL2
-from spectral_tl_bench.spec import override, preset
 from spectral_tl_bench.tasks.base import learning_rate_factor
 from spectral_tl_bench.tasks.reconstruction import MaskedReconstruction, blank, normalised_patches, random_mask
 from spectral_tl_bench.tasks.segmentation import Segmentation
