@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from spectral_tl_bench.datasets.check import CheckReport
+from spectral_tl_bench.datasets.files import Problem
 
 _SHOWN = 20
 
@@ -21,12 +24,17 @@ def render(report: CheckReport) -> RenderableType:
             f"  {report.tiles} usable tiles in {report.root}, pixels of {report.tiles_read} read",
         )
     ]
-    parts += [Text(f"  {problem.message}", style="red") for problem in report.problems[:_SHOWN]]
-    if number > _SHOWN:
-        parts.append(Text(f"  and {number - _SHOWN} more", style="red"))
+    parts += _listed(report.problems, "", "red")
     parts += [Text(f"  note: {note}", style="yellow") for note in report.notes]
+    parts += _listed(report.left_out, "left out: ", "yellow")
     parts += [_counts(report), _labels(report), _bands(report)]
     return Group(*parts)
+
+
+def _listed(problems: Sequence[Problem], before: str, style: str) -> list[Text]:
+    lines = [Text(f"  {before}{problem.message}", style=style) for problem in problems[:_SHOWN]]
+    more = len(problems) - len(lines)
+    return [*lines, Text(f"  and {more} more", style=style)] if more else lines
 
 
 def _table(title: str, first: str, *columns: str) -> Table:

@@ -68,6 +68,8 @@ def run(
         # Every input is opened before anything trains: a mistake in the last protocol shows at once.
         opened: dict[tuple[str, Path], TileDataset] = {}
         plans = [plan(request, opened) for request in requests]
+        for note in dict.fromkeys(note for ready in plans for note in ready.dataset.notes):
+            console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
         for number, ready in enumerate(plans, start=1):
             spec = ready.spec
             console.print(
@@ -225,11 +227,31 @@ def index(dataset: str, folder: Path, out: Path | None, console: Console) -> Non
 
 
 def download(dataset: str, folder: Path, console: Console) -> None:
-    """Download an archive."""
+    """Download an archive and make sure that its tiles are found."""
+    from torchgeo.datasets import DatasetNotFoundError
+
+    from spectral_tl_bench.datasets import dataset_class
+    from spectral_tl_bench.datasets.download import REPOSITORY
     from spectral_tl_bench.datasets.download import download as fetch
+    from spectral_tl_bench.datasets.files import raise_first
 
     fetch(dataset, folder)
-    console.print(f"{dataset} is ready in {folder}; look at it with: spectral-bench data check {dataset} {folder}")
+    try:
+        opened = dataset_class(dataset)(folder, strict=False)
+    except DatasetNotFoundError as error:
+        raise SpectralBenchError(
+            f"what {REPOSITORY} holds for {dataset} was put under {folder}, but none of it is a tile as "
+            "docs/archives.md describes them; sort the files by hand"
+        ) from error
+    for note in opened.notes:
+        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+    raise_first(opened.problems)
+    console.print(
+        f"{dataset} is ready in {folder}: {len(opened)} tiles; look at every one with: "
+        f"spectral-bench data check {dataset} {folder}",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def shift(protocol: str, root: Path | None, out: Path, seed: int, console: Console) -> None:

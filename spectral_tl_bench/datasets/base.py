@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import torch
 from torchgeo.datasets import DatasetNotFoundError, NonGeoDataset
 
-from spectral_tl_bench.datasets.files import Problem, raise_first
+from spectral_tl_bench.datasets.files import Listing, raise_first
 from spectral_tl_bench.datasets.headers import Header, raster_header
 from spectral_tl_bench.datasets.index import survey
 from spectral_tl_bench.datasets.raster import Window, label_table, map_labels, read_image, read_label
 from spectral_tl_bench.errors import DataError
 from spectral_tl_bench.labels import IGNORE_INDEX, LandClass
+from spectral_tl_bench.protocols import Transfer
 from spectral_tl_bench.sensors import Sensor
 
 if TYPE_CHECKING:
@@ -43,7 +45,11 @@ class TileDataset(NonGeoDataset):
         label_table: Lookup table from codes on disk to class ids; see
             :func:`spectral_tl_bench.datasets.raster.label_table`.
         problems: What kept tiles out of the index; empty unless ``strict`` is False.
+        left_out: Files that are no part of a tile and do no harm, such as an image without a label.
+        notes: What is worth knowing about the files, a line each: copies, files left out.
+        unknown: Attributes that these files do not tell, and what to do to learn them.
         expected_counts: Published numbers of tiles, by attribute and value.
+        count_variants: Other numbers that releases of the archive are known to hold, by the published number.
     """
 
     name: ClassVar[str]
@@ -53,6 +59,7 @@ class TileDataset(NonGeoDataset):
     all_classes: tuple[LandClass, ...]
     ignored_codes: ClassVar[tuple[int, ...]] = ()
     expected_counts: ClassVar[dict[str, dict[str, int]]] = {}
+    count_variants: ClassVar[dict[int, tuple[int, ...]]] = {}
 
     sensor: Sensor
 
@@ -96,7 +103,9 @@ class TileDataset(NonGeoDataset):
         )
         if download:
             self.fetch()
-        index, self.problems = survey(self)
+        found = survey(self)
+        index, self.problems = found.index, found.problems
+        self.left_out, self.notes, self.unknown = found.left_out, found.notes, found.unknown
         if strict:
             raise_first(self.problems)
         if index.empty and not self.problems:
@@ -107,19 +116,34 @@ class TileDataset(NonGeoDataset):
 
     # What a subclass provides.
 
-    def find(self) -> tuple[list[dict[str, Any]], list[Problem]]:
+    def find(self) -> Listing:
         """List the tiles under ``root`` by their names and folders, without opening them.
 
         Returns:
-            One dict a tile with at least ``tile``, ``image``, ``label``, ``split``, ``block`` and the domain
-            attributes, in a fixed order; and a problem for each file that is no part of a tile. Both are empty when
-            ``root`` holds nothing of this archive.
+            Among others one dict a tile with at least ``tile``, ``image``, ``label``, ``split``, ``block`` and the
+            domain attributes, in a fixed order. Empty when ``root`` holds nothing of this archive.
         """
         raise NotImplementedError
 
+    def settle(self, index: pd.DataFrame, contents: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
+        """Decide what only the pixels tell, such as which of the tiles listed are one and the same.
+
+        Args:
+            index: The tiles that :meth:`find` listed and that fit the archive, with what their headers say.
+            contents: Digest of each tile's pixels; see :class:`spectral_tl_bench.datasets.headers.Header`.
+
+        Returns:
+            The index to use, and notes about it.
+        """
+        return index, []
+
+    def published_counts(self) -> dict[str, dict[str, int]]:
+        """Return the published numbers of tiles of the release at hand, by attribute and value."""
+        return self.expected_counts
+
     def image_header(self, path: Path) -> Header:
         """Read what an image's header says; a file that was cut short is refused."""
-        return raster_header(path)
+        return raster_header(path, sample=True)
 
     def label_header(self, path: Path) -> Header:
         """Read what a label map's header says; a file that was cut short is refused."""
@@ -127,7 +151,7 @@ class TileDataset(NonGeoDataset):
 
     def fetch(self) -> None:
         """Download the archive into ``root`` if nothing of it is there; your own tiles cannot be."""
-        if self.find()[0]:
+        if self.find().rows:
             return
         from spectral_tl_bench.datasets.download import download
 
@@ -142,6 +166,16 @@ class TileDataset(NonGeoDataset):
         return read_label(path, window)
 
     # What they all share.
+
+    def require(self, transfer: Transfer) -> None:
+        """Refuse a transfer between tiles that these files do not tell apart.
+
+        Raises:
+            DataError: If source or target depends on an attribute in ``unknown``.
+        """
+        for attribute in (*transfer.source.where, *transfer.target.where):
+            if attribute in self.unknown:
+                raise DataError(self.unknown[attribute])
 
     def __len__(self) -> int:
         return len(self.index)

@@ -64,7 +64,8 @@ class CheckReport(Value):
         tiles_read: Tiles whose pixels were read.
         counts: Tiles by attribute and by side of each protocol.
         problems: Files that cannot be used; none in a sound archive.
-        notes: What is worth knowing and no error: a partial archive, a doubtful scale.
+        left_out: Files that are no part of a tile and do no harm, such as an image without a label.
+        notes: What is worth knowing and no error: a partial archive, copies, a doubtful scale.
         labels: Pixels by label code.
         bands: Reflectance by band.
         nodata_share: Share of pixels without data.
@@ -76,6 +77,7 @@ class CheckReport(Value):
     tiles_read: int
     counts: tuple[TileCount, ...]
     problems: tuple[Problem, ...]
+    left_out: tuple[Problem, ...] = ()
     notes: tuple[str, ...]
     labels: tuple[ClassCount, ...]
     bands: tuple[BandStatistics, ...]
@@ -135,6 +137,7 @@ def check_archive(dataset: str | ProtocolFile, root: str | Path, sample: int | N
         tiles_read=len(figures),
         counts=tuple(counts),
         problems=(*opened.problems, *problems),
+        left_out=tuple(opened.left_out),
         notes=tuple(_notes(opened, counts, bands)),
         labels=_class_counts(opened, figures),
         bands=bands,
@@ -143,7 +146,7 @@ def check_archive(dataset: str | ProtocolFile, root: str | Path, sample: int | N
 
 
 def _attribute_counts(dataset: TileDataset) -> Iterator[TileCount]:
-    for attribute, published in dataset.expected_counts.items():
+    for attribute, published in dataset.published_counts().items():
         found = dataset.index[attribute].astype(str).value_counts()
         for value, number in published.items():
             yield TileCount(what=f"{attribute} = {value}", found=int(found.get(value, 0)), published=number)
@@ -151,6 +154,8 @@ def _attribute_counts(dataset: TileDataset) -> Iterator[TileCount]:
 
 def _protocol_counts(dataset: TileDataset, transfers: dict[str, Transfer]) -> Iterator[TileCount]:
     for name, transfer in transfers.items():
+        if not dataset.unknown.keys().isdisjoint((*transfer.source.where, *transfer.target.where)):
+            continue
         published = transfer.tiles or (None, None)
         for side, number in zip(("source", "target"), published, strict=True):
             domain = transfer.source if side == "source" else transfer.target
@@ -223,7 +228,14 @@ def _class_counts(dataset: TileDataset, figures: list[_TileFigures]) -> tuple[Cl
 
 
 def _notes(dataset: TileDataset, counts: list[TileCount], bands: tuple[BandStatistics, ...]) -> Iterator[str]:
-    if any(count.published is not None and count.found != count.published for count in counts):
+    yield from dict.fromkeys(dataset.unknown.values())
+    yield from dataset.notes
+    differing = [count for count in counts if count.published not in (None, count.found)]
+    near = [count for count in differing if _is_variant(dataset, count)]
+    if near:
+        which = ", ".join(f"{count.what} {count.found} (published: {count.published})" for count in near)
+        yield f"other numbers than the paper's, as releases of this archive are known to have: {which}"
+    if len(differing) > len(near):
         yield "the numbers of tiles differ from the published ones: a partial or simulated archive"
     sides = [count for count in counts if count.what.endswith((" source", " target"))]
     for count in islice((c for c in sides if not c.found), 3):
@@ -237,3 +249,8 @@ def _notes(dataset: TileDataset, counts: list[TileCount], bands: tuple[BandStati
         )
     if "indomain_source" in dataset.index and (dataset.index["indomain_source"] == "blocked").any():
         yield "the in-domain split is our own (blocked, 70 to 30): the authors' data_list is not under the root"
+
+
+def _is_variant(dataset: TileDataset, count: TileCount) -> bool:
+    published = count.published or 0
+    return count.found in (published - 1, published + 1, *dataset.count_variants.get(published, ()))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 from spectral_tl_bench.datasets import blocks, indomain
 from spectral_tl_bench.datasets.base import TileDataset
-from spectral_tl_bench.datasets.files import TIFF, FoundFile, Problem, Role, find_pairs
+from spectral_tl_bench.datasets.files import TIFF, FoundFile, Listing, Role, about_copies, find_pairs
 from spectral_tl_bench.labels import LandClass
 from spectral_tl_bench.sensors import SENTINEL2
 
@@ -20,13 +20,27 @@ REGIONS = {
 """Number of tiles by season and region."""
 
 _SPELLING = {region.lower(): region for regions in REGIONS.values() for region in regions}
-_NAME = re.compile(rf"rois\d+_({'|'.join(REGIONS)})_(s2|dfc)_(\w+)_p(\d+)", re.IGNORECASE)
+_PARTS = {"test": "train", "validation": "test"}
+"""Part of the contest's release to its side of the in-domain reference: the larger one trains, as is usual."""
+
+_NAME = re.compile(rf"rois\d+_({'|'.join((*REGIONS, *_PARTS))})_(s2|dfc)_(\w+)_p(\d+)", re.IGNORECASE)
+_SEASON_FOLDER = re.compile(rf"(rois\d+_)?({'|'.join(REGIONS)})")
+
+_ANONYMOUS = (
+    "these are the contest's own DFC2020 tiles (ROIs0000_test, ROIs0000_validation), which tell neither season nor "
+    "region: they serve dfc_indomain; for dfc_season get the release sorted by season, "
+    "`spectral-bench data download dfc2020 FOLDER`"
+)
 
 
 class _Key(NamedTuple):
-    season: str
+    season: str  # or, in the contest's own release, the part
     region: str
     number: int
+
+    @property
+    def anonymous(self) -> bool:
+        return self.season in _PARTS
 
 
 class DFC2020(TileDataset):
@@ -42,11 +56,17 @@ class DFC2020(TileDataset):
     * ``{season}/image/s2_{Region}/`` with ``{season}/label/dfc_{Region}/``
     * ``ROIs0000_{season}/s2_{Region}/`` with ``ROIs0000_{season}/dfc_{Region}/``
 
-    Radar (``s1_*``) and coarse land cover (``lc_*``) may lie beside and are left alone.
+    Radar (``s1_*``) and coarse land cover (``lc_*``) may lie beside and are left alone. Where the same name occurs
+    again, as in the ``trainset/`` and ``testset/`` of the re-release, it is the same tile, and the season's folder is
+    read.
+
+    The contest's own release is anonymous: ``ROIs0000_{test|validation}_{s2|dfc}_0_p{N}.tif``, 5,128 and 986 of the
+    same tiles. Season and region are then "unknown", and only the in-domain reference can be run: ``test`` trains and
+    ``validation`` tests. Beside tiles that have a season these are left alone, since they are the same tiles again.
 
     Attributes of a tile: ``season``, ``region``, ``number``, ``indomain`` (train or test of the in-domain reference,
-    also its ``split``) and ``indomain_source`` (authors, from ``data_list/DFC_*.txt``, or blocked, our own). Blocks are
-    runs of consecutive tile numbers within a region.
+    also its ``split``) and ``indomain_source`` (authors, from ``data_list/DFC_*.txt``; blocked, our own; or contest).
+    Blocks are runs of consecutive tile numbers within a region.
 
     Reference: Robinson et al., Global Land-Cover Mapping With Weak Supervision: Outcome of the 2020 IEEE GRSS Data
     Fusion Contest, IEEE JSTARS 14 (2021); data CC BY.
@@ -65,6 +85,7 @@ class DFC2020(TileDataset):
         "season": {season: sum(regions.values()) for season, regions in REGIONS.items()},
         "region": {region: count for regions in REGIONS.values() for region, count in regions.items()},
     }
+    contest_counts: ClassVar[dict[str, dict[str, int]]] = {"indomain": {"train": 5128, "test": 986}}
     all_classes = (
         LandClass(code=1, name="forest", color="#009900"),
         LandClass(code=2, name="shrubland", color="#c6b044"),
@@ -76,28 +97,47 @@ class DFC2020(TileDataset):
         LandClass(code=10, name="water", color="#1c0dff"),
     )
 
-    def find(self) -> tuple[list[dict[str, Any]], list[Problem]]:
+    def find(self) -> Listing:
         """List the tiles; see the base class."""
-        pairs, problems = find_pairs(self.root, TIFF, _classify)
-        keys = sorted(pairs)
+        pairs = find_pairs(self.root, TIFF, _classify, rank=_rank)
+        notes = about_copies(pairs.copies, self.root)
+        keys = sorted(key for key in pairs.tiles if not key.anonymous)
+        unknown: dict[str, str] = {}
+        if keys and len(keys) < len(pairs.tiles):
+            notes.append(
+                f"{len(pairs.tiles) - len(keys)} tiles of the contest's own release (ROIs0000_test, "
+                "ROIs0000_validation) lie beside those that tell their season: they are the same and left alone"
+            )
+        elif not keys and pairs.tiles:
+            keys = sorted(pairs.tiles)
+            unknown = {"season": _ANONYMOUS, "region": _ANONYMOUS}
         rows = []
-        for key, block in zip(keys, blocks.runs([key.region for key in keys]), strict=True):
-            image, label = pairs[key]
+        groups = [key.season if unknown else key.region for key in keys]
+        for key, block in zip(keys, blocks.runs(groups), strict=True):
+            image, label = pairs.tiles[key]
             rows.append(
                 {
-                    "tile": f"{key.season}_{key.region}_p{key.number}",
+                    "tile": f"{key.season}_p{key.number}" if unknown else f"{key.season}_{key.region}_p{key.number}",
                     "image": image.path,
                     "label": label.path,
-                    "season": key.season,
-                    "region": key.region,
+                    "season": "unknown" if unknown else key.season,
+                    "region": "unknown" if unknown else key.region,
                     "number": key.number,
                     "block": block,
                 }
             )
-        indomain.assign(rows, keys, self.root, "dfc", _key, group="region")
+        if unknown:
+            for row, key in zip(rows, keys, strict=True):
+                row |= {"indomain": _PARTS[key.season], "indomain_source": "contest"}
+        else:
+            indomain.assign(rows, keys, self.root, "dfc", _key, group="region")
         for row in rows:
             row["split"] = row["indomain"]
-        return rows, problems
+        return Listing(rows, [], pairs.unpaired, notes, unknown)
+
+    def published_counts(self) -> dict[str, dict[str, int]]:
+        """Return the published numbers of tiles of the release at hand."""
+        return self.contest_counts if self.unknown else self.expected_counts
 
 
 def _key(stem: str) -> _Key | None:
@@ -105,7 +145,15 @@ def _key(stem: str) -> _Key | None:
     if match is None:
         return None
     season, _, region, number = match.groups()
+    if season.lower() in _PARTS:
+        # Images and labels of a tile may name their folder differently: 0 or validation.
+        region = ""
     return _Key(season.lower(), _SPELLING.get(region.lower(), region), int(number))
+
+
+def _rank(file: FoundFile) -> int:
+    """Read the file in the season's folder where there are several."""
+    return 0 if any(map(_SEASON_FOLDER.fullmatch, file.folders)) else 1
 
 
 def _classify(file: FoundFile) -> tuple[Role, _Key] | None:

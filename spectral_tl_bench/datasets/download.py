@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,9 +26,19 @@ if TYPE_CHECKING:
 
 REPOSITORY = "YuxiangZhang-BIT/SpectralX_datasets"
 
-PATTERNS = {"whuohs": ("whu", "transfer-stall"), "dfc2020": ("dfc",), "mts12": ("mts",)}
+PATTERNS = {"whuohs": ("whu", "transfer-stall"), "dfc2020": ("dfc", "rois0000"), "mts12": ("mts", "eopatch")}
 """Text that marks a repository's file as one of an archive, in any letter case. The names in the repository are not
 documented, so these are guesses from the archives' names."""
+
+FOLDERS = {
+    "whuohs": ("tr", "ts"),
+    "dfc2020": ("spring", "summer", "autumn", "winter", "trainset", "testset"),
+    "mts12": (),
+}
+"""Folders (or packed folders) of each archive as it is shipped, should the repository hold them at its top."""
+
+_NOT_UNPACKED = re.compile(r"\.(rar|7z|z\d\d|(zip|7z|tar|tgz|gz|bz2|xz)\.\w+|part\w*)$", re.IGNORECASE)
+"""Endings of what is packed in parts or by other programs; ``.tar.gz`` and its like are told apart first."""
 
 _ATTEMPTS = 5
 
@@ -82,7 +93,7 @@ def download(dataset: str, root: str | Path) -> Path:
 
 
 def _select(dataset: str, entries: list[RepoSibling]) -> list[RepoSibling]:
-    wanted = [e for e in entries if any(pattern in e.rfilename.lower() for pattern in PATTERNS[dataset])]
+    wanted = [entry for entry in entries if _belongs(dataset, entry.rfilename.lower())]
     if not wanted:
         held = ", ".join(entry.rfilename for entry in entries[:20]) or "no file"
         raise DataError(
@@ -92,7 +103,19 @@ def _select(dataset: str, entries: list[RepoSibling]) -> list[RepoSibling]:
     unsafe = [entry.rfilename for entry in wanted if path_inside(Path(), entry.rfilename) is None]
     if unsafe:
         raise DataError(f"{REPOSITORY} lists {unsafe[0]!r}, a path that leaves the folder; nothing was downloaded")
+    foreign = [name for name in (entry.rfilename for entry in wanted) if _NOT_UNPACKED.search(name)]
+    foreign = [name for name in foreign if not is_archive(name)]
+    if foreign:
+        raise DataError(
+            f"{foreign[0]} is packed in parts or in a way that is not unpacked here; fetch it from "
+            f"https://huggingface.co/datasets/{REPOSITORY}, unpack it under the root by hand, nothing was downloaded"
+        )
     return wanted
+
+
+def _belongs(dataset: str, name: str) -> bool:
+    top = name.partition("/")[0].partition(".")[0]
+    return any(pattern in name for pattern in PATTERNS[dataset]) or top in FOLDERS[dataset]
 
 
 def _fetch(url: str, target: Path, entry: RepoSibling) -> None:

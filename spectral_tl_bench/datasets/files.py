@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, cast
 
 from spectral_tl_bench.errors import DataError
 
@@ -29,6 +29,25 @@ class Problem:
     kind: ProblemKind
     path: str
     message: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What an archive's folders and file names tell, before any file is opened.
+
+    Attributes:
+        rows: One dict a tile.
+        problems: What must be mended before the archive can be used.
+        left_out: Files that are no part of a tile and do no harm, such as an image without a label.
+        notes: What is worth knowing about these files.
+        unknown: Attributes that these files do not tell, and what to do to learn them.
+    """
+
+    rows: list[dict[str, Any]]
+    problems: list[Problem] = field(default_factory=list)
+    left_out: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    unknown: dict[str, str] = field(default_factory=dict)
 
 
 def raise_first(problems: Sequence[Problem]) -> None:
@@ -71,14 +90,12 @@ def walk(root: Path, suffixes: Collection[str]) -> list[FoundFile]:
     Raises:
         DataError: If a folder cannot be listed.
     """
-    visited: set[str] = set()
 
-    def below(folder: str, folders: tuple[str, ...]) -> Iterator[FoundFile]:
+    def below(folder: str, folders: tuple[str, ...], above: frozenset[str]) -> Iterator[FoundFile]:
         # A link that leads back up would otherwise never end.
         real = os.path.realpath(folder)
-        if real in visited:
+        if real in above:
             return
-        visited.add(real)
         try:
             with os.scandir(folder) as listing:
                 entries = sorted(listing, key=lambda e: e.name)
@@ -89,12 +106,12 @@ def walk(root: Path, suffixes: Collection[str]) -> list[FoundFile]:
                 continue
             stem, suffix = os.path.splitext(entry.name)
             if entry.is_dir():
-                yield from below(entry.path, (*folders, entry.name.lower()))
+                yield from below(entry.path, (*folders, entry.name.lower()), above | {real})
             elif suffix.lower() in suffixes:
                 yield FoundFile(entry.path, folders, stem, suffix.lower())
 
     start = os.path.abspath(root)
-    return list(below(start, ())) if os.path.isdir(start) else []
+    return list(below(start, (), frozenset())) if os.path.isdir(start) else []
 
 
 def role_by_folder(file: FoundFile, image: Collection[str]) -> Role | None:
@@ -115,35 +132,61 @@ def role_by_folder(file: FoundFile, image: Collection[str]) -> Role | None:
 Key = TypeVar("Key", bound=Hashable)
 
 
+@dataclass(frozen=True)
+class Pairs(Generic[Key]):
+    """Images with their labels.
+
+    Attributes:
+        tiles: Image and label of each complete tile.
+        unpaired: A line for each file that has no partner.
+        copies: Images whose tile has another image, which is read in their stead: (copy, image read).
+    """
+
+    tiles: dict[Key, tuple[FoundFile, FoundFile]]
+    unpaired: list[Problem]
+    copies: list[tuple[FoundFile, FoundFile]]
+
+
 def find_pairs(
-    root: Path, suffixes: Collection[str], classify: Callable[[FoundFile], tuple[Role, Key] | None]
-) -> tuple[dict[Key, tuple[FoundFile, FoundFile]], list[Problem]]:
+    root: Path,
+    suffixes: Collection[str],
+    classify: Callable[[FoundFile], tuple[Role, Key] | None],
+    rank: Callable[[FoundFile], int] = lambda file: 0,
+) -> Pairs[Key]:
     """Pair images with labels.
 
     Args:
         root: Folder of the archive.
         suffixes: Suffixes of its files, in lower case.
         classify: Says of a file whether it is an image or a label and of which tile, or None for any other file.
-
-    Returns:
-        Image and label of each complete tile, and a problem for each file that has no partner or occurs twice.
+        rank: Which of several files of one tile and role is read: the lowest; among equals the first by its path.
     """
-    found: dict[Role, dict[Key, FoundFile]] = {"image": {}, "label": {}}
-    problems: list[Problem] = []
+    found: dict[Role, dict[Key, list[FoundFile]]] = {"image": {}, "label": {}}
     for file in walk(root, suffixes):
         classified = classify(file)
-        if classified is None:
-            continue
-        role, key = classified
-        first = found[role].setdefault(key, file)
-        if first is not file:
-            message = f"{file.path} is the same tile as {first.path}; keep one copy, or point the root at one of them"
-            problems.append(Problem("duplicate", file.path, message))
-    partners: tuple[tuple[Role, Role], ...] = (("image", "label"), ("label", "image"))
-    for role, partner in partners:
-        for key, file in found[role].items():
-            if key not in found[partner]:
-                message = f"{file.path} has no {partner}; restore its {partner} from the archive, or remove the file"
-                problems.append(Problem("unpaired", file.path, message))
-    pairs = {key: (image, found["label"][key]) for key, image in found["image"].items() if key in found["label"]}
-    return pairs, problems
+        if classified is not None:
+            role, key = classified
+            found[role].setdefault(key, []).append(file)
+    images, labels = (
+        {key: min(files, key=lambda file: (rank(file), file.path)) for key, files in found[role].items()}
+        for role in found
+    )
+    copies = [(file, images[key]) for key, files in found["image"].items() for file in files if file != images[key]]
+    unpaired = [
+        Problem("unpaired", file.path, f"{file.path} has no {partner}; restore its {partner}, or remove the file")
+        for role, partner, others in (("image", "label", labels), ("label", "image", images))
+        for key, files in found[cast(Role, role)].items()
+        if key not in others
+        for file in files
+    ]
+    tiles = {key: (image, labels[key]) for key, image in images.items() if key in labels}
+    return Pairs(tiles, unpaired, copies)
+
+
+def about_copies(copies: Sequence[tuple[FoundFile, FoundFile]], root: Path) -> list[str]:
+    """Say once that tiles lie more than once under a root; nothing where none does."""
+    if not copies:
+        return []
+    copy, read = (os.path.relpath(file.path, root) for file in copies[0])
+    tiles = len({read.path for _, read in copies})
+    return [f"{tiles} tiles lie more than once and count once each, for example {copy}, for which {read} is read"]

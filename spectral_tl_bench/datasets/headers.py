@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import rasterio
 from rasterio.errors import CRSError, RasterioError, RasterioIOError
 from rasterio.warp import transform
@@ -13,6 +14,8 @@ from rasterio.windows import Window
 from shapely.geometry import Polygon
 
 from spectral_tl_bench.datasets.raster import unreadable
+
+_SAMPLED_ROWS = (0.25, 0.5, 0.75)
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,9 @@ class Header:
         width: Columns.
         bands: Channels.
         dtype: Type on disk.
-        footprint: Outline in WGS 84 (longitude, latitude), where the file has a coordinate reference system.
+        footprint: Outline in WGS 84 (longitude, latitude), where the file says where it lies.
+        content: Digest of a sample of the pixels: equal for copies, whatever their compression, type or place; empty
+            where none was taken.
     """
 
     height: int
@@ -32,10 +37,12 @@ class Header:
     bands: int
     dtype: str
     footprint: Polygon | None = None
+    content: str = ""
 
 
 def _footprint(source: rasterio.DatasetReader) -> Polygon | None:
-    if source.crs is None:
+    # Some archives name a system of coordinates and leave the transform at its default: pixel numbers, no degrees.
+    if source.crs is None or source.transform.is_identity:
         return None
     grid = source.transform
     corners = [(0, 0), (source.width, 0), (source.width, source.height), (0, source.height)]
@@ -46,16 +53,27 @@ def _footprint(source: rasterio.DatasetReader) -> Polygon | None:
     except (CRSError, RasterioError):
         # A local system of coordinates has no place on the globe.
         return None
-    if not all(math.isfinite(value) for value in (*longitudes, *latitudes)):
+    if not all(abs(value) <= 180 for value in longitudes) or not all(abs(value) <= 90 for value in latitudes):
+        # Nor has one of which nothing finite, or nothing on the globe, comes out.
         return None
     return Polygon(zip(longitudes, latitudes, strict=True))
 
 
-def raster_header(path: Path | str) -> Header:
+def _content(source: rasterio.DatasetReader) -> str:
+    """Digest of some rows of the first and the last band."""
+    digest = hashlib.sha256(f"{source.count} {source.height} {source.width}".encode())
+    for share in _SAMPLED_ROWS:
+        pixels = source.read([1, source.count], window=Window(0, int(share * source.height), source.width, 1))
+        digest.update(pixels.astype(np.float64).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def raster_header(path: Path | str, sample: bool = False) -> Header:
     """Read a raster's header and its last rows, which a file that was cut short no longer has.
 
     Args:
         path: The file.
+        sample: Take the digest of its pixels too.
 
     Raises:
         DataError: If the file cannot be read to its end.
@@ -64,6 +82,7 @@ def raster_header(path: Path | str) -> Header:
         with rasterio.open(path) as source:
             rows = min(source.block_shapes[-1][0], source.height)
             source.read(source.count, window=Window(0, source.height - rows, source.width, rows))
-            return Header(source.height, source.width, source.count, source.dtypes[0], _footprint(source))
+            content = _content(source) if sample else ""
+            return Header(source.height, source.width, source.count, source.dtypes[0], _footprint(source), content)
     except (RasterioIOError, RasterioError) as error:
         raise unreadable(path, error) from error

@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,16 +17,19 @@ from pyarrow import ArrowException
 from shapely.errors import GEOSException
 
 from spectral_tl_bench.cache import cache_dir
-from spectral_tl_bench.datasets.files import Problem
+from spectral_tl_bench.datasets.files import Listing, Problem
 from spectral_tl_bench.datasets.headers import Header
 from spectral_tl_bench.errors import DataError, RecordError
 from spectral_tl_bench.records.files import replacing
 from spectral_tl_bench.sensors import Sensor
 
-_FORMAT = 1
+_FORMAT = 2
 """Raised when the columns or meaning of a cached index change."""
 
 FACTS = ("height", "width", "bands", "dtype", "label_height", "label_width", "geometry")
+"""Columns of the index that come from the files' headers."""
+
+_CACHED = (*FACTS, "content")
 
 
 class Archive(Protocol):
@@ -43,8 +47,11 @@ class Archive(Protocol):
     def sensor(self) -> Sensor:
         """The sensor, whose bands every image must have."""
 
-    def find(self) -> tuple[list[dict[str, Any]], list[Problem]]:
+    def find(self) -> Listing:
         """List the tiles, and the files that are no part of one."""
+
+    def settle(self, index: pd.DataFrame, contents: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
+        """Decide what only the pixels tell: which of the tiles listed are one and the same."""
 
     def image_header(self, path: Path) -> Header:
         """Read what an image's header says."""
@@ -53,14 +60,29 @@ class Archive(Protocol):
         """Read what a label map's header says."""
 
 
-def survey(archive: Archive) -> tuple[gpd.GeoDataFrame, list[Problem]]:
+@dataclass(frozen=True)
+class Survey:
+    """What an archive holds: the tiles that can be used, and what else :class:`Listing` says."""
+
+    index: gpd.GeoDataFrame
+    problems: list[Problem]
+    left_out: list[Problem]
+    notes: list[str]
+    unknown: dict[str, str]
+
+
+def survey(archive: Archive) -> Survey:
     """Index the tiles that fit the archive and list what is wrong with the others.
 
     Headers are read once and kept beside the archive, so that a second start only lists the folders.
     """
-    rows, problems = archive.find()
+    listing = archive.find()
+    rows, left_out = listing.rows, listing.left_out
     facts, unreadable = _read_facts(archive, rows)
-    problems = [*problems, *unreadable]
+    problems = [*listing.problems, *unreadable]
+    if not rows:
+        # Images without any label are no archive with a few files too many.
+        problems, left_out = [*problems, *left_out], []
     usable = []
     for row in rows:
         fact = facts.get(row["tile"])
@@ -68,12 +90,19 @@ def survey(archive: Archive) -> tuple[gpd.GeoDataFrame, list[Problem]]:
             continue
         problem = _mismatch(archive, row, fact)
         if problem is None:
-            usable.append({**row, **fact})
+            usable.append({**row, **{name: fact[name] for name in FACTS}})
         else:
             problems.append(problem)
     columns = list(rows[0]) if rows else ["tile", "image", "label", "split", "block"]
-    frame = pd.DataFrame(usable, columns=[*columns, *FACTS])
-    return gpd.GeoDataFrame(frame, geometry="geometry", crs="EPSG:4326"), problems
+    frame, notes = pd.DataFrame(usable, columns=[*columns, *FACTS]), listing.notes
+    if usable:
+        frame, said = archive.settle(frame, [facts[tile]["content"] for tile in frame["tile"]])
+        notes = [*notes, *said]
+    if left_out:
+        example = os.path.relpath(left_out[0].path, archive.root)
+        notes = [*notes, f"{len(left_out)} files without their partner are left out, for example {example}"]
+    index = gpd.GeoDataFrame(frame, geometry="geometry", crs="EPSG:4326")
+    return Survey(index, problems, left_out, notes, listing.unknown)
 
 
 def data_fingerprint(index: pd.DataFrame) -> str:
@@ -119,8 +148,8 @@ def _read_headers(archive: Archive, rows: Sequence[dict[str, Any]]) -> tuple[dic
             label = archive.label_header(Path(path))
         except DataError as error:
             return Problem("unreadable", path, str(error))
-        values = (image.height, image.width, image.bands, image.dtype, label.height, label.width, image.footprint)
-        return dict(zip(FACTS, values, strict=True))
+        size = (image.height, image.width, image.bands, image.dtype, label.height, label.width)
+        return dict(zip(_CACHED, (*size, image.footprint, image.content), strict=True))
 
     facts: dict[str, dict[str, Any]] = {}
     problems: list[Problem] = []
@@ -170,15 +199,15 @@ def _load(path: Path) -> dict[str, dict[str, Any]] | None:
     try:
         frame = gpd.read_parquet(path)
         names = frame.pop("tile").tolist()
-        columns = [frame[fact].tolist() for fact in FACTS]
+        columns = [frame[fact].tolist() for fact in _CACHED]
     except (OSError, ValueError, KeyError, TypeError, ArrowException, GEOSException):
         return None
-    return {name: dict(zip(FACTS, values, strict=True)) for name, *values in zip(names, *columns, strict=True)}
+    return {name: dict(zip(_CACHED, values, strict=True)) for name, *values in zip(names, *columns, strict=True)}
 
 
 def _store(facts: dict[str, dict[str, Any]], folder: Path, name: str) -> bool:
     """Write a cache file and remove the archive's older ones; False where the folder cannot be written."""
-    frame = pd.DataFrame.from_dict(facts, orient="index", columns=list(FACTS)).rename_axis("tile").reset_index()
+    frame = pd.DataFrame.from_dict(facts, orient="index", columns=list(_CACHED)).rename_axis("tile").reset_index()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Two runs may start at once: a reader sees a whole file or none.

@@ -5,13 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 
 from spectral_tl_bench.datasets import blocks, indomain
 from spectral_tl_bench.datasets.base import Sample, TileDataset
-from spectral_tl_bench.datasets.files import TIFF, FoundFile, Problem, Role, find_pairs, role_by_folder
+from spectral_tl_bench.datasets.files import (
+    TIFF,
+    FoundFile,
+    Listing,
+    Problem,
+    Role,
+    about_copies,
+    find_pairs,
+    role_by_folder,
+)
 from spectral_tl_bench.datasets.headers import Header
 from spectral_tl_bench.datasets.matlab import array_shape, read_array
 from spectral_tl_bench.datasets.raster import Window, whole_numbers
@@ -47,6 +56,7 @@ class MTS12(TileDataset):
     * original: ``{s2,label}/{train,val,test}/*.mat``; the image is the variable ``band``, dates x H x W x bands in 0-1.
       Its channel order is not published; assumed are the months from January to December (or just the four) and the
       six bands in the order above. It is given back on the stacked layout's scale, in the sensor's channel order.
+      Where both lie under one root, the stacked files are read.
 
     Whether the stacked channels run date by date or band by band is not published either: see ``order``.
 
@@ -106,16 +116,26 @@ class MTS12(TileDataset):
         self.sensor = mts12_sensor(order)
         super().__init__(root, split, transforms, download, ignore=ignore, strict=strict)
 
-    def find(self) -> tuple[list[dict[str, Any]], list[Problem]]:
+    def find(self) -> Listing:
         """List the tiles; see the base class."""
-        pairs, problems = find_pairs(self.root, (*TIFF, ".mat"), _classify)
-        keys = sorted(pairs)
-        splits = [_split(pairs[key][0]) or "" for key in keys]
+        pairs = find_pairs(self.root, (*TIFF, ".mat"), _classify, rank=_rank)
+        problems = [
+            Problem(
+                "misplaced",
+                copy.path,
+                f"{copy.path} is the same tile as {read.path}, once in the north and once in the south; "
+                "remove the wrong one, so that no tile trains and tests",
+            )
+            for copy, read in pairs.copies
+            if _half(copy) != _half(read)
+        ]
+        keys = sorted(pairs.tiles)
+        splits = [_split(pairs.tiles[key][0]) or "" for key in keys]
         halves = [_HALVES[split] for split in splits]
         cells = blocks.cells(halves, [key.column for key in keys], [key.row for key in keys])
         rows = []
         for key, split, half, block in zip(keys, splits, halves, cells, strict=True):
-            image, label = pairs[key]
+            image, label = pairs.tiles[key]
             rows.append(
                 {
                     "tile": f"eopatch_id_{key.patch}_col_{key.column}_row_{key.row}",
@@ -129,7 +149,7 @@ class MTS12(TileDataset):
                 }
             )
         indomain.assign(rows, keys, self.root, "mts", _key, group="half")
-        return rows, problems
+        return Listing(rows, problems, pairs.unpaired, about_copies(pairs.copies, self.root))
 
     def image_header(self, path: Path) -> Header:
         """Read an image's header, of either layout."""
@@ -176,6 +196,15 @@ def _key(stem: str) -> _Key | None:
 
 def _split(file: FoundFile) -> str | None:
     return next((folder for folder in reversed(file.folders) if folder in _HALVES), None)
+
+
+def _half(file: FoundFile) -> str:
+    return _HALVES[_split(file) or ""]
+
+
+def _rank(file: FoundFile) -> int:
+    """Read the stacked layout, which most people have, where the original lies beside it."""
+    return 0 if file.suffix in TIFF or file.stem.lower().endswith("_label") else 1
 
 
 def _classify(file: FoundFile) -> tuple[Role, _Key] | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
+from rasterio.enums import Interleaving
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.windows import Window as RasterioWindow
 
@@ -45,6 +46,21 @@ def _rasterio_window(window: Window | None) -> RasterioWindow | None:
     return RasterioWindow(left, top, width, height)  # type: ignore[no-untyped-call, unused-ignore]
 
 
+def _read_pixels(source: rasterio.DatasetReader, window: Window | None) -> np.ndarray:
+    """Read C x H x W pixels, each file in the order in which it stores them."""
+    if source.count == 1 or source.interleaving != Interleaving.pixel:
+        return source.read(window=_rasterio_window(window))
+    # Asked for band after band, GDAL walks through a file that stores pixel after pixel once for each band.
+    height, width = (source.height, source.width) if window is None else window[2:]
+    stored = np.empty((height, width, source.count), dtype=source.dtypes[0])
+    source.read(out=stored.transpose(2, 0, 1), window=_rasterio_window(window))
+    pixels = np.empty((source.count, height, width), dtype=stored.dtype)
+    for row in range(height):
+        # A row at a time stays in the processor's cache; turned in one go, a tile takes three times as long.
+        pixels[:, row] = stored[row].T
+    return pixels
+
+
 def read_image(path: Path | str, window: Window | None = None) -> tuple[np.ndarray, np.ndarray | None]:
     """Read a raster of any integer or float type.
 
@@ -61,7 +77,7 @@ def read_image(path: Path | str, window: Window | None = None) -> tuple[np.ndarr
     """
     try:
         with _mapped(), rasterio.open(path) as source:
-            pixels = source.read(window=_rasterio_window(window))
+            pixels = _read_pixels(source, window)
             nodata = source.nodata
     except (RasterioIOError, RasterioError) as error:
         raise unreadable(path, error) from error

@@ -91,8 +91,10 @@ def measure_shift(
 
     Raises:
         ProtocolError: If source or target select no tile.
-        DataError: If a tile cannot be read, or source and targets have no class in common.
+        DataError: If a tile cannot be read, source and targets have no class in common, or the files do not tell them
+            apart.
     """
+    dataset.require(protocol.transfer)
     domains = _domains(dataset, protocol)
     rng = np.random.default_rng(seed)
     samples: dict[str, list[np.ndarray]] = {}

@@ -11,7 +11,7 @@ import pandas as pd
 
 from spectral_tl_bench.datasets import blocks
 from spectral_tl_bench.datasets.base import Sample, TileDataset
-from spectral_tl_bench.datasets.files import Problem
+from spectral_tl_bench.datasets.files import Listing, Problem
 from spectral_tl_bench.errors import DataError
 from spectral_tl_bench.protocols import ProtocolFile, TileFolder
 
@@ -70,10 +70,11 @@ class Tiles(TileDataset):
         self.splits = tuple(dict.fromkeys(self._rows["split"]))
         super().__init__(root, split, transforms, download, ignore=file.ignore, strict=strict)
 
-    def find(self) -> tuple[list[dict[str, Any]], list[Problem]]:
+    def find(self) -> Listing:
         """List the tiles; see the base class."""
         root = os.path.abspath(self.root)
-        rows, problems = [], []
+        rows: list[dict[str, Any]] = []
+        problems: list[Problem] = []
         for row in self._rows.to_dict("records"):
             for role, template in (("image", self.folder.images), ("label", self.folder.labels)):
                 row[role] = os.path.join(root, template.replace("{tile}", row["tile"]))
@@ -86,7 +87,7 @@ class Tiles(TileDataset):
                 problems.append(Problem("unpaired", missing[0], message))
             else:
                 rows.append({str(column): value for column, value in row.items()})
-        return rows, problems
+        return Listing(rows, problems)
 
 
 def _read_csv(path: Path, folder: TileFolder, attributes: list[str]) -> pd.DataFrame:

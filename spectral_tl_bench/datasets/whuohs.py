@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import Any, ClassVar, Literal, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
 
 from spectral_tl_bench.datasets import blocks
 from spectral_tl_bench.datasets.base import TileDataset
-from spectral_tl_bench.datasets.files import TIFF, FoundFile, Problem, Role, find_pairs, role_by_folder
+from spectral_tl_bench.datasets.files import TIFF, FoundFile, Listing, Role, about_copies, find_pairs, role_by_folder
 from spectral_tl_bench.labels import LandClass
 from spectral_tl_bench.sensors import OHS
 
@@ -29,6 +33,10 @@ _CITIES = {"S": SOURCE_CITIES, "T": TARGET_CITIES, "O": ORDINARY_CITIES}
 _NAME = re.compile(r"([sto])(\d+)_(\w+)", re.IGNORECASE)
 _SPLITS = {"tr": "train", "val": "val", "ts": "test"}
 _RELEASE_SPLITS = {"source": "train", "target": "test"}
+_STRICTEST = ("test", "val", "train", "")
+"""Splits by how much harm a tile does that is taken for another's: what tests must never train."""
+
+_Release = Literal["official", "transfer"]
 
 
 class _Key(NamedTuple):
@@ -37,7 +45,7 @@ class _Key(NamedTuple):
     number: tuple[int, ...]
     name: str
     split: str
-    layout: Literal["official", "transfer"]
+    release: _Release
 
 
 class WHUOHS(TileDataset):
@@ -52,9 +60,14 @@ class WHUOHS(TileDataset):
     * official: ``{tr,val,ts}/{image,label}/S1_0007.tif``
     * transfer release: ``transfer-STall/{source,target}/{image,label}/[tr|val|ts/]S1_0007.tif``. Without a split
       folder, source tiles are "train" and target tiles "test".
+    * both under one root, as in the re-release, which has ``tr/``, ``ts/`` and ``transfer-STall/`` and no ``val/``
 
     Attributes of a tile: ``side`` (S, T or O), ``pair`` (number in the name), ``city``, ``split``. Blocks are runs of
     consecutive tile numbers within a city.
+
+    Under one root each protocol gets its own: ``split`` comes from ``tr/``, ``val/`` and ``ts/`` alone, and ``side`` is
+    S or T for the tiles of ``transfer-STall/`` alone; what is not given is empty. The same name with the same pixels is
+    the same tile, wherever it lies; a tile in several splits takes the last of train, val and test.
 
     Reference: Li et al., International Journal of Applied Earth Observation and Geoinformation 113:103022 (2022).
     """
@@ -99,38 +112,91 @@ class WHUOHS(TileDataset):
         LandClass(code=24, name="ocean", color="#0a2a66"),
     )
 
-    def find(self) -> tuple[list[dict[str, Any]], list[Problem]]:
-        """List the tiles; see the base class."""
-        pairs, problems = find_pairs(self.root, TIFF, _classify)
-        keys = sorted(pairs)
-        if len({key.layout for key in keys}) > 1:
-            twice = next(key for key in keys if key.layout == "transfer")
-            path = pairs[twice][0].path
-            problems.append(
-                Problem(
-                    "misplaced",
-                    path,
-                    f"{self.root} holds the official archive and the transfer release ({path}); "
-                    "point the root at one of the two, so that no tile counts twice",
-                )
-            )
-        repeated = {name for name, times in Counter(key.name for key in keys).items() if times > 1}
-        rows = []
-        for key, block in zip(keys, blocks.runs([f"{key.side}{key.pair}" for key in keys]), strict=True):
-            image, label = pairs[key]
-            rows.append(
-                {
-                    "tile": f"{key.split}/{key.name}" if key.name in repeated else key.name,
-                    "image": image.path,
-                    "label": label.path,
-                    "split": key.split,
-                    "side": key.side,
-                    "pair": key.pair,
-                    "city": _city(key.side, key.pair),
-                    "block": block,
-                }
-            )
-        return rows, problems
+    count_variants: ClassVar[dict[int, tuple[int, ...]]] = {4822: (4821, 4648), 2460: (2459,), 513: (0,)}
+
+    def find(self) -> Listing:
+        """List the tiles of either release, those in both once for each; see the base class."""
+        pairs = find_pairs(self.root, TIFF, _classify)
+        rows = [
+            {
+                "tile": f"{key.release}/{key.split}/{key.name}",
+                "image": image.path,
+                "label": label.path,
+                "split": key.split,
+                "side": key.side,
+                "pair": key.pair,
+                "city": _city(key.side, key.pair),
+                "block": "",
+                "name": key.name,
+                "release": key.release,
+            }
+            for key, (image, label) in sorted(pairs.tiles.items())
+        ]
+        return Listing(rows, [], pairs.unpaired, about_copies(pairs.copies, self.root))
+
+    def settle(self, index: pd.DataFrame, contents: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
+        """Make one tile of those with the same name and pixels, and give each protocol its own; see the class."""
+        names, splits, releases = (index[column].tolist() for column in ("name", "split", "release"))
+        both = len(set(releases)) > 1
+        alike: dict[tuple[str, str], list[int]] = {}
+        for position, identity in enumerate(zip(names, contents, strict=True)):
+            alike.setdefault(identity, []).append(position)
+        for members in alike.values():
+            members.sort(key=lambda m: (releases[m] == "transfer", _STRICTEST.index(splits[m])))
+        read = [members[0] for members in alike.values()]
+        times = Counter(names[m] for m in read)
+        tiles = index.iloc[read].drop(columns=["name", "release"]).reset_index(drop=True)
+        tiles["tile"] = [names[m] if times[names[m]] == 1 else _full_name(index.iloc[m], both) for m in read]
+        tiles["block"] = blocks.runs([f"{side}{pair}" for side, pair in zip(tiles["side"], tiles["pair"], strict=True)])
+        if both:
+            transferred = [any(releases[m] == "transfer" for m in members) for members in alike.values()]
+            tiles["split"] = ["" if releases[m] == "transfer" else splits[m] for m in read]
+            tiles["side"] = tiles["side"].where((tiles["side"] == "O") | np.array(transferred), "")
+        return tiles, list(_notes(names, splits, releases, list(alike.values())))
+
+
+def _full_name(row: pd.Series, both: bool) -> str:
+    release = "transfer-" if both and row["release"] == "transfer" else ""
+    return f"{release}{row['split']}/{row['name']}"
+
+
+def _notes(
+    names: Sequence[str], splits: Sequence[str], releases: Sequence[str], tiles: Sequence[Sequence[int]]
+) -> Iterator[str]:
+    """Say what lies more than once; ``tiles`` are the members of each tile, the one that is read first."""
+    homes = [{releases[m] for m in members} for members in tiles]
+    official = {names[members[0]] for members, home in zip(tiles, homes, strict=True) if "official" in home}
+    shared = sum(len(home) > 1 for home in homes)
+    if shared:
+        yield f"{shared} tiles lie in transfer-STall and in tr, val or ts, same name and same pixels: each counts once"
+    leaning = [
+        names[members[0]]
+        for members in tiles
+        if len({splits[m] for m in members if releases[m] == releases[members[0]]}) > 1
+    ]
+    if leaning:
+        yield (
+            f"{len(leaning)} tiles lie in more than one of tr, val and ts with the same pixels, for example "
+            f"{leaning[0]}: each counts once, in the last of train, val and test"
+        )
+    if not official or not any("transfer" in home for home in homes):
+        return
+    other = {names[members[0]] for members, home in zip(tiles, homes, strict=True) if home == {"transfer"}} & official
+    if other:
+        yield (
+            f"{len(other)} names stand for one tile in transfer-STall and another in tr, val or ts, for example "
+            f"{min(other)}: whu_region takes the former, whu_indomain the latter"
+        )
+    missing = [
+        names[members[0]]
+        for members, home in zip(tiles, homes, strict=True)
+        if home == {"official"} and not names[members[0]].startswith("O") and names[members[0]] not in other
+    ]
+    if missing:
+        yield (
+            f"{len(missing)} S and T tiles of tr, val and ts are not in transfer-STall, for example {missing[0]}: "
+            "whu_region leaves them out"
+        )
 
 
 def _classify(file: FoundFile) -> tuple[Role, _Key] | None:
@@ -138,8 +204,8 @@ def _classify(file: FoundFile) -> tuple[Role, _Key] | None:
     role = role_by_folder(file, image=("image",))
     if match is None or role is None:
         return None
-    split = next((_SPLITS[folder] for folder in file.folders if folder in _SPLITS), None)
-    side = next((folder for folder in file.folders if folder in _RELEASE_SPLITS), None)
+    split = next((_SPLITS[folder] for folder in reversed(file.folders) if folder in _SPLITS), None)
+    side = next((folder for folder in reversed(file.folders) if folder in _RELEASE_SPLITS), None)
     if split is None and side is None:
         return None
     letter, pair, rest = match.groups()
@@ -149,7 +215,7 @@ def _classify(file: FoundFile) -> tuple[Role, _Key] | None:
         number=tuple(int(digits) for digits in re.findall(r"\d+", rest)),
         name=f"{letter.upper()}{int(pair)}_{rest}",
         split=split or _RELEASE_SPLITS[side or ""],
-        layout="official" if side is None else "transfer",
+        release="official" if side is None else "transfer",
     )
     return role, key
 

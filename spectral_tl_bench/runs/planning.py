@@ -88,6 +88,7 @@ def plan(request: Request, opened: dict[tuple[str, Path], TileDataset] | None = 
     if key not in opened:
         opened[key] = open_dataset(file, root)
     dataset = opened[key]
+    dataset.require(request.protocol.transfer)
     split = split_tiles(request.protocol, dataset.index, training.held_out_fraction)
     if where.stage1 is not None and (isinstance(method, PixelModel) or "reconstruction" not in method.stages):
         raise SpectralBenchError(

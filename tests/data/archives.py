@@ -1,6 +1,7 @@
 """Small archives in the real layouts, written for the tests."""
 
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import rasterio
@@ -53,9 +54,37 @@ def write_whuohs(root, names=None, codes=range(25), size=SIZE, **profile):
     root = Path(root)
     for split, members in (names or WHUOHS_NAMES).items():
         for name in members:
-            seed = sum(map(ord, name))
+            seed = crc32(name.encode())
             write_tif(root / split / "image" / f"{name}.tif", random_image(32, seed, size), **profile)
             write_tif(root / split / "label" / f"{name}.tif", random_label(list(codes), seed, size), **profile)
+    return root
+
+
+WHUOHS_RELEASE = {
+    "tr": tuple(f"{side}{pair}_{number:04d}" for side in "STO" for pair in (1, 2) for number in range(6)),
+    "val": tuple(f"{side}{pair}_{number:04d}" for side in "ST" for pair in (1, 2) for number in (6, 7)),
+    "ts": tuple(f"{side}{pair}_{number:04d}" for side in "STO" for pair in (1, 2) for number in (8, 9)),
+}
+
+
+def write_whuohs_release(root, names=None, codes=range(1, 18), size=SIZE):
+    """Write the re-release: ``tr/``, ``ts/`` and ``transfer-STall/{source,target}/{image,label}/{tr,val,ts}/``.
+
+    The S and T tiles lie in both, packed otherwise, and there is no ``val/``; images are stored pixel by pixel.
+    """
+    root, names = Path(root), names or WHUOHS_RELEASE
+    official = {split: members for split, members in names.items() if split != "val"}
+    write_whuohs(root, official, codes, size, interleave="pixel")
+    for split, members in names.items():
+        for name in members:
+            seed, side = crc32(name.encode()), {"S": "source", "T": "target"}.get(name[0])
+            if side is not None:
+                for role, pixels in (
+                    ("image", random_image(32, seed, size)),
+                    ("label", random_label(list(codes), seed, size)),
+                ):
+                    path = root / "transfer-STall" / side / role / split / f"{name}.tif"
+                    write_tif(path, pixels, compress="deflate", interleave="pixel")
     return root
 
 
@@ -95,6 +124,45 @@ def write_dfc2020(root, layout="spectralx", tiles=None, codes=DFC2020_CODES):
                 folder = {"spectralx": f"{season}/{role}", "public": f"ROIs0000_{season}"}[layout]
                 write_tif(root / folder / f"{kind}_{region}" / name, pixels)
     return root
+
+
+def write_dfc2020_release(root, tiles=None, size=SIZE):
+    """Write the re-release: the season folders, and the same tiles again under ``trainset/`` and ``testset/``.
+
+    As shipped: labels int32, images uint16 beyond 10,000, and WGS 84 named with a transform that says nothing.
+    """
+    root = Path(root)
+    for (season, region), count in (tiles or DFC2020_TILES).items():
+        half = "trainset" if season in ("spring", "autumn") else "testset"
+        for number, folder in ((number, folder) for number in range(count) for folder in (season, half)):
+            _write_dfc2020_pair(root / folder, season, region, number, size=size)
+    return root
+
+
+def write_dfc2020_contest(root, tiles=None, size=SIZE):
+    """Write the contest's own release: ``ROIs0000_{test,validation}/{s2,dfc}_{0,validation}/``, no season or region."""
+    for (part, folder), count in (tiles or {("test", "0"): 30, ("validation", "validation"): 8}).items():
+        for number in range(count):
+            for kind, pixels in _dfc2020_pixels(number + 100 * len(part), size):
+                path = Path(root) / f"ROIs0000_{part}" / f"{kind}_{folder}" / f"ROIs0000_{part}_{kind}_0_p{number}.tif"
+                write_tif(path, pixels, crs="EPSG:4326")
+    return Path(root)
+
+
+def _dfc2020_pixels(number, size):
+    image = random_image(13, number, size)
+    image[:, 0, 0] = 21_393
+    label = random_label(DFC2020_CODES, number, size, dtype="int32")
+    radar = random_image(2, number, size, dtype="float32")
+    return (("s2", image), ("dfc", label), ("s1", radar))
+
+
+def _write_dfc2020_pair(folder, season, region, number, size=SIZE):
+    seed = number + crc32(region.encode())
+    for kind, pixels in _dfc2020_pixels(seed, size):
+        role = "label" if kind == "dfc" else "image"
+        path = folder / role / f"{kind}_{region}" / f"ROIs0000_{season}_{kind}_{region}_p{number}.tif"
+        write_tif(path, pixels, crs="EPSG:4326")
 
 
 MTS12_TILES = {"train": ((5, 12), (5, 13), (6, 12), (6, 13)), "val": ((7, 20),), "test": ((5, 3), (6, 3), (7, 11))}

@@ -26,11 +26,12 @@ def test_layouts_give_the_same_tiles(tmp_path):
     assert list(first["indomain"]) == list(second["indomain"])
 
 
-def test_both_layouts_under_one_root_are_refused(tmp_path):
+def test_both_layouts_under_one_root_count_every_tile_once(tmp_path):
     write_dfc2020(tmp_path, "spectralx")
     write_dfc2020(tmp_path, "public")
-    with pytest.raises(DataError, match="is the same tile as"):
-        DFC2020(tmp_path)
+    dataset = DFC2020(tmp_path)
+    assert dataset.index.groupby(["season", "region"]).size().to_dict() == DFC2020_TILES
+    assert len(dataset.notes) == 1
 
 
 def test_tiles_are_in_the_order_of_their_numbers(tmp_path):

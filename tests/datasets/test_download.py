@@ -10,12 +10,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from archives import write_dfc2020, write_mts12, write_whuohs
+from archives import write_dfc2020, write_dfc2020_release, write_mts12, write_whuohs, write_whuohs_release
+from rich.console import Console
 
+from spectral_tl_bench.cli import commands
+from spectral_tl_bench.datasets.check import check_archive
 from spectral_tl_bench.datasets.download import REPOSITORY, download
 from spectral_tl_bench.datasets.unpack import unpack
 from spectral_tl_bench.datasets.whuohs import WHUOHS
-from spectral_tl_bench.errors import DataError, UnknownNameError
+from spectral_tl_bench.errors import DataError, SpectralBenchError, UnknownNameError
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
@@ -140,6 +143,76 @@ def test_tar_files_are_unpacked(hub, tmp_path, name, write, archive):
     root = download(name, tmp_path / "root")
     original = {p.relative_to(tmp_path / "original") for p in (tmp_path / "original").rglob("*") if p.is_file()}
     assert {p.relative_to(root) for p in root.rglob("*") if p.is_file() and ".spectral" not in str(p)} == original
+
+
+def by_folder(folder):
+    """Pack each top folder by itself, as large archives are."""
+    packed = {}
+    for top in sorted(path for path in folder.iterdir() if path.is_dir()):
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            for path in sorted(p for p in top.rglob("*") if p.is_file()):
+                archive.write(path, path.relative_to(folder))
+        packed[f"{top.name}.zip"] = buffer.getvalue()
+    return packed
+
+
+def loose(folder):
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def in_one(folder):
+    return {f"{folder.name}.zip": zipped(folder)}
+
+
+@pytest.mark.parametrize("pack", [loose, by_folder, in_one])
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [("whuohs", write_whuohs_release), ("dfc2020", write_dfc2020_release), ("mts12", write_mts12)],
+)
+def test_what_a_download_of_the_re_release_leaves_passes_the_check(hub, tmp_path, monkeypatch, name, write, pack):
+    monkeypatch.setenv("SPECTRAL_TL_BENCH_CACHE", str(tmp_path / "cache"))
+    for other, write_other in (
+        ("WHUOHS", write_whuohs),
+        ("DFC2020", write_dfc2020),
+        ("MTS12", write_mts12),
+    ):
+        if other.lower() != name:
+            small = write_other(tmp_path / other)
+            hub.files |= {f"{other}/{path}": content for path, content in loose(small).items()}
+    original = write(tmp_path / name)
+    held = pack(original)
+    # Folders named train and val say nothing of their archive; only the files within do.
+    hub.files |= {f"MTS12/{path}": content for path, content in held.items()} if name == "mts12" else held
+    hub.files |= {"README.md": b"4821 tr, 2459 ts", ".gitattributes": b""}
+    root = download(name, tmp_path / "root")
+    report = check_archive(name, root)
+    assert report.ok
+    assert report.tiles == check_archive(name, original).tiles > 0
+    assert report.notes == check_archive(name, original).notes
+
+
+@pytest.mark.parametrize("packed_as", ["WHU.zip.001", "whu.z01", "WHU.part1.rar", "whu.tar.gz.aa", "whu.7z"])
+def test_an_archive_in_parts_or_of_another_packer_is_refused_before_it_is_fetched(hub, tmp_path, packed_as):
+    hub.files = {packed_as: b"x" * 100}
+    with pytest.raises(DataError, match=r"unpack it under the root by hand, nothing was downloaded"):
+        download("whuohs", tmp_path / "root")
+    assert not any("resolve" in path for _, path, _ in hub.requests)
+
+
+def test_the_command_says_how_many_tiles_it_left_and_what_to_know(hub, tmp_path):
+    hub.files = by_folder(write_whuohs_release(tmp_path / "original"))
+    console = Console(width=200, record=True, file=io.StringIO())
+    commands.download("whuohs", tmp_path / "root", console)
+    said = console.export_text()
+    assert "56 tiles" in said
+    assert "note: 32 tiles lie in transfer-STall" in said
+
+
+def test_a_download_without_any_tile_is_an_error(hub, tmp_path):
+    hub.files = {"WHU-OHS/readme.pdf": b"x"}
+    with pytest.raises(SpectralBenchError, match="none of it is a tile"):
+        commands.download("whuohs", tmp_path / "root", Console(file=io.StringIO()))
 
 
 def test_loose_files_keep_their_paths(hub, tmp_path):

@@ -169,7 +169,8 @@ def test_without_strictness_bad_tiles_are_left_out_and_listed(root):
     (root / "val" / "image" / "T1_0002.tif").write_bytes(b"")
     dataset = WHUOHS(root, strict=False)
     assert len(dataset) == 7
-    assert {problem.kind for problem in dataset.problems} == {"unpaired", "bands", "unreadable"}
+    assert {problem.kind for problem in dataset.problems} == {"bands", "unreadable"}
+    assert {problem.kind for problem in dataset.left_out} == {"unpaired"}
 
 
 def test_the_fingerprint_does_not_depend_on_place_or_time(root, tmp_path):

@@ -82,14 +82,9 @@ def test_the_transfer_release_is_read_with_and_without_split_folders(tmp_path, s
     assert set(index["split"]) == ({"train", "test"} if splits == ("",) else {"train", "val", "test"})
 
 
-def test_both_layouts_under_one_root_are_refused_rather_than_counted_twice(root):
-    write_whuohs_transfer(root)
-    with pytest.raises(DataError, match="no tile counts twice"):
-        WHUOHS(root)
-
-
-def test_a_number_used_in_two_splits_stays_two_tiles(tmp_path):
+def test_a_number_used_in_two_splits_for_other_pixels_stays_two_tiles(tmp_path):
     write_whuohs(tmp_path, {"tr": ("S1_0001",), "ts": ("S1_0001",)})
+    write_tif(tmp_path / "ts" / "image" / "S1_0001.tif", random_image(32, 99))
     assert set(WHUOHS(tmp_path).index["tile"]) == {"train/S1_0001", "test/S1_0001"}
 
 
@@ -223,17 +218,23 @@ def test_samples_are_drawn(root):
     assert isinstance(dataset.plot(sample, suptitle="tile"), Figure)
 
 
-def test_an_image_without_label_is_named_and_counted(root):
-    for name in ("S1_0001", "S1_0002"):
-        (root / "tr" / "label" / f"{name}.tif").unlink()
-    with pytest.raises(DataError, match=r"S1_0001\.tif has no label.*2 such files in all"):
-        WHUOHS(root)
-
-
-def test_a_label_without_image_is_named(root):
+def test_files_without_a_partner_are_left_out_and_listed(root):
+    (root / "tr" / "label" / "S1_0001.tif").unlink()
     (root / "ts" / "image" / "T2_0001.tif").unlink()
-    with pytest.raises(DataError, match=r"T2_0001\.tif has no image"):
-        WHUOHS(root)
+    dataset = WHUOHS(root)
+    assert len(dataset) == 8
+    assert [problem.message.partition(";")[0] for problem in dataset.left_out] == [
+        f"{root}/tr/image/S1_0001.tif has no label",
+        f"{root}/ts/label/T2_0001.tif has no image",
+    ]
+    assert [note.partition(",")[0] for note in dataset.notes] == ["2 files without their partner are left out"]
+
+
+def test_images_without_any_label_are_refused_by_name_and_counted(tmp_path):
+    for name in ("S1_0001", "S1_0002"):
+        write_tif(tmp_path / "tr" / "image" / f"{name}.tif", random_image(32))
+    with pytest.raises(DataError, match=r"S1_0001\.tif has no label.*2 such files in all"):
+        WHUOHS(tmp_path)
 
 
 def test_the_shipped_protocol_names_the_published_numbers():
