@@ -212,7 +212,7 @@ def pretrain(out: Path, *, steps: int = STEPS, seed: int = SEED, scenes: int = S
     backbone = entry.wrap(model, CAMERA)
     method.apply(backbone)
     task = ColourReconstruction(backbone, method, training, ReconstructionDecoder.of(backbone, training))
-    progress = StageProgress(console, "pretraining")
+    progress = StageProgress(console, "pretraining", "extra loss")
     fit(task, _Data(pictures), training, device="cpu", callbacks=[progress], validations=0)
     encoder = {k: v for k, v in model.state_dict().items() if not k.startswith(entry.ignorable)}
     made = {

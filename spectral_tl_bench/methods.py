@@ -16,7 +16,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, final
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -53,6 +53,9 @@ class Method(_Options, abc.ABC):
     A method touches only the backbone it is given; data, freezing, training, selection, scoring and records are the
     bench's.
     """
+
+    extra_loss_name: ClassVar[str] = "extra loss"
+    """What the progress line calls :meth:`extra_loss`."""
 
     @abc.abstractmethod
     def adapt(self, backbone: Backbone) -> None:

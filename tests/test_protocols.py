@@ -121,3 +121,37 @@ def test_a_domain_needs_every_attribute_and_compares_as_text():
 def test_a_domain_on_an_unknown_attribute_lists_those_there_are():
     with pytest.raises(ProtocolError, match="'season' is not in the tile index; it has: side"):
         Domain.model_validate({"season": "spring"}).select(pd.DataFrame({"side": ["S"]}))
+
+
+DESCRIBED = {
+    "name": "own",
+    "title": "Own tiles",
+    "dataset": "tiles",
+    "sensor": {"name": "drone", "bands": {"blue": 470, "green": 560, "red": 660}, "rgb": ["red", "green", "blue"]},
+    "classes": [{"code": 1, "name": "wood", "color": "#00aa00"}, {"code": 2, "name": "water", "color": "#0000aa"}],
+    "source": {"region": "north"},
+    "target": {"region": "south"},
+    "by": "region",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({"title": "Another title"}, True),
+        ({"classes": [{"code": 1, "name": "forest", "color": "#111111"}, DESCRIBED["classes"][1]]}, True),
+        ({"tiles": [3, 4]}, True),
+        ({"classes": [{"code": 3, "name": "wood", "color": "#00aa00"}, DESCRIBED["classes"][1]]}, False),
+        ({"ignore": [7]}, False),
+        ({"target": {"region": "east"}}, False),
+        ({"sensor": DESCRIBED["sensor"] | {"scale": 1.0}}, False),
+    ],
+)
+def test_a_digest_covers_what_trains_and_scores_and_nothing_cosmetic(tmp_path, change, same):
+    def digest(content):
+        path = tmp_path / "own.yaml"
+        path.write_text(yaml.safe_dump(content))
+        (protocol,) = load_protocols(str(path))
+        return protocol.digest
+
+    assert (digest(DESCRIBED | change) == digest(DESCRIBED)) is same

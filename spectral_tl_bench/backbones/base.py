@@ -108,8 +108,11 @@ class Backbone(nn.Module):
         sensor: Sensor of the images.
         width: D.
         patch_size: Side of a patch in pixels.
+        pretrained_grid: Rows and columns of patches of the images it was pretrained with; None where that is not known.
         metres_a_pixel: What positions are counted by, for families that count them on the ground; None for others.
     """
+
+    pretrained_grid: tuple[int, int] | None = None
 
     def __init__(
         self, tokenizer: Tokenizer, blocks: Iterable[nn.Module], *, sensor: Sensor, width: int, patch_size: int

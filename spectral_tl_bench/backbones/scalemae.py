@@ -40,7 +40,7 @@ class ScaleMAEBackbone(Backbone):
         )
         self.metres_a_pixel: float = sensor.ground_sampling_distance
         self.cls_token = cast(nn.Parameter, vit.cls_token)
-        self.pretrained_grid: tuple[int, int] = tuple(vit.patch_embed.grid_size)
+        self.pretrained_grid = tuple(vit.patch_embed.grid_size)
 
     def position(self, patches: Tensor, grid: tuple[int, int], context: dict[str, Tensor]) -> Tokens:
         """Add the position code of the grid at the sensor's ground sampling distance."""

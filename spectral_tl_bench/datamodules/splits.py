@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spectral_tl_bench.datamodules.samplers import few_labels
+from spectral_tl_bench.datasets.blocks import draw
 from spectral_tl_bench.errors import ProtocolError
 
 if TYPE_CHECKING:
@@ -110,20 +111,8 @@ def held_out_tiles(index: pd.DataFrame, by: str, fraction: float) -> np.ndarray:
     """
     held_out = np.zeros(len(index), dtype=bool)
     for _, rows in index.reset_index(drop=True).groupby(by, sort=True):
-        sizes = rows.groupby("block").size()
-        if len(sizes) < 2:
-            continue
-        order = sorted(sizes.index, key=lambda block: hashlib.sha256(str(block).encode()).hexdigest())
-        wanted = fraction * len(rows)
-        chosen: list[object] = []
-        taken = 0
-        for block in order[:-1]:
-            # Take the next block only while that brings the share closer to what is wanted.
-            if chosen and abs(taken + sizes[block] - wanted) >= abs(taken - wanted):
-                break
-            chosen.append(block)
-            taken += int(sizes[block])
-        held_out[rows.index[rows["block"].isin(chosen)]] = True
+        chosen = draw(rows.groupby("block").size().rename(str).to_dict(), fraction)
+        held_out[rows.index[rows["block"].astype(str).isin(chosen)]] = True
     return held_out
 
 

@@ -5,8 +5,9 @@ Neighbouring tiles show the same fields, in the same light; held out tile by til
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 LONGEST_RUN = 16
 """Tiles in a run where a sub-domain has plenty."""
@@ -15,6 +16,30 @@ FEWEST_BLOCKS = 10
 """Blocks that a sub-domain should have, so that a tenth of it can be held out."""
 
 _CELL_SIZES = (3, 2, 1)
+
+
+def draw(sizes: Mapping[str, int], share: float) -> set[str]:
+    """Draw blocks that together hold about a share of the tiles.
+
+    Args:
+        sizes: Tiles in each block.
+        share: Share of all tiles.
+
+    Returns:
+        The blocks drawn: at least one, and never all, so none of a single block. They follow from the names alone; a
+        digest draws them, random-looking, yet the same everywhere.
+    """
+    order = sorted(sizes, key=lambda block: hashlib.sha256(block.encode()).hexdigest())
+    wanted = share * sum(sizes.values())
+    drawn: set[str] = set()
+    taken = 0
+    for block in order[:-1]:
+        # Take the next block only while that brings the share closer to what is wanted.
+        if drawn and abs(taken + sizes[block] - wanted) >= abs(taken - wanted):
+            break
+        drawn.add(block)
+        taken += sizes[block]
+    return drawn
 
 
 def runs(groups: Sequence[str]) -> list[str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from spectral_tl_bench.datasets.blocks import draw
 from spectral_tl_bench.datasets.files import walk
 from spectral_tl_bench.errors import DataError
 
@@ -64,17 +64,7 @@ def blocked_split(groups: Sequence[str], blocks: Sequence[str]) -> list[str]:
     sizes: dict[str, Counter[str]] = defaultdict(Counter)
     for group, block in zip(groups, blocks, strict=True):
         sizes[group][block] += 1
-    test: set[tuple[str, str]] = set()
-    for group, members in sizes.items():
-        wanted = TEST_SHARE * members.total()
-        taken = 0
-        # A digest draws the blocks: random-looking, yet the same everywhere.
-        order = sorted(members, key=lambda block: hashlib.sha256(block.encode()).hexdigest())
-        for block in order[:-1]:
-            if taken and abs(taken + members[block] - wanted) > abs(taken - wanted):
-                break
-            test.add((group, block))
-            taken += members[block]
+    test = {(group, block) for group, members in sizes.items() for block in draw(members, TEST_SHARE)}
     return ["test" if pair in test else "train" for pair in zip(groups, blocks, strict=True)]
 
 

@@ -91,7 +91,10 @@ class _Run:
                 self.data,
                 spec,
                 device=self.device,
-                callbacks=[StageProgress(self.console, title), History("reconstruction", self.history)],
+                callbacks=[
+                    StageProgress(self.console, title, self.method.extra_loss_name),
+                    History("reconstruction", self.history),
+                ],
                 validations=0,
             )
         self._note(task)
@@ -140,7 +143,11 @@ class _Run:
                 self.data,
                 self.training,
                 device=self.device,
-                callbacks=[StageProgress(self.console, title), History("segmentation", self.history), best],
+                callbacks=[
+                    StageProgress(self.console, title, self.method.extra_loss_name),
+                    History("segmentation", self.history),
+                    best,
+                ],
                 validations=self.training.validations,
             )
         self._note(task)

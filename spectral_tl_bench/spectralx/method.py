@@ -49,6 +49,8 @@ class SpectralX(Method):
         balance_weight: Weight of the balance loss ("default" only).
     """
 
+    extra_loss_name = "balance"
+
     variant: Literal["default", "reference"] = "default"
     hyper_tokenizer: bool = True
     aomoa: bool = True
@@ -178,5 +180,5 @@ def reference_grid(backbone: Backbone) -> tuple[int, int]:
     times the parameters of a ViT-S.
     """
     usual = _USUAL_IMAGE_SIZE // backbone.patch_size
-    rows, columns = getattr(backbone, "pretrained_grid", (usual, usual))
+    rows, columns = backbone.pretrained_grid or (usual, usual)
     return min(rows, usual), min(columns, usual)

@@ -23,10 +23,17 @@ def _figures(trainer: lightning.Trainer) -> dict[str, float]:
 class StageProgress(lightning.Callback):
     """A bar with the stage, the step, the loss and the time left; a few plain lines where there is no terminal."""
 
-    def __init__(self, console: Console, title: str) -> None:
-        """Show progress on a console under a title such as "stage 2/2 segmentation"."""
+    def __init__(self, console: Console, title: str, extra_loss_name: str) -> None:
+        """Show progress on a console.
+
+        Args:
+            console: Where.
+            title: Such as "stage 2/2 segmentation".
+            extra_loss_name: What the method calls its own loss.
+        """
         self.console = console
         self.title = title
+        self.extra_loss_name = extra_loss_name
         self.bar: Progress | None = None
         self.task: TaskID | None = None
         self.started = 0.0
@@ -67,7 +74,7 @@ class StageProgress(lightning.Callback):
             )
 
     def _text(self, trainer: lightning.Trainer) -> str:
-        names = {"held_out_miou": "held-out mIoU", "extra_loss": "balance"}
+        names = {"held_out_miou": "held-out mIoU", "extra_loss": self.extra_loss_name}
         return ", ".join(f"{names.get(name, name)} {value:.3f}" for name, value in _figures(trainer).items())
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:

@@ -3,6 +3,7 @@ import torch
 from small_models import RGB, small_entry
 
 from spectral_tl_bench.backbones import backbone_names, build_backbone
+from spectral_tl_bench.backbones.registry import BACKBONES
 from spectral_tl_bench.errors import CheckpointError, DataError, SpectralBenchError, UnknownNameError
 from spectral_tl_bench.methods import build_method, method_names
 from spectral_tl_bench.sensors import MTS12, OHS, SENTINEL2
@@ -12,7 +13,7 @@ IMPOSSIBLE: dict[tuple[str, str], str] = {}
 """What a method says where it cannot adapt a backbone."""
 
 
-@pytest.mark.parametrize("name", backbone_names())
+@pytest.mark.parametrize("name", BACKBONES.built_in)
 def test_every_backbone_gives_four_maps_at_quarter_depths(name):
     with torch.device("meta"):
         backbone = build_backbone(name, OHS)
@@ -34,7 +35,7 @@ def adapted(name, method_name):
     return backbone
 
 
-@pytest.mark.parametrize("name", backbone_names())
+@pytest.mark.parametrize("name", BACKBONES.built_in)
 class TestEverySmallBackbone:
     def test_features_depend_on_every_band_and_every_place(self, name):
         torch.manual_seed(0)

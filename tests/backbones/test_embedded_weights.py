@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 import spectral_tl_bench.backbones
-from spectral_tl_bench.backbones import backbone_entry, backbone_names, build_backbone, weights_fingerprint
+from spectral_tl_bench.backbones import backbone_entry, build_backbone, weights_fingerprint
+from spectral_tl_bench.backbones.registry import BACKBONES
 from spectral_tl_bench.benchmarks.pretrain_vit_micro import CAMERA
 from spectral_tl_bench.cli.main import main
 from spectral_tl_bench.errors import CheckpointError
@@ -15,8 +16,8 @@ from spectral_tl_bench.records import find_runs, read_run, read_run_yaml
 from spectral_tl_bench.sensors import OHS, SENTINEL2
 from spectral_tl_bench.weights import fingerprint, read_metadata
 
-EMBEDDED = [name for name in backbone_names() if backbone_entry(name).embedded is not None]
-OTHERS = [name for name in backbone_names() if name not in EMBEDDED]
+EMBEDDED = [name for name in BACKBONES.usable()[0] if backbone_entry(name).embedded is not None]
+OTHERS = [name for name in BACKBONES.usable()[0] if name not in EMBEDDED]
 TINY = ("image_size=32", "batch_size=2", "segmentation_steps=2", "validations=1", "decoder_channels=8")
 
 
