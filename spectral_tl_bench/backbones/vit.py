@@ -55,6 +55,7 @@ class AbsolutePositionBackbone(Backbone):
         self.pos_embed = pos_embed
         self.norm_pre = norm_pre if norm_pre is not None else nn.Identity()
         self.pretrained_grid = pretrained_grid
+        self._table_grid = list(pretrained_grid)
         self.prefix_positions: int = pos_embed.shape[1] - pretrained_grid[0] * pretrained_grid[1]
 
     def position(self, patches: Tensor, grid: tuple[int, int], context: dict[str, Tensor]) -> Tokens:
@@ -76,7 +77,7 @@ class AbsolutePositionBackbone(Backbone):
         return resample_abs_pos_embed(
             self.pos_embed,
             new_size=list(grid),
-            old_size=list(self.pretrained_grid),
+            old_size=self._table_grid,
             num_prefix_tokens=self.prefix_positions,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -111,8 +112,8 @@ def held_out_tiles(index: pd.DataFrame, by: str, fraction: float) -> np.ndarray:
     """
     held_out = np.zeros(len(index), dtype=bool)
     for _, rows in index.reset_index(drop=True).groupby(by, sort=True):
-        chosen = draw(rows.groupby("block").size().rename(str).to_dict(), fraction)
-        held_out[rows.index[rows["block"].astype(str).isin(chosen)]] = True
+        blocks = rows["block"].astype(str)
+        held_out[rows.index[blocks.isin(draw(Counter(blocks), fraction))]] = True
     return held_out
 
 
