@@ -139,8 +139,12 @@ def test_a_wheel_holds_everything_that_is_read_at_run_time(tmp_path):
     if not (top / "pyproject.toml").is_file():
         pytest.skip("this is an installed copy, there is no source tree to build a wheel from")
     # From a copy: a build leaves its folders beside the sources.
-    leave = shutil.ignore_patterns(".*", "build", "*.egg-info", "runs", "__pycache__")
-    copy = shutil.copytree(top, tmp_path / "source", symlinks=True, ignore=leave)
+    copy = tmp_path / "source"
+    copy.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(top / name, copy)
+    for name in (PACKAGE, "baselines", "benchmarks", "leaderboards"):
+        shutil.copytree(top / name, copy / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(copy)]
     subprocess.run(command, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
