@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from spectral_tl_bench.datasets.base import TileDataset
-    from spectral_tl_bench.plugins import Registry
     from spectral_tl_bench.protocols import ProtocolFile
     from spectral_tl_bench.runs.requests import Request
 
@@ -99,7 +98,7 @@ def parameters(
 
     from spectral_tl_bench.backbones import build_backbone
     from spectral_tl_bench.methods import build_method
-    from spectral_tl_bench.plugins import METHODS, short_name
+    from spectral_tl_bench.plugins import short_name
     from spectral_tl_bench.runs import accounting
 
     if options and method is None:
@@ -107,7 +106,7 @@ def parameters(
     known, classes = accounting.sensor_and_classes(sensor)
     name = preset_name or next((n for n, usual in DEFAULT_BACKBONE.items() if usual == backbone), "standard")
     training = preset(name)
-    names = [method] if method is not None else usable(METHODS, console)
+    names = [method] if method is not None else adapting_methods(console)
     chosen = {n: build_method(n, dict(options)) for n in names}
     size = accounting.backbone_size(backbone, known)
     measured = size <= accounting.SMALL if gradients is None else gradients
@@ -145,12 +144,14 @@ def leaderboard(runs: Path, out: Path, console: Console) -> None:
         console.print(f"written: {path}", highlight=False)
 
 
-def usable(registry: Registry, console: Console) -> list[str]:
-    """Names that can be imported; says of each other one what is wrong with it."""
-    names, problems = registry.usable()
-    for problem in problems:
+def adapting_methods(console: Console) -> list[str]:
+    """Names of the methods that adapt a backbone; says of each that cannot be imported what is wrong with it."""
+    from spectral_tl_bench.methods import method_names
+    from spectral_tl_bench.plugins import METHODS
+
+    for problem in METHODS.usable()[1]:
         console.print(f"[yellow]left out:[/] {escape(problem)}", highlight=False, soft_wrap=True)
-    return names
+    return method_names()
 
 
 def simulate(
