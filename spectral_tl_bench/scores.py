@@ -5,16 +5,15 @@ Another package adds a score under the entry-point group ``spectral_tl_bench.sco
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import entry_points
 
 from spectral_tl_bench import metrics
 from spectral_tl_bench.errors import SpectralBenchError
 from spectral_tl_bench.metrics import Floats, Matrix, Scoring
-
-ENTRY_POINT_GROUP = "spectral_tl_bench.scores"
+from spectral_tl_bench.plugins import Registry
 
 
 @dataclass(frozen=True)
@@ -42,21 +41,28 @@ _OWN = (
     Score("kappa", "kappa", metrics.kappa),
 )
 
+SCORES = Registry("score", "docs/architecture.md says how to add one", {score.name: score for score in _OWN})
+
 
 @cache
 def scores() -> tuple[Score, ...]:
     """Every score, the headline first, then this package's, then those of other packages by name.
 
+    A plugin that cannot be imported is named in a warning and left out.
+
     Raises:
         SpectralBenchError: If another package's entry is no score, or takes a name that is taken.
     """
-    found = {score.name: score for score in _OWN}
-    for entry in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name):
-        score = entry.load()
+    usable, problems = SCORES.usable()
+    for problem in problems:
+        warnings.warn(problem, stacklevel=2)
+    found: dict[str, Score] = {}
+    for name in usable:
+        score = SCORES.load(name)
         if not isinstance(score, Score):
-            raise SpectralBenchError(f"{entry.value} is registered as a score but is no spectral_tl_bench.scores.Score")
+            raise SpectralBenchError(f"{name} is registered as a score but is no spectral_tl_bench.scores.Score")
         if found.setdefault(score.name, score) != score:
-            raise SpectralBenchError(f"score {score.name!r} of {entry.value} is already there; give it another name")
+            raise SpectralBenchError(f"score {score.name!r} of {name} is already there; give it another name")
     return tuple(found.values())
 
 

@@ -15,8 +15,9 @@ from spectral_tl_bench.errors import UnknownNameError
 from spectral_tl_bench.methods import method_names
 from spectral_tl_bench.plugins import DATASETS, DECODERS, LOSSES, METHODS, SAMPLERS, PluginError
 from spectral_tl_bench.records import find_runs, read_run
+from spectral_tl_bench.scores import SCORES
 
-REGISTRIES = [METHODS, BACKBONES, DATASETS, DECODERS, LOSSES, SAMPLERS]
+REGISTRIES = [METHODS, BACKBONES, DATASETS, DECODERS, LOSSES, SAMPLERS, SCORES]
 FILES = {
     "bias.py": strangers.METHOD,
     "tiny.py": strangers.BACKBONE,

@@ -1,11 +1,13 @@
-from types import SimpleNamespace
+import sys
+from importlib.metadata import EntryPoint
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
 import pytest
 from run_records import spec, write
 
-from spectral_tl_bench import metrics, scores
+from spectral_tl_bench import metrics, plugins, scores
 from spectral_tl_bench.errors import SpectralBenchError
 from spectral_tl_bench.records import read_run
 from spectral_tl_bench.report.tables import protocol_table
@@ -17,8 +19,11 @@ def register(monkeypatch):
     """Stand in for other packages' entry points."""
 
     def do(**entries):
-        found = [SimpleNamespace(name=n, value=f"other:{n}", load=lambda s=s: s) for n, s in entries.items()]
-        monkeypatch.setattr(scores, "entry_points", lambda group: found if group == scores.ENTRY_POINT_GROUP else [])
+        module = ModuleType("other_scores")
+        vars(module).update(entries)
+        monkeypatch.setitem(sys.modules, "other_scores", module)
+        found = [EntryPoint(name, f"other_scores:{name}", scores.SCORES.group) for name in entries]
+        monkeypatch.setattr(plugins, "entry_points", lambda group: found if group == scores.SCORES.group else [])
         scores.scores.cache_clear()
 
     yield do
@@ -57,8 +62,15 @@ def test_another_packages_score_is_a_column_of_every_table(register, tmp_path):
 
 def test_what_is_no_score_or_takes_a_name_that_is_taken_is_refused(register):
     register(broken="nothing")
-    with pytest.raises(SpectralBenchError, match="other:broken"):
+    with pytest.raises(SpectralBenchError, match="broken is registered as a score"):
         scores.scores()
-    register(miou=Score("miou", "mine", metrics.kappa))
+    register(another=Score("miou", "mine", metrics.kappa))
     with pytest.raises(SpectralBenchError, match="already there"):
         scores.scores()
+
+
+def test_a_score_that_cannot_be_had_is_named_and_the_others_stand(register):
+    register(miou=Score("miou", "mine", metrics.kappa))
+    with pytest.warns(UserWarning, match="score 'miou' is defined twice"):
+        found = scores.scores()
+    assert [score.name for score in found] == ["oa", "mean_f1", "kappa"]

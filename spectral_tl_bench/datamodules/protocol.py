@@ -33,7 +33,7 @@ class ProtocolDataModule(NonGeoDataModule):
         self,
         split: Split,
         dataset: TileDataset,
-        settings: TrainingSpec,
+        training: TrainingSpec,
         *,
         seed: int,
         num_workers: int = 0,
@@ -43,19 +43,19 @@ class ProtocolDataModule(NonGeoDataModule):
         Args:
             split: Which tiles train, select and test.
             dataset: The archive, every split.
-            settings: Window size, batch sizes, samplers.
+            training: Window size, batch sizes, samplers.
             seed: Fixes the order of training windows and the choice of few labels.
             num_workers: Reading processes; changes the speed only.
         """
-        super().__init__(type(dataset), batch_size=settings.batch_size, num_workers=num_workers)
+        super().__init__(type(dataset), batch_size=training.batch_size, num_workers=num_workers)
         self.split = split
         self.tiles = dataset
-        self.settings = settings
+        self.training_spec = training
         self.seed = seed
         self.stage: StageName = "segmentation"
-        self.training = labelled_tiles(split, dataset.index, settings.label_fraction, seed)
-        self.radiometry = build_radiometry(settings.radiometry, dataset, split.training.tolist())
-        self.augmentation = Augmentation(settings.rotation_degrees) if settings.augmentation else None
+        self.training = labelled_tiles(split, dataset.index, training.label_fraction, seed)
+        self.radiometry = build_radiometry(training.radiometry, dataset, split.training.tolist())
+        self.augmentation = Augmentation(training.rotation_degrees) if training.augmentation else None
 
     def _domains(self, positions: np.ndarray) -> pd.Series:
         return domains_of(self.split, self.tiles.index, positions)
@@ -74,7 +74,7 @@ class ProtocolDataModule(NonGeoDataModule):
             return np.stack([class_histogram(mask, num_classes) for mask in masks])
 
         labelled = histograms if self.stage == "segmentation" else None
-        weights: np.ndarray | None = SAMPLERS.load(self.settings.sampler)(
+        weights: np.ndarray | None = SAMPLERS.load(self.training_spec.sampler)(
             SourceTiles(self._domains(positions), labelled)
         )
         return weights
@@ -84,16 +84,16 @@ class ProtocolDataModule(NonGeoDataModule):
         positions = self.training if self.stage == "segmentation" else self.split.training
         windows = TrainingWindows(
             self.tiles,
-            self.settings.image_size,
-            resize=self.settings.resolution == "resize",
+            self.training_spec.image_size,
+            resize=self.training_spec.resolution == "resize",
             normalise=self._normalise if self._normalised_before_resizing else None,
         )
-        stage = self.settings.stage(self.stage)
+        stage = self.training_spec.stage(self.stage)
         sampler = WindowSampler(
             positions.tolist(),
             windows.heights,
             windows.widths,
-            size=self.settings.image_size,
+            size=self.training_spec.image_size,
             count=stage.steps * stage.batch_size,
             seed=self.seed,
             weights=self._weights(positions),
@@ -110,7 +110,7 @@ class ProtocolDataModule(NonGeoDataModule):
     def _whole(self, positions: np.ndarray) -> DataLoader[Any]:
         index = self.tiles.index.iloc[positions]
         area = float((index["height"] * index["width"]).median())
-        tiles_a_batch = max(1, int(self.settings.batch_size * self.settings.image_size**2 / area))
+        tiles_a_batch = max(1, int(self.training_spec.batch_size * self.training_spec.image_size**2 / area))
         return DataLoader(
             WholeTiles(self.tiles, positions.tolist()),
             batch_size=tiles_a_batch,
@@ -141,7 +141,7 @@ class ProtocolDataModule(NonGeoDataModule):
     @property
     def _normalised_before_resizing(self) -> bool:
         """Resampling takes extremes away: a tile's own are those of all its pixels, in training as in scoring."""
-        return self.settings.resolution == "resize" and self.settings.radiometry == "minmax"
+        return self.training_spec.resolution == "resize" and self.training_spec.radiometry == "minmax"
 
     def _normalise(self, stored: Tensor) -> Tensor:
         images: Tensor = self.radiometry(self.tiles.to_reflectance(stored))

@@ -70,8 +70,8 @@ def first_domain(tiles):
 '''
 
 DATASET = '''
-from spectral_tl_bench.datasets import blocks
 from spectral_tl_bench.datasets.base import TileDataset
+from spectral_tl_bench.datasets.files import Listing
 from spectral_tl_bench.labels import LandClass
 from spectral_tl_bench.sensors import Band, Sensor
 
@@ -106,7 +106,7 @@ class Harbours(TileDataset):
             }
             for image in images
         ]
-        return rows, []
+        return Listing(rows)
 '''
 
 PROTOCOL = """

@@ -6,6 +6,7 @@ from pathlib import Path
 import spectral_tl_bench
 from spectral_tl_bench import plugins
 from spectral_tl_bench.backbones.registry import BACKBONES
+from spectral_tl_bench.scores import SCORES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text(encoding="utf-8")
 ROOT = Path(spectral_tl_bench.__file__).parent
@@ -24,7 +25,11 @@ def test_every_module_at_the_root_is_named():
 
 
 def test_every_way_to_extend_is_in_the_table():
-    registries = [*(value for value in vars(plugins).values() if isinstance(value, plugins.Registry)), BACKBONES]
+    registries = [
+        *(value for value in vars(plugins).values() if isinstance(value, plugins.Registry)),
+        BACKBONES,
+        SCORES,
+    ]
     rows = re.findall(r"^\| a (\w+) \|", PAGE.partition("## To add X")[2], flags=re.MULTILINE)
     assert {registry.kind for registry in registries} <= set(rows)
     for registry in registries:

@@ -54,7 +54,7 @@ def task(data, cls=MaskedReconstruction, method="spectralx", **options):
     method.apply(backbone)
     method.begin_stage(backbone, "reconstruction")
     decoder = ReconstructionDecoder(192, 8, 32, width=16, depth=1, num_heads=2)
-    return cls(backbone, method, data.settings, decoder)
+    return cls(backbone, method, data.training_spec, decoder)
 
 
 @pytest.mark.parametrize("radiometry", ["source_statistics", "minmax"])
@@ -137,7 +137,7 @@ def test_tiles_are_spread_over_sub_domains_and_within_them():
 @pytest.mark.parametrize("size", [16, 32, 48])
 def test_windows_have_the_model_s_size_whatever_the_tile_s(data, size):
     module = data(image_size=size)
-    image = window(module, 0, module.settings)
+    image = window(module, 0, module.training_spec)
     assert tuple(image.shape) == (32, size, size)
     whole = module.tiles.read(0)["image"]
     if size == 16:
@@ -148,7 +148,7 @@ def test_windows_have_the_model_s_size_whatever_the_tile_s(data, size):
 
 def test_every_target_sub_domain_is_among_the_images(data):
     module = data()
-    images = images_by_domain(module, module.settings, CPU)
+    images = images_by_domain(module, module.training_spec, CPU)
     targets = {module.split.subdomains[name] for name in module.tiles.index["tile"].iloc[module.split.target]}
     assert set(images) == {HELD_OUT, *targets}
     counts = pd.Series({name: len(batch) for name, batch in images.items()})
