@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+from rasterio.windows import Window
 
+from spectral_tl_bench.datasets.raster import read_image
 from spectral_tl_bench.datasets.whuohs import WHUOHS
 
 BANDS, SIZE = 32, 512
@@ -25,11 +27,22 @@ def dataset(tmp_path_factory):
         path = root / "tr" / role / "S1_0001.tif"
         path.parent.mkdir(parents=True)
         profile = {"driver": "GTiff", "count": len(pixels), "height": SIZE, "width": SIZE, "dtype": pixels.dtype}
-        # Band after band, as GDAL writes what numpy holds; pixel by pixel GDAL itself takes three times as long.
+        # Band after band, as GDAL writes what numpy holds; the other order is measured below.
         profile["interleave"] = "band"
         with rasterio.open(path, "w", **profile) as file:
             file.write(pixels)
     return WHUOHS(root)
+
+
+@pytest.fixture(scope="module")
+def pixel_by_pixel(dataset, tmp_path_factory):
+    """The same tile stored pixel after pixel, as WHU-OHS is shipped."""
+    path = tmp_path_factory.mktemp("interleaved") / "tile.tif"
+    with rasterio.open(dataset.index["image"].iloc[0]) as source:
+        profile, pixels = source.profile | {"interleave": "pixel"}, source.read()
+    with rasterio.open(path, "w", **profile) as file:
+        file.write(pixels)
+    return path
 
 
 def read_plainly(image_path, label_path, ids):
@@ -93,3 +106,52 @@ def test_read_window_plainly(benchmark, plain_arguments):
 
     _, mask = benchmark(crop)
     assert mask.shape == (224, 224)
+
+
+def read_band_by_band(path, window=None):
+    with rasterio.open(path) as file:
+        return np.stack([file.read(band, window=window) for band in file.indexes])
+
+
+def read_in_one_call(path):
+    with rasterio.open(path) as file:
+        return file.read()
+
+
+PIXEL = "stored pixel by pixel: the image alone, 512 x 512 x 32 uint16"
+
+
+@pytest.mark.benchmark(group=PIXEL)
+def test_pixel_interleaved_whole(benchmark, pixel_by_pixel):
+    pixels, _ = benchmark(read_image, pixel_by_pixel)
+    np.testing.assert_array_equal(pixels, read_in_one_call(pixel_by_pixel))
+
+
+@pytest.mark.benchmark(group=PIXEL)
+def test_pixel_interleaved_band_by_band(benchmark, pixel_by_pixel):
+    assert benchmark(read_band_by_band, pixel_by_pixel).shape == (BANDS, SIZE, SIZE)
+
+
+@pytest.mark.benchmark(group=PIXEL)
+def test_pixel_interleaved_in_one_call(benchmark, pixel_by_pixel):
+    assert benchmark(read_in_one_call, pixel_by_pixel).shape == (BANDS, SIZE, SIZE)
+
+
+@pytest.mark.benchmark(group=PIXEL)
+def test_the_same_tile_stored_band_by_band(benchmark, dataset):
+    pixels, _ = benchmark(read_image, dataset.index["image"].iloc[0])
+    assert pixels.shape == (BANDS, SIZE, SIZE)
+
+
+WINDOW = "stored pixel by pixel: a window of 224 x 224"
+
+
+@pytest.mark.benchmark(group=WINDOW)
+def test_pixel_interleaved_window(benchmark, pixel_by_pixel):
+    pixels, _ = benchmark(read_image, pixel_by_pixel, (100, 100, 224, 224))
+    assert pixels.shape == (BANDS, 224, 224)
+
+
+@pytest.mark.benchmark(group=WINDOW)
+def test_pixel_interleaved_window_band_by_band(benchmark, pixel_by_pixel):
+    assert benchmark(read_band_by_band, pixel_by_pixel, Window(100, 100, 224, 224)).shape == (BANDS, 224, 224)

@@ -156,7 +156,8 @@ def _protocol_counts(dataset: TileDataset, transfers: dict[str, Transfer]) -> It
     for name, transfer in transfers.items():
         if not dataset.unknown.keys().isdisjoint((*transfer.source.where, *transfer.target.where)):
             continue
-        published = transfer.tiles or (None, None)
+        # The contest's release of DFC2020 has a split of its own, about which a protocol's file says nothing.
+        published = (transfer.tiles if not dataset.unknown else None) or (None, None)
         for side, number in zip(("source", "target"), published, strict=True):
             domain = transfer.source if side == "source" else transfer.target
             found = int(domain.select(dataset.index).sum())

@@ -284,6 +284,7 @@ def test_the_check_of_the_contest_release_says_what_it_serves(tmp_path):
     counts = {count.what: (count.found, count.published) for count in report.counts}
     assert counts["indomain = train"] == (30, 5128)
     assert counts["indomain = test"] == (8, 986)
+    assert counts["dfc_indomain source"] == (30, None)
 
 
 def test_the_contest_release_beside_tiles_with_a_season_is_left_alone(tmp_path):
