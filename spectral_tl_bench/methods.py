@@ -54,6 +54,9 @@ class Method(_Options, abc.ABC):
     bench's.
     """
 
+    learning_rate_factor: ClassVar[float] = 1.0
+    """The method's own learning rate by that of the preset; docs/recipes.md has all the tries behind the factors."""
+
     extra_loss_name: ClassVar[str] = "extra loss"
     """What the progress line calls :meth:`extra_loss`."""
 

@@ -174,7 +174,7 @@ DATASETS = Registry(
 DECODERS = Registry(
     "decoder",
     "docs/architecture.md lists them and says how to add one",
-    {"upernet": "spectral_tl_bench.decoders.upernet:UPerNet"},
+    {"upernet": "spectral_tl_bench.decoders.upernet:UPerNet", "mlp": "spectral_tl_bench.decoders.mlp:MLP"},
 )
 """Called with the backbone, the number of classes and the training settings; see ``decoders/segmenter.py``."""
 

@@ -35,24 +35,28 @@ class TrainingSpec(Value):
     """How a run trains, selects and scores, whatever the method.
 
     Attributes:
-        image_size: Side of the square that the model sees, in pixels.
+        image_size: Side of the square that the model sees, in pixels of the tile.
+        upsample: How many times that square is enlarged before the model, to the nearest multiple of its patch; logits
+            come back to the tile's own pixels. On tiles of 10-30 m a patch of 14 or 16 px holds several fields.
         resolution: "native" trains on random windows and scores by sliding windows; "resize" resamples whole tiles.
         batch_size: Tiles per step of segmentation.
         reconstruction_batch_size: Tiles per step of masked reconstruction.
         reconstruction_steps: Optimiser steps of masked reconstruction, for methods that have that stage.
         segmentation_steps: Optimiser steps of segmentation.
-        learning_rate: Peak learning rate of segmentation.
+        learning_rate: Peak learning rate of segmentation, for what adapts the backbone.
+        decoder_learning_rate: The same for neck, decoder and classifier, which start from scratch; None where it is
+            ``learning_rate``.
         reconstruction_learning_rate: Peak learning rate of masked reconstruction.
-        tokenizer_learning_rate_factor: Factor on both learning rates for what turns pixels into tokens. A patch
-            embedding adds up hundreds of correlated inputs or more: a rate that suits the decoder overshoots there.
-            What adds up fewer is held back less (``Tokenizer.relative_learning_rates``).
+        tokenizer_learning_rate_factor: Factor on ``learning_rate`` and ``reconstruction_learning_rate`` for what turns
+            pixels into tokens. A patch embedding adds up hundreds of correlated inputs or more: a rate that suits other
+            layers overshoots there. What adds up fewer is held back less (``Tokenizer.relative_learning_rates``).
         segmentation_beta2: The second of AdamW's betas in segmentation; the first is 0.9. Reconstruction has 0.9, 0.95.
         weight_decay: AdamW's, in both stages.
         schedule: Learning rate after the warm-up.
         warmup_fraction: Share of a stage's steps with linearly rising learning rate.
         loss: Registered name: cross_entropy alone, as published, or cross_entropy_lovasz, which cares for rare classes.
         decoder: What turns features into logits, by its registered name.
-        decoder_channels: Channels of UPerNet.
+        decoder_channels: Channels of UPerNet, or of the hidden layer of the MLP.
         neck_channels: Channels of the maps that the neck hands to UPerNet.
         decoder_dropout: Share of the decoder's channels dropped before the classifier in training.
         decoder_norm_eps: What the batch norms of the decoder add to the variance.
@@ -77,12 +81,14 @@ class TrainingSpec(Value):
     """
 
     image_size: int = Field(gt=0)
+    upsample: int = Field(default=1, ge=1, le=8)
     resolution: Literal["native", "resize"] = "native"
     batch_size: int = Field(gt=0)
     reconstruction_batch_size: int = Field(gt=0)
     reconstruction_steps: int = Field(gt=0)
     segmentation_steps: int = Field(gt=0)
     learning_rate: float = Field(gt=0)
+    decoder_learning_rate: float | None = Field(default=None, gt=0)
     reconstruction_learning_rate: float = Field(gt=0)
     tokenizer_learning_rate_factor: float = Field(default=1.0, gt=0)
     segmentation_beta2: float = Field(default=0.999, gt=0, lt=1)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from spectral_tl_bench.backbones.layout import Layout
 from spectral_tl_bench.errors import DataError
@@ -153,6 +154,18 @@ class Backbone(nn.Module):
         if height % self.patch_size or width % self.patch_size:
             raise DataError(f"images of {height} x {width} px: both sides must be multiples of {self.patch_size}")
         return height // self.patch_size, width // self.patch_size
+
+    def enlarge(self, images: Tensor, factor: int) -> Tensor:
+        """Enlarge images before the tokenizer, so that a token covers fewer of their pixels.
+
+        Args:
+            images: B x C x H x W.
+            factor: How many times; 1 leaves them as they are. Each side becomes the nearest multiple of the patch.
+        """
+        if factor == 1:
+            return images
+        size = [max(1, round(side * factor / self.patch_size)) * self.patch_size for side in images.shape[-2:]]
+        return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
 
     def embed(self, images: Tensor) -> Tokens:
         """Turn B x C x H x W images into tokens with positions."""

@@ -1,4 +1,4 @@
-"""From backbone features to logits: multi-level neck, UPerNet, and the whole segmenter."""
+"""From backbone features to logits: a perceptron, UPerNet behind a multi-level neck, and the whole segmenter."""
 
 from spectral_tl_bench.decoders.segmenter import Segmenter
 

@@ -43,7 +43,8 @@ class UPerNet(nn.Module):
             if isinstance(module, nn.BatchNorm2d):
                 module.eps = training.decoder_norm_eps
         self.dropout = nn.Dropout2d(training.decoder_dropout)
-        unfold = max(1, round(backbone.patch_size / SCALES[0])) if upsampling == "learned" else 1
+        # As many positions as the image has pixels, not the enlarged one that the backbone sees.
+        unfold = max(1, round(backbone.patch_size / SCALES[0] / training.upsample)) if upsampling == "learned" else 1
         self.classifier = nn.ConvTranspose2d(training.decoder_channels, num_classes, unfold, stride=unfold)
 
     def forward(self, features: list[Tensor]) -> Tensor:

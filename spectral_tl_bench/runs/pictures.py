@@ -81,6 +81,7 @@ def reconstructions(task: MaskedReconstruction, data: ProtocolDataModule, device
     positions = data.split.held_out
     chosen = spread(positions, subdomains_of(data, positions), EXAMPLES)
     images = torch.stack([window(data, position, task.training_spec) for position in chosen]).to(device)
+    images = task.backbone.enlarge(images, task.training_spec.upsample)
     patch, (rows, columns) = task.backbone.patch_size, task.backbone.grid_of(images)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)

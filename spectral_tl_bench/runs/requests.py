@@ -107,19 +107,20 @@ def requests(
     """
     from spectral_tl_bench.backbones import backbone_entry
     from spectral_tl_bench.methods import PixelModel, method_class
+    from spectral_tl_bench.runs.recipes import training_of
 
     if method is None or protocol is None:
         raise SpectralBenchError("name what to run: --method and --protocol, or --config run.yaml")
     name = preset_name or default_preset(root)
-    settings = override(preset(name), training or {})
     if issubclass(method_class(method), PixelModel):
         given = {"--backbone": backbone, "--weights": weights, "--stage1": stage1}
         _check_without_backbone(method, given, training or {})
+        settings = training_without_backbone(override(preset(name), training or {}))
         backbone, weights, name = WITHOUT_BACKBONE, "none", WITHOUT_BACKBONE
-        settings = training_without_backbone(settings)
     else:
         backbone = backbone or DEFAULT_BACKBONE[name]
         weights = weights or backbone_entry(backbone).default_weights
+        settings = training_of(name, method, backbone, training or {})
     choices = RunChoices(
         method=method,
         method_options=dict(options or {}),

@@ -183,7 +183,10 @@ class _Run:
     def _diagnose(self, segmenter: Segmenter, device: torch.device) -> None:
         """Write what the method shows of its own parts."""
         with looking_at(segmenter, device):
-            images = images_by_domain(self.data, self.training, device)
+            images = {
+                name: self.backbone.enlarge(windows, self.training.upsample)
+                for name, windows in images_by_domain(self.data, self.training, device).items()
+            }
             files = self.method.diagnostics(segmenter.backbone, images, heading(self.spec))
         for name, content in files.items():
             records.write_bytes(self.folder / name, content)

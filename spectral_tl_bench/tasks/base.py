@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
 import lightning
@@ -56,23 +57,30 @@ class AdaptationTask(lightning.LightningModule):
         self.training_spec = training
         self.gradient_names: set[str] = set()
 
+    def head_learning_rates(self) -> Iterator[tuple[nn.Parameter, float]]:
+        """Parameters whose peak learning rate is not that of what adapts, with theirs; none by default."""
+        return iter(())
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW on what trains, with the run's schedule stepped every batch."""
         stage = self.training_spec.stage(self.stage)
         spec = self.training_spec
+        peak = stage.learning_rate
+        heads = {id(parameter): rate for parameter, rate in self.head_learning_rates()}
         factor = spec.tokenizer_learning_rate_factor
         relative = self.backbone.tokenizer.relative_learning_rates()
         tokenizer = {
             # What sums up little is held back less, but never learns faster than what is no tokenizer.
-            id(parameter): min(max(1.0, factor), factor * relative.get(name, 1.0))
+            id(parameter): peak * min(max(1.0, factor), factor * relative.get(name, 1.0))
             for name, parameter in self.backbone.tokenizer.named_parameters()
         }
         groups: dict[float, list[nn.Parameter]] = {}
         for parameter in self.parameters():
             if parameter.requires_grad:
-                groups.setdefault(tokenizer.get(id(parameter), 1.0), []).append(parameter)
+                rate = heads.get(id(parameter), tokenizer.get(id(parameter), peak))
+                groups.setdefault(rate, []).append(parameter)
         optimizer = torch.optim.AdamW(
-            [{"params": parameters, "lr": factor * stage.learning_rate} for factor, parameters in groups.items()],
+            [{"params": parameters, "lr": rate} for rate, parameters in groups.items()],
             betas=stage.betas,
             weight_decay=spec.weight_decay,
         )

@@ -53,7 +53,7 @@ class MaskedReconstruction(AdaptationTask):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Mean squared error over the hidden patches."""
-        images = batch["image"]
+        images = self.backbone.enlarge(batch["image"], self.training_spec.upsample)
         rows, columns = self.backbone.grid_of(images)
         hidden = random_mask(len(images), rows * columns, self.training_spec.mask_ratio, images.device)
         target = normalised_patches(images, self.backbone.patch_size)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spectral_tl_bench.datamodules.windows import resize_sample, sliding_windows
@@ -44,6 +44,12 @@ class Segmentation(AdaptationTask):
         self.loss: Loss = LOSSES.load(training.loss)
         self.confusions: list[tuple[int, str, np.ndarray]] = []
         self.held_out_miou: list[tuple[int, float]] = []
+
+    def head_learning_rates(self) -> Iterator[tuple[nn.Parameter, float]]:
+        """The decoder's, where it has a rate of its own."""
+        rate = self.training_spec.decoder_learning_rate
+        if rate is not None:
+            yield from ((parameter, rate) for parameter in self.segmenter.decoder.parameters())
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The run's loss over the labelled pixels."""

@@ -1,9 +1,11 @@
 import pytest
 import torch
+from small_vits import small_vit
 from torch import nn
 
 from spectral_tl_bench.backbones import build_backbone
 from spectral_tl_bench.decoders import Segmenter
+from spectral_tl_bench.decoders.mlp import MLP
 from spectral_tl_bench.decoders.neck import MultiLevelNeck
 from spectral_tl_bench.plugins import DECODERS
 from spectral_tl_bench.presets import override, preset
@@ -67,3 +69,47 @@ def test_published_size_of_the_decoder():
         segmenter = Segmenter.of(backbone, 8, preset("reference"))
     heads = sum(p.numel() for p in segmenter.decoder.parameters())
     assert 70e6 < heads < 82e6
+
+
+@pytest.mark.parametrize("upsample", [1, 2, 3])
+@pytest.mark.parametrize("decoder", DECODERS.names())
+def test_enlarged_images_give_finer_features_and_logits_of_the_images_own_size(upsample, decoder):
+    backbone = small_vit()
+    seen = []
+    backbone.register_forward_hook(lambda _, given, features: seen.append((given[0].shape[-2:], features[0].shape)))
+    segmenter = Segmenter.of(backbone, 5, override(preset("quick"), {"decoder": decoder, "upsample": upsample})).eval()
+    assert segmenter(torch.randn(1, 13, 32, 48)).shape == (1, 5, 32, 48)
+    size = (32 * upsample, 48 * upsample)
+    assert seen == [(size, (1, 32, 4 * upsample, 6 * upsample))]
+
+
+def test_an_enlarged_side_is_the_nearest_multiple_of_the_patch():
+    backbone = small_vit()
+    images = torch.randn(1, 13, 22, 30)
+    assert backbone.enlarge(images, 1) is images
+    assert backbone.enlarge(images, 2).shape == (1, 13, 48, 64)  # 44 and 60 px with a patch of 8
+    assert backbone.enlarge(torch.randn(1, 13, 1, 1), 2).shape == (1, 13, 8, 8)
+
+
+def test_taps_of_any_size_reach_the_perceptron_alike():
+    torch.manual_seed(0)
+    decoder = MLP(small_vit(), 5, preset("quick")).train()
+    features = [torch.randn(4, 32, 6, 6) * scale for scale in (0.05, 0.1, 1.0, 30.0)]
+    logits = decoder(features)
+    assert logits.shape == (4, 5, 24, 24)
+    for tap in range(4):
+        larger = [f * 20 + 3 if index == tap else f for index, f in enumerate(features)]
+        torch.testing.assert_close(decoder(larger), logits, atol=0.05, rtol=0.05)
+        without = [torch.zeros_like(f) if index == tap else f for index, f in enumerate(features)]
+        assert not torch.allclose(decoder(without), logits, atol=0.05)
+
+
+def test_the_perceptron_sees_no_context_beyond_the_neighbouring_tokens():
+    torch.manual_seed(0)
+    decoder = MLP(small_vit(), 5, preset("quick")).eval()
+    features = [torch.randn(1, 32, 8, 8) for _ in range(4)]
+    changed = [f.clone() for f in features]
+    for f in changed:
+        f[..., 4:, :] += 1
+    near = decoder(features)[..., :12, :], decoder(changed)[..., :12, :]
+    assert torch.equal(*near)

@@ -148,3 +148,22 @@ def test_kernels_of_fewer_inputs_learn_faster_but_not_faster_than_the_decoder(fa
     assert rates[id(first.weight)] == pytest.approx(fine * usual)
     assert rates[id(second.weight)] == pytest.approx(coarse * usual)
     assert rates[id(module.backbone.tokenizer.scale)] == pytest.approx(factor * usual)
+
+
+def test_the_decoder_learns_at_a_rate_of_its_own():
+    task = segmentation("full", learning_rate=1e-3, tokenizer_learning_rate_factor=0.1, decoder_learning_rate=4e-3)
+    optimizer = task.configure_optimizers()["optimizer"]
+    rates = {id(p): group["initial_lr"] for group in optimizer.param_groups for p in group["params"]}
+    parts = {task.segmenter.decoder: 4e-3, task.backbone.blocks: 1e-3, task.backbone.tokenizer: 1e-4}
+    for part, rate in parts.items():
+        assert {round(rates[id(p)], 9) for p in part.parameters()} == {rate}
+
+
+def test_reconstruction_sees_enlarged_images():
+    task = reconstruction()
+    task.log = lambda *args, **kwargs: None
+    task.training_spec = override(TRAINING, {"upsample": 2})
+    grids = []
+    task.decoder.register_forward_hook(lambda _, given, restored: grids.append(given[2]))
+    task.training_step({"image": torch.randn(2, 13, 32, 32)}, 0)
+    assert grids == [(8, 8)]

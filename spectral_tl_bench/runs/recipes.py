@@ -1,0 +1,71 @@
+"""How a run trains where the user says nothing: what the preset, the method and the backbone ask for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from spectral_tl_bench.backbones import build_backbone
+from spectral_tl_bench.methods import Method, method_class
+from spectral_tl_bench.presets import override, preset
+from spectral_tl_bench.sensors import OHS
+from spectral_tl_bench.spec import TrainingSpec
+
+FINEST_TOKEN = 8
+"""Pixels of the tile's side that a token covers at most, as long as enlarging costs little."""
+LARGEST_ENLARGED = 256
+"""Side in pixels up to which a window is enlarged: a ViT's cost grows with its square."""
+
+
+@lru_cache
+def patch_size(backbone: str) -> int:
+    """Side in pixels of a registered backbone's patches."""
+    # The sensor changes nothing of that; on the meta device a ViT-L costs no memory.
+    with torch.device("meta"):
+        return build_backbone(backbone, OHS).patch_size
+
+
+def default_upsample(patch: int, image_size: int) -> int:
+    """How many times windows are enlarged for a backbone.
+
+    On tiles of 10-30 m a field is a few pixels wide, and what one token covers is hardly told apart behind it. So a
+    token covers at most 8 px, except where the enlarged window would be larger than 256 px.
+
+    Args:
+        patch: Side of the backbone's patches in pixels.
+        image_size: Side of the windows in pixels of the tile.
+
+    >>> default_upsample(14, 64), default_upsample(8, 64), default_upsample(16, 224)
+    (2, 1, 1)
+    """
+    return max(1, min(math.ceil(patch / FINEST_TOKEN), LARGEST_ENLARGED // image_size))
+
+
+def training_of(preset_name: str, method: str, backbone: str, assignments: Mapping[str, Any]) -> TrainingSpec:
+    """The settings of a run: the preset's, with what suits method and backbone, then what the user assigned.
+
+    The published set-up has one learning rate and enlarges nothing, so "reference" stays as it is.
+
+    Args:
+        preset_name: Name of the preset.
+        method: Registered name, or ``file.py:ClassName``.
+        backbone: Registered name.
+        assignments: What ``--train name=value`` said.
+
+    Raises:
+        UnknownNameError: If a name or a field does not exist.
+        SpectralBenchError: If a value does not suit its field.
+    """
+    base = preset(preset_name)
+    typed = override(base, assignments)
+    cls = method_class(method)
+    if preset_name == "reference" or not issubclass(cls, Method):
+        return typed
+    usual: dict[str, Any] = {"learning_rate": cls.learning_rate_factor * base.learning_rate}
+    if typed.resolution == "native":
+        usual["upsample"] = default_upsample(patch_size(backbone), typed.image_size)
+    return override(base, {**usual, **assignments})
