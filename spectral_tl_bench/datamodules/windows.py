@@ -43,11 +43,16 @@ def pad_sample(sample: Sample, height: int, width: int) -> Sample:
     return {**sample, "image": image, "mask": mask}
 
 
-def resize_sample(sample: Sample, size: int) -> Sample:
-    """Resample a whole tile to size x size: the image bilinearly with antialiasing, labels by nearest neighbour."""
-    image = torch.nn.functional.interpolate(
-        sample["image"][None].float(), size=(size, size), mode="bilinear", antialias=True, align_corners=False
+def resize_image(image: Tensor, size: int) -> Tensor:
+    """Resample a whole C x H x W image to C x size x size, bilinearly with antialiasing."""
+    return torch.nn.functional.interpolate(
+        image[None].float(), size=(size, size), mode="bilinear", antialias=True, align_corners=False
     )[0]
+
+
+def resize_sample(sample: Sample, size: int) -> Sample:
+    """Resample a whole tile to size x size: the image by :func:`resize_image`, labels by nearest neighbour."""
+    image = resize_image(sample["image"], size)
     mask = torch.nn.functional.interpolate(sample["mask"][None, None].float(), size=(size, size), mode="nearest-exact")
     return {**sample, "image": image, "mask": mask[0, 0].long()}
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spectral_tl_bench.datamodules.windows import resize_sample, sliding_windows
+from spectral_tl_bench.datamodules.windows import resize_image, resize_sample, sliding_windows
 from spectral_tl_bench.datasets.base import Sample
 from spectral_tl_bench.labels import IGNORE_INDEX
 from spectral_tl_bench.metrics import confusion_matrix, mean_iou
@@ -108,11 +108,7 @@ class Segmentation(AdaptationTask):
         return torch.cat([self.segmenter(torch.stack(images[i : i + size])) for i in range(0, len(images), size)])
 
     def _predict_resized(self, samples: list[Sample]) -> list[Tensor]:
-        size = (self.training_spec.image_size,) * 2
-        images = [
-            F.interpolate(s["image"][None], size=size, mode="bilinear", antialias=True, align_corners=False)[0]
-            for s in samples
-        ]
+        images = [resize_image(s["image"], self.training_spec.image_size) for s in samples]
         predictions = []
         for sample, logits in zip(samples, self._forward(images), strict=True):
             shape = sample["mask"].shape if "mask" in sample else sample["image"].shape[-2:]
