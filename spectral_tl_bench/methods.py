@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from spectral_tl_bench.backbones import Backbone
 
 StageName = Literal["reconstruction", "segmentation"]
+ReconstructionTarget = Literal["pixels", "normalised_patches"]
 
 
 @dataclasses.dataclass
@@ -94,6 +95,11 @@ class Method(_Options, abc.ABC):
     def blanks_masked_patches(self) -> bool:
         """Whether reconstruction hides masked pixels before the tokenizer sees them."""
         return True
+
+    @property
+    def reconstruction_target(self) -> ReconstructionTarget:
+        """What reconstruction restores: the normalised image's pixels, or those normalised once more patch by patch."""
+        return "pixels"
 
     @final
     def apply(self, backbone: Backbone) -> None:

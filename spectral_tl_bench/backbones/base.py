@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ class Tokens:
         grid: Rows and columns of patches; T = rows * columns until tokens are dropped.
         rotary: Rotary position code of the patches, T x R or B x T x R, for backbones that turn queries and keys.
         positions: B x T places of the patches in the grid once some were dropped, None before.
-        context: What a tokenizer passes on to the parts behind it, by name.
+        context: What a tokenizer, or a part behind it, passes on to later parts of the same forward pass, by name.
     """
 
     patches: Tensor
@@ -34,7 +34,7 @@ class Tokens:
     grid: tuple[int, int]
     rotary: Tensor | None = None
     positions: Tensor | None = None
-    context: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
+    context: dict[str, Tensor] = dataclasses.field(default_factory=dict)
 
     def keep(self, positions: Tensor) -> Tokens:
         """Keep only some patches of each image, as a masked autoencoder's encoder does.

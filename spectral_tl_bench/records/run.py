@@ -37,11 +37,44 @@ class ClassLegend(Value):
     color: str
 
 
+class GuessErrors(Value):
+    """Mean squared errors on the same hidden patches: of the model, and of two guesses that anybody could make.
+
+    Attributes:
+        model: Of masked reconstruction.
+        mean_of_visible: Of the mean spectrum of the image's visible patches.
+        nearest_visible: Of the nearest visible patch.
+    """
+
+    model: float = Field(ge=0)
+    mean_of_visible: float = Field(ge=0)
+    nearest_visible: float = Field(ge=0)
+
+
+class ReconstructionErrors(Value):
+    """How well masked reconstruction does on held-out source tiles, in the units of what it restores.
+
+    Attributes:
+        pixels: Errors over all pixels of hidden patches.
+        spectra: Errors of the mean spectra of hidden patches.
+    """
+
+    pixels: GuessErrors
+    spectra: GuessErrors
+
+
 class StageRecord(Value):
-    """What a stage took: optimiser steps and wall-clock seconds."""
+    """What a stage took and, of masked reconstruction, how well it does.
+
+    Attributes:
+        steps: Optimiser steps.
+        seconds: Wall-clock seconds.
+        errors: Of masked reconstruction; None of other stages, and in records from before they were kept.
+    """
 
     steps: int = Field(ge=0)
     seconds: float = Field(ge=0)
+    errors: ReconstructionErrors | None = None
 
 
 class ParameterCounts(Value):

@@ -1,4 +1,4 @@
-"""What a run shows of its model on a few tiles: reconstructed windows, and whatever the method itself has to show.
+"""The tiles that a run shows of its model, and looking at the model without disturbing it.
 
 Nothing here draws from the generators that training uses.
 """
@@ -12,21 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from spectral_tl_bench.datamodules.windows import TrainingWindows
 from spectral_tl_bench.report.tables import HELD_OUT
-from spectral_tl_bench.runs.reconstruction_plot import Reconstruction, plot_reconstruction
-from spectral_tl_bench.tasks.reconstruction import MaskedReconstruction, hidden_pixels, normalised_patches, random_mask
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from spectral_tl_bench.datamodules.protocol import ProtocolDataModule
     from spectral_tl_bench.spec import TrainingSpec
 
-EXAMPLES = 4
-"""Windows in the picture of masked reconstruction."""
 TILES = 16
 """Tiles of the held-out source, and of all targets, that a method's diagnostics see."""
 
@@ -74,56 +67,6 @@ def window(data: ProtocolDataModule, position: int, training: TrainingSpec) -> T
 def subdomains_of(data: ProtocolDataModule, positions: np.ndarray) -> list[str]:
     """Sub-domain of each of some rows of the index."""
     return [data.split.subdomains[str(name)] for name in data.tiles.index["tile"].iloc[positions]]
-
-
-def reconstructions(task: MaskedReconstruction, data: ProtocolDataModule, device: torch.device) -> list[Reconstruction]:
-    """Reconstruct windows of a few held-out source tiles, the same ones in every run of a protocol."""
-    positions = data.split.held_out
-    chosen = spread(positions, subdomains_of(data, positions), EXAMPLES)
-    images = torch.stack([window(data, position, task.training_spec) for position in chosen]).to(device)
-    images = task.backbone.enlarge(images, task.training_spec.upsample)
-    patch, (rows, columns) = task.backbone.patch_size, task.backbone.grid_of(images)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
-        hidden = random_mask(len(images), rows * columns, task.training_spec.mask_ratio, torch.device("cpu")).to(device)
-    radiometry = data.radiometry.to(device)
-    normalised = radiometry(images)
-    with looking_at(task, device):
-        predicted = task.reconstruct(normalised, hidden).float()
-    errors = (predicted - normalised_patches(normalised, patch)).square().mean(dim=-1)
-    patches = F.unfold(normalised, patch, stride=patch).transpose(1, 2)
-    deviation, mean = torch.std_mean(patches, dim=-1, keepdim=True)
-    restored = torch.where(hidden.unsqueeze(-1), predicted * deviation + mean, patches)
-    size = images.shape[-2:]
-    whole = radiometry.undo(F.fold(restored.transpose(1, 2), size, patch, stride=patch), images)
-    pixels = hidden_pixels(images, hidden, patch)
-    whole = torch.where(pixels, whole, images)
-    names = data.tiles.index["tile"].iloc[chosen].astype(str)
-    return [
-        Reconstruction(
-            tile=name,
-            subdomain=data.split.subdomains[name],
-            image=images[i].cpu().numpy(),
-            restored=whole[i].cpu().numpy(),
-            hidden=pixels[i, 0].cpu().numpy(),
-            error=float(errors[i][hidden[i]].mean()),
-        )
-        for i, name in enumerate(names)
-    ]
-
-
-def reconstruction_figure(
-    task: MaskedReconstruction, data: ProtocolDataModule, device: torch.device, heading: str
-) -> Figure:
-    """Draw what masked reconstruction makes of held-out source tiles; ``heading`` says what ran on what."""
-    seen = "" if task.method.blanks_masked_patches else " This method's tokenizer sees the whole image all the same."
-    caption = (
-        f"Windows of held-out source tiles; {task.training_spec.mask_ratio:.0%} of the patches are hidden.{seen} The "
-        "model predicts patches normalised by their own mean and deviation; the picture takes both from the input, and "
-        "shows visible patches as they are. The error is the mean squared one of the normalised hidden patches; a flat "
-        "patch gets 1."
-    )
-    return plot_reconstruction(reconstructions(task, data, device), data.tiles.sensor, heading, caption)
 
 
 def images_by_domain(data: ProtocolDataModule, training: TrainingSpec, device: torch.device) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spectral_tl_bench.plotting import band_positions, mark_dates, true_color
+from spectral_tl_bench.records import ReconstructionErrors
 from spectral_tl_bench.sensors import Sensor
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Reconstruction:
         image: C x H x W reflectance.
         restored: C x H x W reflectance; only hidden pixels differ from ``image``.
         hidden: H x W, True where the pixels were hidden.
-        error: Mean squared error over the hidden patches, each normalised by its own mean and deviation.
+        errors: Over the hidden patches, of the model and of two guesses.
     """
 
     tile: str
@@ -42,7 +43,7 @@ class Reconstruction:
     image: np.ndarray
     restored: np.ndarray
     hidden: np.ndarray
-    error: float
+    errors: ReconstructionErrors
 
 
 def pixels_shown(example: Reconstruction) -> list[tuple[int, int]]:
@@ -77,7 +78,12 @@ def plot_reconstruction(examples: Sequence[Reconstruction], sensor: Sensor, head
         if number == 0:
             for axes, title in zip(row, ("input", "masked", "reconstructed", "spectra of hidden pixels"), strict=True):
                 axes.set_title(title, fontsize=11)
-        row[0].set_ylabel(f"{example.subdomain}\n{example.tile[-_NAME:]}\nerror {example.error:.2f}", fontsize=9)
+        found = example.errors.spectra
+        row[0].set_ylabel(
+            f"{example.subdomain}\n{example.tile[-_NAME:]}\nerror {found.model:.2f}, guesses "
+            f"{found.mean_of_visible:.2f}, {found.nearest_visible:.2f}",
+            fontsize=8,
+        )
     dated = any(band.date is not None for band in sensor.bands)
     grid[-1, 3].set_xlabel("date; within a date, wavelength" if dated else "wavelength (nm)", fontsize=9)
     handles = [

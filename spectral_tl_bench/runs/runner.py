@@ -19,9 +19,10 @@ from spectral_tl_bench.methods import Method, PixelModel, StageName
 from spectral_tl_bench.plotting import png
 from spectral_tl_bench.report.tables import heading, write_table
 from spectral_tl_bench.runs.accounting import parameter_counts, segmenter_names
-from spectral_tl_bench.runs.pictures import images_by_domain, looking_at, reconstruction_figure
+from spectral_tl_bench.runs.pictures import images_by_domain, looking_at
 from spectral_tl_bench.runs.pixels import fit_and_score
 from spectral_tl_bench.runs.planning import Plan
+from spectral_tl_bench.runs.reconstructions import Reconstructions
 from spectral_tl_bench.runs.stage1 import origin, read_stage1
 from spectral_tl_bench.tasks.base import AdaptationTask
 from spectral_tl_bench.tasks.fit import KeepBest, fit, peak_memory_mib, reset_peak_memory, score, seed_all, stopwatch
@@ -98,7 +99,10 @@ class _Run:
                 validations=0,
             )
         self._note(task)
-        self.stages["reconstruction"] = records.StageRecord(steps=spec.reconstruction_steps, seconds=seconds["fit"])
+        shown = Reconstructions.of(task, self.data, trainer.strategy.root_device)
+        self.stages["reconstruction"] = records.StageRecord(
+            steps=spec.reconstruction_steps, seconds=seconds["fit"], errors=shown.errors
+        )
         save_weights(
             self.folder / STAGE1,
             trained_state(self.backbone, self.pretrained),
@@ -111,10 +115,11 @@ class _Run:
                 "trainable": sorted(self.trainable),
                 "gradient_receiving": sorted(self.receiving),
                 "tiles": sorted(self.data.tiles.index["tile"].iloc[self.plan.split.training].astype(str)),
+                "errors": shown.errors.model_dump(),
             },
         )
         # After the weights: a resumed run goes on without the decoder, and finds this picture already drawn.
-        figure = reconstruction_figure(task, self.data, trainer.strategy.root_device, heading(self.spec))
+        figure = shown.figure(task, self.data, heading(self.spec))
         records.write_bytes(self.folder / RECONSTRUCTION, png(figure))
 
     def _restore_stage1(self, path: Path, title: str) -> None:
@@ -124,7 +129,7 @@ class _Run:
         self.trainable |= set(given.trainable)
         self.receiving |= set(given.gradient_receiving)
         steps = given.spec.training.reconstruction_steps
-        self.stages["reconstruction"] = records.StageRecord(steps=steps, seconds=given.seconds)
+        self.stages["reconstruction"] = records.StageRecord(steps=steps, seconds=given.seconds, errors=given.errors)
         self.console.print(
             f"  {title}: taken from {path} ({origin(given, self.spec)})", highlight=False, markup=False, soft_wrap=True
         )

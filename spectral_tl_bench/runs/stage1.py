@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError
 
 from spectral_tl_bench.errors import CheckpointError, first_problem
 from spectral_tl_bench.plugins import short_name
+from spectral_tl_bench.records import ReconstructionErrors
 from spectral_tl_bench.sensors import Sensor
 from spectral_tl_bench.spec import RunSpec
 from spectral_tl_bench.values import Value
@@ -27,6 +28,7 @@ class Stage1(Value):
         trainable: Names of the backbone's parameters that trained.
         gradient_receiving: Names of those that received a gradient.
         tiles: Names of the source tiles that it was trained on.
+        errors: Of reconstruction on held-out source tiles; None in files from before they were kept.
     """
 
     stage: str
@@ -37,6 +39,7 @@ class Stage1(Value):
     trainable: tuple[str, ...]
     gradient_receiving: tuple[str, ...]
     tiles: tuple[str, ...]
+    errors: ReconstructionErrors | None = None
 
 
 def read_stage1(path: Path) -> Stage1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -13,6 +14,8 @@ from spectral_tl_bench.spectralx.attention import resample
 from spectral_tl_bench.spectralx.hyper_tokenizer import STEM_STRIDE, map_size
 
 Assignment = Literal["soft", "hard"]
+
+_KEYS = ("are_adapter.spatial_keys", "are_adapter.spectral_keys")
 
 
 class AttributeMatch(nn.Module):
@@ -40,19 +43,32 @@ class AttributeMatch(nn.Module):
         self.query = nn.Linear(token_width, head_width, bias=False)
         self.key = nn.Linear(map_width, head_width, bias=False)
 
-    def forward(self, tokens: Tensor, positions: Tensor) -> Tensor:
-        """Match B x T x token_width tokens to B x P x map_width positions; returns B x P x token_width."""
+    def forward(self, tokens: Tensor, keys: Tensor) -> Tensor:
+        """Match tokens to the positions of a map.
+
+        Args:
+            tokens: B x T x token_width.
+            keys: B x P x head_width, what :meth:`keys` makes of the map.
+
+        Returns:
+            B x P x token_width.
+        """
         if self.assignment == "soft":
-            return self.log_weights(tokens, positions).softmax(dim=1).transpose(1, 2) @ tokens
+            return self.log_weights(tokens, keys).softmax(dim=1).transpose(1, 2) @ tokens
         with torch.no_grad():
-            best = self.log_weights(tokens, positions).argmax(dim=1)
+            best = self.log_weights(tokens, keys).argmax(dim=1)
         return tokens.gather(1, best.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
 
-    def log_weights(self, tokens: Tensor, positions: Tensor) -> Tensor:
+    def keys(self, positions: Tensor) -> Tensor:
+        """What tokens compare themselves with, B x P x head_width, from a map of B x P x map_width."""
+        with torch.set_grad_enabled(self.assignment == "soft" and torch.is_grad_enabled()):
+            out: Tensor = self.key(self.norm_map(positions))
+            return out
+
+    def log_weights(self, tokens: Tensor, keys: Tensor) -> Tensor:
         """Logarithms of the attention weights A, B x T x P."""
-        query, key = self.query(self.norm_tokens(tokens)), self.key(self.norm_map(positions))
-        scores = query @ key.transpose(1, 2) * query.shape[-1] ** -0.5
-        return scores.log_softmax(dim=-1)
+        query = self.query(self.norm_tokens(tokens)) * keys.shape[-1] ** -0.5
+        return (query @ keys.transpose(1, 2)).log_softmax(dim=-1)
 
 
 class PublishedMatch(AttributeMatch):
@@ -130,24 +146,33 @@ class AreAdapter(TapModule):
     def forward(self, patches: Tensor, tokens: Tokens) -> Tensor:
         """Refine B x T x D patch tokens; ``tokens`` has the grid and the tokenizer's two feature maps."""
         halves = patches.unflatten(-1, (2, -1))
+        spatial, spectral = self.keys_of(tokens)
         gates = torch.stack(
             [
-                self.spatial_gates(tokens.context["spatial"], halves[..., 0, :], tokens.grid),
-                self.spectral_gates(tokens.context["spectral"], halves[..., 1, :], tokens.grid),
+                self.spatial_gates(halves[..., 0, :], spatial, tokens.context["spatial"].shape[1:3], tokens.grid),
+                self.spectral_gates(halves[..., 1, :], spectral, tokens.grid),
             ],
             dim=-1,
         )
         return (halves * (1 + self.strength * gates.unsqueeze(-1))).flatten(-2)
 
-    def spatial_gates(self, spatial: Tensor, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-        """One value a patch, B x T, from a B x h x w x D/2 map and B x T x D/2 tokens."""
-        matched = self.norm(self.spatial_match(tokens, spatial.flatten(1, 2)))
-        maps = matched.unflatten(1, spatial.shape[1:3]).permute(0, 3, 1, 2)
+    def keys_of(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
+        """Keys of both maps, which the taps share: they are made at the first one and left in the context."""
+        context = tokens.context
+        if _KEYS[0] not in context:
+            context[_KEYS[0]] = self.spatial_match.keys(context["spatial"].flatten(1, 2))
+            context[_KEYS[1]] = self.spectral_match.keys(context["spectral"])
+        return context[_KEYS[0]], context[_KEYS[1]]
+
+    def spatial_gates(self, tokens: Tensor, keys: Tensor, size: Sequence[int], grid: tuple[int, int]) -> Tensor:
+        """One value a patch, B x T, from B x T x D/2 tokens and the keys of a map of a height and width."""
+        matched = self.norm(self.spatial_match(tokens, keys))
+        maps = matched.unflatten(1, size).permute(0, 3, 1, 2)
         gates = self.spatial_refine(maps).mean(dim=1, keepdim=True)
         return resample(gates, grid).flatten(1)
 
-    def spectral_gates(self, spectral: Tensor, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-        """One value a patch, B x T, from a B x D/2 x (reference h * w) map and B x T x D/2 tokens."""
-        matched = self.norm(self.spectral_match(tokens, spectral))
+    def spectral_gates(self, tokens: Tensor, keys: Tensor, grid: tuple[int, int]) -> Tensor:
+        """One value a patch, B x T, from B x T x D/2 tokens and the keys of the D/2 channels of a map."""
+        matched = self.norm(self.spectral_match(tokens, keys))
         gates = self.spectral_refine(matched).mean(dim=-1)
         return resample(gates.unflatten(1, self.grid).unsqueeze(1), grid).flatten(1)

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import nn
 
 from spectral_tl_bench.errors import SpectralBenchError
-from spectral_tl_bench.methods import Method, StageName
+from spectral_tl_bench.methods import Method, ReconstructionTarget, StageName
 from spectral_tl_bench.plotting import png
 from spectral_tl_bench.sensors import OHS
 from spectral_tl_bench.spectralx.aomoa import AoMoALinear
@@ -79,6 +79,11 @@ class SpectralX(Method):
         """As published, the tokenizer sees the whole image before tokens are dropped."""
         return self.variant == "default"
 
+    @property
+    def reconstruction_target(self) -> ReconstructionTarget:
+        """As published, patches are normalised one by one."""
+        return "pixels" if self.variant == "default" else "normalised_patches"
+
     def adapt(self, backbone: Backbone) -> None:
         """Put tokenizer and mixtures into the backbone.
 
@@ -139,11 +144,14 @@ class SpectralX(Method):
             setattr(mlp, name, mixture)
 
     def begin_stage(self, backbone: Backbone, stage: StageName) -> None:
-        """Set whether the tokenizer's core trains, and attach the Are-adapter before segmentation."""
+        """Set what of the tokenizer trains, and attach the Are-adapter before segmentation."""
         if self.variant == "reference" and backbone.metres_a_pixel is not None:
             # As released: stage 1 counts positions on the ground, stage 2 counts patches.
             on_the_ground = stage == "reconstruction"
             backbone.metres_a_pixel = backbone.sensor.ground_sampling_distance if on_the_ground else 1.0
+        # In few steps reconstruction makes of the pixels how bright they are; how bands differ is learned from labels.
+        for parameter in backbone.tokenizer.parameters():
+            parameter.requires_grad_(stage == "segmentation" or self.variant == "reference")
         if isinstance(backbone.tokenizer, HyperTokenizer):
             trains = stage == "reconstruction" or self.train_core_in_segmentation or not self.stage1
             backbone.tokenizer.core.requires_grad_(self.variant == "default" and trains)

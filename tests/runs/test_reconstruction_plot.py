@@ -3,8 +3,14 @@ import pytest
 from matplotlib.image import imread
 
 from spectral_tl_bench.plotting import png
+from spectral_tl_bench.records import GuessErrors, ReconstructionErrors
 from spectral_tl_bench.runs.reconstruction_plot import Reconstruction, pixels_shown, plot_reconstruction
 from spectral_tl_bench.sensors import MTS12, OHS, SENTINEL2
+
+ERRORS = ReconstructionErrors(
+    pixels=GuessErrors(model=0.9, mean_of_visible=0.95, nearest_visible=1.3),
+    spectra=GuessErrors(model=0.25, mean_of_visible=0.5, nearest_visible=0.75),
+)
 
 
 def example(sensor, seed=0):
@@ -12,7 +18,7 @@ def example(sensor, seed=0):
     image = rng.uniform(0.05, 0.4, (len(sensor.bands), 16, 16)).astype(np.float32)
     hidden = np.zeros((16, 16), dtype=bool)
     hidden[:, 8:] = True
-    return Reconstruction("tile_7", "Wuxi", image, np.where(hidden, 0.5 * image, image), hidden, 0.25)
+    return Reconstruction("tile_7", "Wuxi", image, np.where(hidden, 0.5 * image, image), hidden, ERRORS)
 
 
 def draw(sensor, count=2):
@@ -56,10 +62,10 @@ def test_hidden_pixels_are_grey_in_the_masked_panel_alone():
     assert restored[:, 8:].mean() < given[:, 8:].mean()
 
 
-def test_rows_name_the_tile_and_its_error_and_the_title_says_simulated():
+def test_rows_name_the_tile_and_its_errors_and_the_title_says_simulated():
     figure = draw(OHS)
     label = figure.subfigs[0].axes[0].get_ylabel()
-    assert all(part in label for part in ("Wuxi", "tile_7", "0.25"))
+    assert all(part in label for part in ("Wuxi", "tile_7", "0.25", "0.50", "0.75"))
     assert figure.subfigs[0].get_suptitle() == "SIMULATED: x on y: masked reconstruction"
 
 

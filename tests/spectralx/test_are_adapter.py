@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 
@@ -31,7 +33,9 @@ def test_each_map_refines_its_own_half(make_tokens):
     adapter = AreAdapter(32, 8, (4, 4), "soft").eval()
     tokens = make_tokens((4, 4), 8, (4, 4))
     before = adapter(tokens.patches, tokens)
-    tokens.context["spectral"].normal_()
+    tokens = dataclasses.replace(
+        tokens, context={"spatial": tokens.context["spatial"], "spectral": torch.randn(2, 16, 16)}
+    )
     after = adapter(tokens.patches, tokens)
     assert torch.equal(after[..., :16], before[..., :16])
     assert not torch.allclose(after[..., 16:], before[..., 16:])
@@ -57,12 +61,13 @@ def make_match(assignment):
 def test_hard_match_takes_the_token_that_attends_most_and_soft_averages_by_the_same_weights():
     hard, soft = make_match("hard"), make_match("soft")
     tokens, positions = torch.randn(2, 6, 8), torch.randn(2, 10, 16)
-    weights = hard.log_weights(tokens, positions).exp()
+    keys = hard.keys(positions)
+    weights = hard.log_weights(tokens, keys).exp()
     torch.testing.assert_close(weights.sum(dim=-1), torch.ones(2, 6))
     best = weights.argmax(dim=1)
-    assert torch.equal(hard(tokens, positions), torch.stack([t[i] for t, i in zip(tokens, best, strict=True)]))
+    assert torch.equal(hard(tokens, keys), torch.stack([t[i] for t, i in zip(tokens, best, strict=True)]))
     shares = weights / weights.sum(dim=1, keepdim=True)
-    torch.testing.assert_close(soft(tokens, positions), shares.mT @ tokens)
+    torch.testing.assert_close(soft(tokens, keys), shares.mT @ tokens)
 
 
 @pytest.mark.parametrize("assignment", ["soft", "hard"])
@@ -70,16 +75,17 @@ def test_a_position_keeps_its_content_whatever_the_order_of_the_tokens(assignmen
     match = make_match(assignment)
     tokens, positions = torch.randn(2, 12, 8), torch.randn(2, 40, 16)
     order = torch.randperm(12)
-    found = match(tokens, positions)
+    keys = match.keys(positions)
+    found = match(tokens, keys)
     assert (found - found[:, :1]).abs().amax(dim=-1).max() > 0.1
-    torch.testing.assert_close(match(tokens[:, order], positions), found)
+    torch.testing.assert_close(match(tokens[:, order], keys), found)
 
 
 def test_an_image_has_many_matches():
     """Positions choose by what they hold; a score for slots would send most positions to the same few."""
     match = make_match("hard")
     tokens, positions = torch.randn(1, 64, 8), torch.randn(1, 256, 16)
-    assert match.log_weights(tokens, positions).argmax(dim=1).unique().numel() > 32
+    assert match.log_weights(tokens, match.keys(positions)).argmax(dim=1).unique().numel() > 32
 
 
 @pytest.mark.parametrize(("assignment", "reached"), [("soft", True), ("hard", False)])
@@ -100,12 +106,13 @@ def test_only_the_published_match_keeps_layers_that_nothing_uses(make_tokens):
         torch.manual_seed(0)
         adapter = AreAdapter(32, 8, (4, 4), assignment)
         tokens = make_tokens((4, 4), 8, (4, 4))
+        again = dataclasses.replace(tokens, context=dict(tokens.context))
         before = adapter(tokens.patches, tokens)
         unused = {name for name, _ in adapter.named_parameters() if "unused" in name}
         for name, parameter in adapter.named_parameters():
             if name in unused:
                 parameter.data.fill_(torch.nan)
-        assert torch.equal(adapter(tokens.patches, tokens), before)
+        assert torch.equal(adapter(again.patches, again), before)
         return len(unused)
 
     assert (used("hard"), used("soft")) == (8, 0)

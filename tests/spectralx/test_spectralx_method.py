@@ -142,6 +142,20 @@ def test_core_of_the_tokenizer_trains_when_it_should(make_backbone, options, tra
         assert {p.requires_grad for p in backbone.tokenizer.core.parameters()} == {trains[stage]}
 
 
+@pytest.mark.parametrize(("variant", "first"), [("default", False), ("reference", True)])
+@pytest.mark.parametrize("options", [{}, {"hyper_tokenizer": False, "are_adapter": False}], ids=str)
+def test_what_the_pixels_mean_is_learned_from_labels_and_as_published_in_stage_1_too(
+    make_backbone, variant, first, options
+):
+    method = SpectralX(variant, **options)
+    backbone = make_backbone()
+    method.apply(backbone)
+    for stage, trains in (("reconstruction", first), ("segmentation", True)):
+        method.begin_stage(backbone, stage)
+        path = getattr(backbone.tokenizer, "pixels", backbone.tokenizer)
+        assert {p.requires_grad for p in path.parameters()} == {trains}
+
+
 def test_of_the_pretrained_weights_only_norms_train(make_backbone):
     backbone = make_backbone()
     adapted(SpectralX(), backbone, "segmentation")

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -9,16 +11,24 @@ from spectral_tl_bench.methods import build_method
 from spectral_tl_bench.presets import override, preset
 from spectral_tl_bench.sensors import SENTINEL2
 from spectral_tl_bench.tasks.base import learning_rate_factor
-from spectral_tl_bench.tasks.reconstruction import MaskedReconstruction, blank, normalised_patches, random_mask
+from spectral_tl_bench.tasks.reconstruction import (
+    MaskedReconstruction,
+    blank,
+    interpolated,
+    mean_of_visible,
+    nearest_visible,
+    normalised_patches,
+    random_mask,
+)
 from spectral_tl_bench.tasks.segmentation import Segmentation
 
 TRAINING = override(preset("quick"), {"image_size": 32, "batch_size": 2, "decoder_channels": 8})
 
 
-def reconstruction(method_name="spectralx"):
+def reconstruction(method_name="spectralx", **options):
     torch.manual_seed(0)
     backbone = build_backbone("vit_micro", SENTINEL2)
-    method = build_method(method_name)
+    method = build_method(method_name, options)
     method.apply(backbone)
     method.begin_stage(backbone, "reconstruction")
     decoder = ReconstructionDecoder(192, 8, 13, width=32, depth=1, num_heads=2)
@@ -30,6 +40,7 @@ def segmentation(method_name="frozen", **settings):
     backbone = build_backbone("vit_micro", SENTINEL2)
     method = build_method(method_name)
     method.apply(backbone)
+    method.begin_stage(backbone, "segmentation")
     training = TRAINING.model_copy(update=settings)
     return Segmentation(Segmenter.of(backbone, 5, training), method, training, 5).eval()
 
@@ -62,9 +73,61 @@ def test_reconstruction_sees_nothing_of_hidden_pixels():
     hidden_pixels = blank(torch.ones_like(images), hidden, 8) == 0
     changed = torch.where(hidden_pixels, torch.randn_like(images) * 10, images)
     with torch.no_grad():
+        torch.nn.init.normal_(task.decoder.pixels.weight)
         assert torch.equal(task.reconstruct(images, hidden), task.reconstruct(changed, hidden))
         visible_changed = torch.where(hidden_pixels, images, images + 1)
         assert not torch.equal(task.reconstruct(images, hidden), task.reconstruct(visible_changed, hidden))
+
+
+def test_restoring_pixels_starts_from_visible_spectra_weighted_by_their_distance():
+    task = reconstruction().eval()
+    images = torch.randn(2, 13, 32, 32)
+    hidden = random_mask(2, 16, 0.75, images.device)
+    restored = task.reconstruct(images, hidden).detach().unflatten(-1, (13, 64))
+    means = torch.nn.functional.avg_pool2d(images, 8).flatten(2).mT
+    for i in range(2):
+        for patch in range(16):
+            row, column = divmod(patch, 4)
+            weights = {
+                other: math.exp(-math.dist((row, column), divmod(other, 4)))
+                for other in range(16)
+                if not hidden[i, other]
+            }
+            expected = sum(w * means[i, other] for other, w in weights.items()) / sum(weights.values())
+            torch.testing.assert_close(restored[i, patch], expected[:, None].expand(13, 64), atol=1e-4, rtol=1e-4)
+
+
+def test_a_far_reach_is_the_mean_and_a_near_one_the_nearest():
+    hidden = random_mask(2, 12, 0.5, torch.device("cpu"))
+    patches = torch.randn(2, 12, 3 * 4).unflatten(-1, (3, 4)).mean(-1, keepdim=True).expand(-1, -1, -1, 4).flatten(2)
+    far, near = (interpolated(patches, hidden, 3, (3, 4), reach) for reach in (1e5, 1e-2))
+    torch.testing.assert_close(far, mean_of_visible(patches, hidden, 3), atol=1e-3, rtol=1e-3)
+    visible = ~hidden
+    torch.testing.assert_close(near[visible], patches[visible])
+
+
+def test_the_reach_of_the_interpolation_is_learned():
+    task = reconstruction()
+    task.log = lambda *args, **kwargs: None
+    task.training_step({"image": torch.randn(2, 13, 32, 32)}, 0).backward()
+    assert task.log_reach.grad.abs() > 0
+
+
+def test_the_published_target_is_normalised_patch_by_patch():
+    images = torch.randn(2, 13, 32, 32) * 5 + 3
+    for name, same in (("pixels", False), ("normalised_patches", True)):
+        task = reconstruction(variant="default" if name == "pixels" else "reference")
+        assert task.method.reconstruction_target == name
+        assert torch.equal(task.targets(images), normalised_patches(images, 8)) == same
+
+
+def test_both_guesses_are_of_visible_patches_only():
+    grid = (2, 4)
+    # Patches of 3 bands and 1 pixel, which say where they are.
+    patches = torch.arange(8.0).view(1, 8, 1).expand(1, 8, 3)
+    hidden = torch.tensor([[False, True, True, False, True, True, True, True]])
+    assert nearest_visible(patches, hidden, grid)[0, :, 0].tolist() == [0, 0, 3, 3, 0, 0, 3, 3]
+    assert mean_of_visible(patches, hidden, 3)[0, :, 0].tolist() == [1.5] * 8
 
 
 def test_decoder_puts_tokens_back_in_their_places():
