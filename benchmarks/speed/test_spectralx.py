@@ -184,6 +184,31 @@ def test_training_step(benchmark, setting, name):
         benchmark.extra_info["peak_memory_gib"] = pool.submit(peak_memory, name, setting).result()
 
 
+def test_training_step_against_reference(benchmark, setting):
+    """A step of ``default`` by one of ``reference``: both in one process, alternating, the fastest of each."""
+    steps = {name: training_step(methods()[name], setting) for name in ("spectralx", "reference")}
+    operations: dict[str, int] = {}
+    for name, step in steps.items():
+        with setting.autocast(), FlopCounterMode(display=False) as counter:
+            step()
+        operations[name] = counter.get_total_flops()
+    seconds = {name: [] for name in steps}
+
+    def alternate() -> None:
+        for name, step in steps.items():
+            start = time.perf_counter()
+            with setting.autocast():
+                step()
+            if setting.device == "cuda":
+                torch.cuda.synchronize()
+            seconds[name].append(time.perf_counter() - start)
+
+    benchmark.pedantic(alternate, rounds=3)
+    benchmark.extra_info["ratio_of_seconds"] = min(seconds["spectralx"]) / min(seconds["reference"])
+    if not setting.compiled:
+        benchmark.extra_info["ratio_of_operations"] = operations["spectralx"] / operations["reference"]
+
+
 class NaiveExperts(nn.Module):
     """The same mixture dispatched one expert at a time: gather its tokens, run it, scatter the results."""
 
