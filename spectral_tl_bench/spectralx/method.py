@@ -36,8 +36,9 @@ class SpectralX(Method):
 
     Attributes:
         variant: "reference" does what was published. "default" repairs it: the tokenizer's core is trained, masked
-            pixels are hidden from the tokenizer, the Are-adapter's attention gets gradients, the balance loss is
-            used, and the backbone starts with its pretrained function, its patch embedding included.
+            pixels are hidden from the tokenizer and predicted as they are, its path from the pixels learns from labels
+            alone, the Are-adapter's attention gets gradients, the balance loss is used, and the backbone starts with
+            its pretrained function, its patch embedding included.
         hyper_tokenizer: Replace the patch embedding; without it the backbone's own one trains.
         aomoa: Put mixtures of adapters into the MLPs of the tap blocks.
         are_adapter: Refine the tokens after the tap blocks in segmentation; needs the hyper tokenizer's maps.
@@ -149,7 +150,7 @@ class SpectralX(Method):
             # As released: stage 1 counts positions on the ground, stage 2 counts patches.
             on_the_ground = stage == "reconstruction"
             backbone.metres_a_pixel = backbone.sensor.ground_sampling_distance if on_the_ground else 1.0
-        # In few steps reconstruction makes of the pixels how bright they are; how bands differ is learned from labels.
+        # Reconstruction bends the path from the pixels along few spectral directions, and labels cannot undo it.
         for parameter in backbone.tokenizer.parameters():
             parameter.requires_grad_(stage == "segmentation" or self.variant == "reference")
         if isinstance(backbone.tokenizer, HyperTokenizer):
