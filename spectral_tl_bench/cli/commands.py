@@ -132,18 +132,6 @@ def sweep(suite: str, root: Path | None, console: Console, *, out: Path, device:
     do(find_suite(suite), root, out, console, device=device, jobs=jobs)
 
 
-def leaderboard(runs: Path, out: Path, console: Console) -> None:
-    """Regenerate the leaderboards and say what went in and what did not."""
-    from spectral_tl_bench.report.leaderboard import build
-
-    built = build(runs, out)
-    for line in built.skipped:
-        console.print(f"[yellow]left out:[/] {escape(line)}", highlight=False)
-    console.print(f"{built.runs} runs, {len(built.boards)} leaderboards", highlight=False)
-    for path in built.boards:
-        console.print(f"written: {path}", highlight=False)
-
-
 def adapting_methods(console: Console) -> list[str]:
     """Names of the methods that adapt a backbone; says of each that cannot be imported what is wrong with it."""
     from spectral_tl_bench.methods import method_names

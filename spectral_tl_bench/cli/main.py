@@ -242,15 +242,47 @@ def datasets() -> None:
 def leaderboard(
     runs: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
     out: Annotated[Path, typer.Option(help="Folder for the CSV and Markdown files.")] = Path("leaderboards"),
+    against: Annotated[
+        list[str] | None,
+        typer.Option(help="Compare every row with this method too, besides frozen; may be repeated."),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit status 1 where boards and records disagree.")
+    ] = False,
 ) -> None:
     """Regenerate the leaderboards from the records of runs."""
-    from spectral_tl_bench.cli import commands
+    from spectral_tl_bench.cli import results
 
-    commands.leaderboard(runs, out, console())
+    results.leaderboard(runs, out, console(), against=against or [], check=check)
+
+
+@app.command()
+def show(
+    run: Annotated[str, typer.Argument(help="Folder of a run, or a part of its name such as its digest.")],
+    runs: Annotated[Path, typer.Option(help="Folder of all runs, where a name is looked for.")] = Path("runs"),
+) -> None:
+    """Show one run: scores by domain and class, and what made them."""
+    from spectral_tl_bench.cli import results
+
+    results.show(run, runs, console())
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="A method, a row's name on a board, or its id.")],
+    second: Annotated[str, typer.Argument(help="What it is compared with.")],
+    runs: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
+) -> None:
+    """Compare two methods by seed on every protocol that both ran."""
+    from spectral_tl_bench.cli import results
+
+    results.compare(first, second, runs, console())
 
 
 def _fail(message: str, status: int) -> NoReturn:
-    typer.echo(f"spectral-bench: {' '.join(message.split())}", err=True)
+    # A name in a file may hold anything; what is printed must not move the cursor.
+    text = "".join(c for c in " ".join(message.split()) if c.isprintable())
+    typer.echo(f"spectral-bench: {text}", err=True)
     sys.exit(status)
 
 

@@ -1,10 +1,11 @@
-"""Pixel counts per tile: sparse confusion matrices as a table."""
+"""Pixel counts per tile: sparse confusion matrices as a table, and what contradicts itself in one."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, NoReturn, get_args
 
 import numpy as np
 import pandas as pd
@@ -12,11 +13,23 @@ import pandas as pd
 from spectral_tl_bench.errors import RecordError
 from spectral_tl_bench.metrics import Matrix
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 Selection = Literal["best", "last"]
 Part = Literal["target", "held_out_source"]
+Refuse = Callable[[str], NoReturn]
 
-_KEYS = ["selection", "part", "tile", "subdomain"]
+KEYS = ("selection", "part", "tile", "subdomain")
 _COUNTS = {"truth": np.int16, "prediction": np.int16, "count": np.int64}
+PIXELS = "pixels"
+"""Column of each tile's height times width; records of earlier versions lack it."""
+
+MOST_CLASSES = 255
+"""Label maps hold one byte a pixel, and 255 is no class."""
+MOST_ROWS = 50_000_000
+_MOST_PIXELS = 2**40
+_MOST_LABELS = 2**28
 
 
 @dataclass
@@ -24,8 +37,11 @@ class ConfusionTable:
     """Collects confusion matrices per tile; windows of one tile add up."""
 
     _matrices: dict[tuple[str, str, str, str], Matrix] = field(default_factory=dict)
+    _pixels: dict[str, int] = field(default_factory=dict)
 
-    def add(self, selection: Selection, part: Part, tile: str, subdomain: str, confusion: Matrix) -> None:
+    def add(
+        self, selection: Selection, part: Part, tile: str, subdomain: str, confusion: Matrix, pixels: int | None = None
+    ) -> None:
         """Add counts of a tile.
 
         Args:
@@ -34,15 +50,18 @@ class ConfusionTable:
             tile: The tile's name.
             subdomain: Its sub-domain.
             confusion: K x K, rows are truth.
+            pixels: The tile's height times width as scored, by which a reader checks the counts.
         """
         key = (selection, part, tile, subdomain)
         self._matrices[key] = self._matrices[key] + confusion if key in self._matrices else np.array(confusion)
+        if pixels is not None:
+            self._pixels[tile] = pixels
 
     def frame(self) -> pd.DataFrame:
         """Return one row per tile and pair of classes that occurs.
 
-        Columns: selection, part, tile, subdomain, truth, prediction, count. A tile without a counted pixel keeps one
-        row with count 0, so that it is still known to have been scored.
+        Columns: selection, part, tile, subdomain, truth, prediction, count and, where all tiles came with it, pixels. A
+        tile without a counted pixel keeps one row with count 0, so that it is still known to have been scored.
         """
         keys: list[tuple[str, str, str, str]] = []
         counts: list[tuple[int, int, int]] = []
@@ -52,8 +71,103 @@ class ConfusionTable:
             rows = rows or [(0, 0, 0)]
             keys += [key] * len(rows)
             counts += rows
-        named = pd.DataFrame(keys, columns=_KEYS)
-        return named.join(pd.DataFrame(counts, columns=list(_COUNTS)).astype(_COUNTS))
+        frame = pd.DataFrame(keys, columns=list(KEYS))
+        frame = frame.join(pd.DataFrame(counts, columns=list(_COUNTS)).astype(_COUNTS))
+        if self._pixels and {tile for _, _, tile, _ in self._matrices} <= set(self._pixels):
+            frame[PIXELS] = frame["tile"].map(self._pixels).astype(np.int64)
+        return frame
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The rows of a confusion table with their names as numbers, which makes thousands of records quick to read.
+
+    Attributes:
+        names: Values of each of ``KEYS``, sorted.
+        codes: For each of ``KEYS``, the place of every row's value in ``names``.
+        truth: True class of every row.
+        prediction: Predicted class of every row.
+        count: Pixels of every row.
+        pixels: Height times width of every row's tile; None where that was not recorded.
+    """
+
+    names: dict[str, tuple[str, ...]]
+    codes: dict[str, NDArray[np.int64]]
+    truth: NDArray[np.int64]
+    prediction: NDArray[np.int64]
+    count: NDArray[np.int64]
+    pixels: NDArray[np.int64] | None
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame, path: Path) -> Counts:
+        """Number the names of a table.
+
+        Args:
+            frame: What :meth:`ConfusionTable.frame` returns, as it is or with categories for names.
+            path: Its file, for the message.
+
+        Raises:
+            RecordError: If it has not the columns of pixel counts.
+        """
+        missing = [name for name in (*KEYS, *_COUNTS) if name not in frame.columns]
+        if missing:
+            raise RecordError(f"{path} is not a table of pixel counts: it lacks the columns {', '.join(missing)}")
+        numbers = [name for name in (*_COUNTS, PIXELS) if name in frame.columns]
+        if not all(pd.api.types.is_integer_dtype(frame[name]) for name in numbers):
+            raise RecordError(f"{path} is damaged: its counts are not whole numbers")
+        names, codes = {}, {}
+        for key in KEYS:
+            found, values = pd.factorize(frame[key])
+            if (found < 0).any() or not all(isinstance(value, str) for value in values):
+                raise RecordError(f"{path} is damaged: rows without a {key}")
+            order = np.argsort(np.asarray(values, dtype=object))
+            place = np.empty(len(order), dtype=np.int64)
+            place[order] = np.arange(len(order))
+            names[key] = tuple(str(values[i]) for i in order)
+            codes[key] = place[found] if len(found) else found.astype(np.int64)
+        truth, prediction, count = (frame[name].to_numpy(np.int64) for name in _COUNTS)
+        pixels = frame[PIXELS].to_numpy(np.int64) if PIXELS in frame.columns else None
+        return cls(names, codes, truth, prediction, count, pixels)
+
+    def frame(self) -> pd.DataFrame:
+        """Return the table with its names as text."""
+        columns = {key: np.asarray(self.names[key], dtype=object)[self.codes[key]] for key in KEYS}
+        frame = pd.DataFrame(columns).astype(dict.fromkeys(KEYS, "str"))
+        for name, values in zip(_COUNTS, (self.truth, self.prediction, self.count), strict=True):
+            frame[name] = values.astype(_COUNTS[name])
+        return frame if self.pixels is None else frame.assign(**{PIXELS: self.pixels})
+
+    def rows(self, part: Part, selection: Selection) -> NDArray[np.bool_]:
+        """Return which rows belong to a part, as predicted by one selection."""
+        chosen = np.ones(len(self.count), dtype=bool)
+        for key, value in (("part", part), ("selection", selection)):
+            chosen &= self.codes[key] == (self.names[key].index(value) if value in self.names[key] else -1)
+        return chosen
+
+    def tiles(self, part: Part, selection: Selection) -> int:
+        """How many tiles a part has."""
+        return len(np.unique(self.codes["tile"][self.rows(part, selection)]))
+
+    def stack(
+        self, num_classes: int, by: str, part: Part, selection: Selection
+    ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+        """Add counts up by tile or sub-domain.
+
+        Args:
+            num_classes: K.
+            by: "tile" or "subdomain".
+            part: Target tiles, or held-out source tiles.
+            selection: Which step's model predicted.
+
+        Returns:
+            N names, sorted, and their matrices, N x K x K.
+        """
+        rows = self.rows(part, selection)
+        members, codes = np.unique(self.codes[by][rows], return_inverse=True)
+        flat = (codes * num_classes + self.truth[rows]) * num_classes + self.prediction[rows]
+        stacked = np.zeros(len(members) * num_classes**2, dtype=np.int64)
+        np.add.at(stacked, flat, self.count[rows])
+        return tuple(self.names[by][i] for i in members), stacked.reshape(len(members), num_classes, num_classes)
 
 
 def matrices(frame: pd.DataFrame, num_classes: int, by: str) -> dict[str, Matrix]:
@@ -80,24 +194,72 @@ def total(frame: pd.DataFrame, num_classes: int) -> Matrix:
     return matrix
 
 
-def check_counts(frame: pd.DataFrame, num_classes: int, path: Path) -> None:
-    """Check that a table has the columns and values of pixel counts.
+def check_counts(counts: Counts, num_classes: int, tiles: dict[Part, int], selection: Selection, path: Path) -> None:
+    """Check that counts fit the record and do not contradict themselves.
 
     Args:
-        frame: The table.
+        counts: The table.
         num_classes: K.
+        tiles: How many tiles the record says were scored.
+        selection: Which step's model the run selects.
         path: Its file, for the message.
 
     Raises:
-        RecordError: If it has not.
+        RecordError: If they do not; the message names the first contradiction.
     """
-    missing = [name for name in (*_KEYS, *_COUNTS) if name not in frame.columns]
-    if missing:
-        raise RecordError(f"{path} is not a table of pixel counts: it lacks the columns {', '.join(missing)}")
-    if not all(pd.api.types.is_integer_dtype(frame[name]) for name in _COUNTS):
-        raise RecordError(f"{path} is damaged: its counts are not whole numbers")
-    ids = frame[["truth", "prediction"]]
-    if ((ids < 0) | (ids >= num_classes)).to_numpy().any() or (frame["count"] < 0).any():
-        raise RecordError(f"{path} does not fit the record: ids outside 0 ... {num_classes - 1} or negative counts")
-    if not (frame["part"] == "target").any():
-        raise RecordError(f"{path} has no counts of target tiles; run it again")
+
+    def refuse(what: str) -> NoReturn:
+        raise RecordError(f"{path} contradicts its record: {what}; run it again")
+
+    for key, known in (("selection", get_args(Selection)), ("part", get_args(Part))):
+        unknown = [name for name in counts.names[key] if name not in known]
+        if unknown:
+            refuse(f"{key} {unknown[0]!r} is not one of {', '.join(known)}")
+    for what, ids in (("truth", counts.truth), ("prediction", counts.prediction)):
+        if ids.size and (ids.min() < 0 or ids.max() >= num_classes):
+            refuse(f"{what} has class ids {ids.min()} ... {ids.max()} where there are {num_classes} classes")
+    if counts.count.size and not (0 <= counts.count.min() <= counts.count.max() < _MOST_PIXELS):
+        refuse(f"counts of {counts.count.min()} ... {counts.count.max()} pixels")
+    _check_tiles(counts, tiles, selection, refuse)
+    _check_pixels(counts, num_classes, refuse)
+
+
+def _check_tiles(counts: Counts, tiles: dict[Part, int], selection: Selection, refuse: Refuse) -> None:
+    tile, part, subdomain, chosen = (counts.codes[key] for key in ("tile", "part", "subdomain", "selection"))
+    for one, other in (("part", part), ("subdomain", subdomain)):
+        pairs = np.unique(tile * (len(counts.names[one]) + 1) + other)
+        if len(pairs) != len(np.unique(tile)):
+            refuse(f"a tile has more than one {one}")
+    if not counts.rows("target", selection).any():
+        refuse(f"it has no counts of target tiles by the {selection} weights, which the run selects")
+    for code in np.unique(chosen):
+        name: Selection = "best" if counts.names["selection"][code] == "best" else "last"
+        for which, expected in tiles.items():
+            found = counts.tiles(which, name)
+            if found != expected:
+                refuse(
+                    f"{found} {which.replace('_', ' ')} tiles by the {name} weights where the record says {expected}"
+                )
+
+
+def _check_pixels(counts: Counts, num_classes: int, refuse: Refuse) -> None:
+    tile, chosen = counts.codes["tile"], counts.codes["selection"]
+    group = chosen * len(counts.names["tile"]) + tile
+    of_truth = group * num_classes + counts.truth
+    cells = of_truth * num_classes + counts.prediction
+    if len(np.unique(cells)) != len(cells):
+        refuse("rows are there twice")
+    size = len(counts.names["selection"]) * len(counts.names["tile"])
+    if size * num_classes > _MOST_LABELS:
+        refuse(f"{len(counts.names['tile'])} tiles of {num_classes} classes")
+    labels = np.bincount(of_truth, weights=counts.count, minlength=size * num_classes)
+    by_selection = labels.reshape(len(counts.names["selection"]), -1)
+    if len(by_selection) > 1 and (by_selection[0] != by_selection[1]).any():
+        refuse("the best and the last weights were scored on different labels")
+    if counts.pixels is not None:
+        counted = labels.reshape(size, num_classes).sum(axis=1)
+        room = np.zeros(size)
+        room[group] = counts.pixels
+        if (counted > room).any() or (counts.pixels != room[group]).any():
+            worst = int(np.argmax(counted - room)) % len(counts.names["tile"])
+            refuse(f"tile {counts.names['tile'][worst]} has more pixels counted than it has")

@@ -7,9 +7,12 @@ than scores, so that any metric, split or interval can be computed later without
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +21,8 @@ import yaml
 from pydantic import Field, ValidationError
 
 from spectral_tl_bench.errors import RecordError, first_problem
-from spectral_tl_bench.records.confusion import Part, Selection, check_counts
+from spectral_tl_bench.plugins import short_name
+from spectral_tl_bench.records.confusion import KEYS, MOST_CLASSES, MOST_ROWS, Counts, Part, Selection, check_counts
 from spectral_tl_bench.records.files import prepare_folder, write_bytes
 from spectral_tl_bench.records.provenance import Provenance
 from spectral_tl_bench.spec import RunSpec
@@ -128,7 +132,7 @@ class RunRecord(Value):
     spec: RunSpec
     title: str
     split_origin: str | None = None
-    classes: tuple[ClassLegend, ...] = Field(min_length=1)
+    classes: tuple[ClassLegend, ...] = Field(min_length=1, max_length=MOST_CLASSES)
     provenance: Provenance
     stages: dict[str, StageRecord]
     peak_memory_mib: float | None = Field(default=None, ge=0)
@@ -149,7 +153,17 @@ class Run:
 
     folder: Path
     record: RunRecord
-    confusion: pd.DataFrame
+    table: Counts
+
+    @cached_property
+    def confusion(self) -> pd.DataFrame:
+        """Pixel counts, as :meth:`ConfusionTable.frame` returns them."""
+        return self.table.frame()
+
+    @property
+    def selection(self) -> Selection:
+        """The step that the run selects."""
+        return self.record.spec.training.selection
 
     @property
     def num_classes(self) -> int:
@@ -158,9 +172,7 @@ class Run:
 
     def counts(self, part: Part = "target", selection: Selection | None = None) -> pd.DataFrame:
         """Return the rows of one part, by default as predicted by the step that the run selects."""
-        wanted = selection or self.record.spec.training.selection
-        rows = (self.confusion["part"] == part) & (self.confusion["selection"] == wanted)
-        return self.confusion[rows]
+        return self.confusion[self.table.rows(part, selection or self.selection)]
 
 
 def write_run(folder: Path, record: RunRecord, confusion: pd.DataFrame, history: pd.DataFrame | None = None) -> None:
@@ -175,7 +187,7 @@ def write_run(folder: Path, record: RunRecord, confusion: pd.DataFrame, history:
     Raises:
         RecordError: If the counts do not fit the record, or a file cannot be written.
     """
-    check_counts(confusion, len(record.classes), folder / CONFUSION)
+    _check(Counts.of(confusion, folder / CONFUSION), record, folder / CONFUSION)
     prepare_folder(folder)
     # A record left by an earlier attempt must not vouch for the new counts while they are being written.
     (folder / RECORD).unlink(missing_ok=True)
@@ -185,6 +197,28 @@ def write_run(folder: Path, record: RunRecord, confusion: pd.DataFrame, history:
     write_bytes(folder / RECORD, (record.model_dump_json(indent=2) + "\n").encode())
 
 
+def _check(counts: Counts, record: RunRecord, path: Path) -> None:
+    expected: dict[Part, int] = {"target": record.tiles.target, "held_out_source": record.tiles.held_out}
+    check_counts(counts, len(record.classes), expected, record.spec.training.selection, path)
+
+
+def _first_digest(spec: dict[str, Any]) -> str:
+    """A specification's digest as the first records have it: of everything in it, defaults included."""
+    if spec.get("method_source") is not None:
+        spec = {**spec, "method": short_name(str(spec["method"]))}
+    text = json.dumps(spec, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def _check_digest(folder: Path, spec: RunSpec, content: dict[str, Any]) -> None:
+    """Refuse a record whose folder is named after another specification: one of the two has been changed."""
+    named = re.search(r"-s\d+-([0-9a-f]{10})$", folder.name)
+    if named and named[1] not in (spec.digest, _first_digest(content)):
+        raise RecordError(
+            f"{folder / RECORD} contradicts its folder: its specification has digest {spec.digest}; run it again"
+        )
+
+
 def _read_record(path: Path) -> RunRecord:
     try:
         content = json.loads(path.read_bytes())
@@ -192,16 +226,39 @@ def _read_record(path: Path) -> RunRecord:
         raise RecordError(f"{path.parent} has no {RECORD}: the run is not complete, run it again") from error
     except OSError as error:
         raise RecordError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecordError(f"{path} is not readable as JSON: {error}") from error
-    if not isinstance(content, dict) or "format" not in content or "spec" not in content:
+    if not isinstance(content, dict) or "format" not in content or not isinstance(content.get("spec"), dict):
         raise RecordError(f"{path} is not the record of a run")
     if content["format"] != FORMAT:
         raise RecordError(f"{path} has format {content['format']}, this version reads {FORMAT}; update the package")
     try:
-        return RunRecord.model_validate(content)
+        record = RunRecord.model_validate(content)
     except ValidationError as error:
         raise RecordError(f"{path}: {first_problem(error)}") from error
+    _check_digest(path.parent.absolute(), record.spec, content["spec"])
+    return record
+
+
+def _read_counts(path: Path) -> Counts:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            if file.metadata.num_rows > MOST_ROWS:
+                raise RecordError(f"{path} claims {file.metadata.num_rows} rows, which no run writes")
+            table = file.read(use_threads=False)
+        # Names as categories: there are thousands of rows of a few names each.
+        for place, key in enumerate(table.column_names):
+            if key in KEYS and not pa.types.is_dictionary(table[key].type):
+                table = table.set_column(place, key, table[key].dictionary_encode())
+        frame = table.to_pandas(use_threads=False)
+    except FileNotFoundError as error:
+        raise RecordError(f"{path.parent} has no {CONFUSION}; run it again") from error
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise RecordError(f"{path} is not readable as Parquet; run it again") from error
+    return Counts.of(frame, path)
 
 
 def read_run(folder: Path) -> Run:
@@ -211,18 +268,12 @@ def read_run(folder: Path) -> Run:
         folder: The run's folder.
 
     Raises:
-        RecordError: If the run is not complete, or a file is damaged or not ours.
+        RecordError: If the run is not complete, a file is damaged or not ours, or its parts contradict one another.
     """
     record = _read_record(folder / RECORD)
-    path = folder / CONFUSION
-    try:
-        confusion = pd.read_parquet(path)
-    except FileNotFoundError as error:
-        raise RecordError(f"{folder} has no {CONFUSION}; run it again") from error
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{path} is not readable as Parquet; run it again") from error
-    check_counts(confusion, len(record.classes), path)
-    return Run(folder=folder, record=record, confusion=confusion)
+    counts = _read_counts(folder / CONFUSION)
+    _check(counts, record, folder / CONFUSION)
+    return Run(folder=folder, record=record, table=counts)
 
 
 def find_runs(root: Path) -> list[Path]:

@@ -1,7 +1,7 @@
 """Leaderboards: every complete run below a folder, averaged over seeds, one board per protocol file.
 
 Boards are a function of the records: the same records give the same bytes. Runs on simulated tiles get boards of their
-own, in a folder of their own, and figures published by others stand in a section of their own.
+own, in a folder of their own, and figures published by others are marked.
 """
 
 from __future__ import annotations
@@ -9,209 +9,162 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from spectral_tl_bench.errors import RecordError
-from spectral_tl_bench.records import Run, find_runs, prepare_folder, read_run, write_bytes
-from spectral_tl_bench.records.confusion import matrices
+from spectral_tl_bench.records import prepare_folder, write_bytes
+from spectral_tl_bench.report.board import Board, comparators, make_board
+from spectral_tl_bench.report.cells import count, to_csv
 from spectral_tl_bench.report.pages import INDEX_HEADING, board_page, index_page
 from spectral_tl_bench.report.plots import leaderboard_png
-from spectral_tl_bench.report.statistics import TileMatrices, bootstrap_interval, compare, spread
-from spectral_tl_bench.report.tables import assignments, changes
-from spectral_tl_bench.report.transfers import over_transfers, percent
-from spectral_tl_bench.scores import headline
-from spectral_tl_bench.spec import RunSpec
+from spectral_tl_bench.report.robustness_plot import robustness_png
+from spectral_tl_bench.report.summary import Summary, collect
+from spectral_tl_bench.report.transfers import over_transfers
 
-SIMULATED_FOLDER = "simulated"
-TRANSFERS = "transfers"
-_RESERVED = ("published", "readme", SIMULATED_FOLDER, TRANSFERS)
-_SEED = 0
+SIMULATED_FOLDER, DETAILS_FOLDER = "simulated", "details"
+TRANSFERS, INCOMPLETE = "transfers", "incomplete"
+_RESERVED = ("published", "readme", SIMULATED_FOLDER, DETAILS_FOLDER, TRANSFERS, INCOMPLETE)
+_DECIMALS = 4
 
 
 @dataclass(frozen=True)
 class Built:
-    """What :func:`build` did.
+    """What :func:`build` or :func:`check` did.
 
     Attributes:
-        boards: CSV files written.
+        boards: CSV files of the boards.
         runs: How many runs they are made from.
         skipped: One line per run folder that was left out, and why.
+        unsupported: Boards in the folder that no record supports.
     """
 
     boards: tuple[Path, ...]
     runs: int
     skipped: tuple[str, ...]
+    unsupported: tuple[Path, ...]
 
 
-def same_but_seed(spec: RunSpec) -> str:
-    """Digest of a specification without its seed: runs that share it are averaged."""
-    return spec.model_copy(update={"seed": 0}).digest
+def _boards(runs: Iterable[Summary], against: Sequence[str]) -> dict[tuple[bool, str], Board]:
+    """Boards by (simulated, name)."""
+    groups: dict[tuple[bool, str], list[Summary]] = {}
+    for run in runs:
+        group = run.spec.folder.parts[0]
+        name = f"{group}_protocol" if group.lower() in _RESERVED else group
+        groups.setdefault((run.spec.simulated, name), []).append(run)
+    return {key: make_board(members, against) for key, members in sorted(groups.items())}
 
 
-def collect(runs_root: Path) -> tuple[list[Run], list[str]]:
-    """Read every run below a folder.
-
-    Args:
-        runs_root: The folder.
-
-    Returns:
-        The runs in the order of their paths, and a line per folder left out: incomplete, damaged, or a copy.
-
-    Raises:
-        RecordError: If ``runs_root`` is no folder.
-    """
-    runs: list[Run] = []
-    skipped: list[str] = []
-    seen: dict[str, Path] = {}
-    for folder in find_runs(runs_root):
-        try:
-            run = read_run(folder)
-        except RecordError as error:
-            skipped.append(str(error))
-            continue
-        first = seen.setdefault(run.record.spec.digest, folder)
-        if first != folder:
-            skipped.append(f"{folder} is the same run as {first} and counts once")
-        else:
-            runs.append(run)
-    return runs, skipped
+def _content(runs: Sequence[Summary], against: Sequence[str], pictures: bool) -> dict[Path, bytes]:
+    """Every file of the leaderboards by its path in their folder."""
+    files: dict[Path, bytes] = {}
+    boards = _boards(runs, against)
+    for (simulated, name), board in boards.items():
+        folder = Path(SIMULATED_FOLDER) if simulated else Path()
+        files[folder / f"{name}.csv"] = to_csv(board.rows, _DECIMALS)
+        files[folder / f"{name}.md"] = board_page(board, name).encode()
+        files[folder / DETAILS_FOLDER / f"{name}.csv"] = to_csv(board.details, _DECIMALS)
+        if pictures:
+            files[folder / f"{name}.png"] = leaderboard_png(board.rows, name)
+            if board.rows["effective_robustness"].notna().any():
+                files[folder / DETAILS_FOLDER / f"{name}.png"] = robustness_png(board.rows, name)
+    overviews: dict[bool, tuple[pd.DataFrame, pd.DataFrame]] = {}
+    for simulated in sorted({run.spec.simulated for run in runs}):
+        folder = Path(SIMULATED_FOLDER) if simulated else Path()
+        overviews[simulated] = over_transfers((run for run in runs if run.spec.simulated == simulated), against)
+        for name, frame in zip((TRANSFERS, INCOMPLETE), overviews[simulated], strict=True):
+            if not frame.empty:
+                files[folder / f"{name}.csv"] = to_csv(frame, _DECIMALS)
+    files[Path("README.md")] = index_page(boards, overviews, comparators(against)).encode()
+    return files
 
 
-def _row(runs: Sequence[Run]) -> dict[str, Any]:
-    """One row of a board, from runs that differ in their seed alone; scores in percent."""
-    spec, classes = runs[0].record.spec, runs[0].num_classes
-    scoring = spec.training.scoring
-    target = spread([percent(run) for run in runs])
-    source = spread([percent(run, "held_out_source") for run in runs])
-    interval = bootstrap_interval([TileMatrices.of(run) for run in runs], np.random.default_rng(_SEED), scoring)
-    subdomains = pd.DataFrame(
-        [
-            {n: float(headline(m, scoring)) for n, m in matrices(run.counts(), classes, "subdomain").items()}
-            for run in runs
-        ]
-    ).mean()
-    worst = subdomains.dropna().sort_index()
-    return {
-        "data": "simulated" if spec.simulated else "real",
-        "protocol": spec.protocol,
-        "method": spec.method_name,
-        "options": assignments(spec.method_options),
-        "backbone": spec.backbone,
-        "weights": spec.weights,
-        "preset": spec.preset,
-        "changes": changes(spec),
-        "scoring": scoring,
-        "selection": spec.training.selection,
-        "seeds": target.count,
-        "miou": target.mean,
-        "sd": target.deviation,
-        "low": 100 * interval.low,
-        "high": 100 * interval.high,
-        "p_vs_best": np.nan,
-        "worst_subdomain": str(worst.idxmin()) if len(worst) else "",
-        "worst_miou": worst.min() if len(worst) else np.nan,
-        "source_miou": source.mean,
-        "gap": source.mean - target.mean,
-        "last_miou": spread([percent(run, selection="last") for run in runs]).mean,
-        "trainable_m": runs[0].record.parameters.trainable / 1e6,
-        "trainable_with_decoder_m": runs[0].record.parameters_with_decoder.trainable / 1e6,
-        "id": same_but_seed(spec),
-    }
-
-
-def _p_value(best: Sequence[Run], other: Sequence[Run]) -> float:
-    """P-value of the paired test on the seeds both have; NaN where nothing can be paired."""
-    by_seed = [{run.record.spec.seed: run for run in runs} for runs in (best, other)]
-    seeds = sorted(set(by_seed[0]) & set(by_seed[1]))
-    if not seeds or best[0].record.classes != other[0].record.classes:
-        return float("nan")
-    first, second = ([TileMatrices.of(runs[seed]) for seed in seeds] for runs in by_seed)
-    try:
-        rng = np.random.default_rng(_SEED)
-        return compare(first, second, rng, best[0].record.spec.training.scoring).p_value
-    except RecordError:  # scored on different tiles
-        return float("nan")
-
-
-def board(runs: Iterable[Run]) -> pd.DataFrame:
-    """Make the rows of one board.
-
-    Args:
-        runs: Runs on one protocol file, all simulated or none.
-
-    Returns:
-        A row per specification (seeds averaged), sorted by protocol, scoring and falling mIoU; scores in percent.
-        ``p_vs_best`` compares with the best row of the same protocol and scoring.
-    """
-    groups: dict[str, list[Run]] = {}
-    for run in sorted(runs, key=lambda run: run.record.spec.seed):
-        groups.setdefault(same_but_seed(run.record.spec), []).append(run)
-    frame = pd.DataFrame([_row(group) for group in groups.values()])
-    frame = frame.sort_values(["protocol", "scoring", "miou", "id"], ascending=[True, True, False, True])
-    frame = frame.reset_index(drop=True)
-    for _, rows in frame.groupby(["protocol", "scoring"], sort=True):
-        best = groups[str(rows["id"].iloc[0])]
-        for position, identity in rows["id"].iloc[1:].items():
-            frame.loc[position, "p_vs_best"] = _p_value(best, groups[str(identity)])
-    return frame
-
-
-def _check_index(path: Path) -> None:
-    """Refuse to write the index over a README that is not one of ours."""
-    if path.exists() and not path.read_text(encoding="utf-8", errors="replace").startswith(INDEX_HEADING):
-        raise RecordError(
-            f"{path} is not an index of leaderboards and stays as it is; choose another folder with --out"
-        )
-
-
-def _csv(frame: pd.DataFrame) -> bytes:
-    return frame.to_csv(index=False, float_format="%.4f", lineterminator="\n").encode()
-
-
-def build(runs_root: Path, out: Path) -> Built:
-    """Write the boards of every complete run below a folder.
-
-    For each protocol file: a CSV, a page in Markdown and a plot, in ``out`` or, for simulated tiles, in
-    ``out/simulated``; there ``transfers.csv``, if a method ran on every transfer; and ``out/README.md``, which lists
-    the boards and shows the means over the transfers.
-
-    Args:
-        runs_root: Folder of runs.
-        out: Folder of leaderboards.
-
-    Raises:
-        RecordError: If there is no complete run, or ``out`` cannot be written.
-    """
+def _read(runs_root: Path, against: Sequence[str]) -> tuple[list[Summary], list[str]]:
     runs, skipped = collect(runs_root)
     if not runs:
         reasons = f" ({'; '.join(skipped)})" if skipped else ""
         raise RecordError(f"no complete run below {runs_root}{reasons}; `spectral-bench run` makes one")
+    known = {run.spec.method_name for run in runs} | {run.identity for run in runs}
+    for name in against:
+        if name not in known and name.partition(" (")[0] not in known:
+            raise RecordError(f"--against {name}: no run of it below {runs_root}")
+    return runs, skipped
+
+
+def _unsupported(out: Path, files: Iterable[Path]) -> tuple[Path, ...]:
+    """Tables in the places of boards that are none of ``files``."""
+    folders = [Path(), Path(DETAILS_FOLDER), Path(SIMULATED_FOLDER), Path(SIMULATED_FOLDER, DETAILS_FOLDER)]
+    known = {*files, Path("published.csv")}
+    found = [path.relative_to(out) for folder in folders for path in (out / folder).glob("*.csv")]
+    return tuple(out / path for path in sorted(found) if path not in known)
+
+
+def _built(out: Path, files: Iterable[Path], runs: Sequence[Summary], skipped: Sequence[str]) -> Built:
+    extra = {DETAILS_FOLDER, TRANSFERS, INCOMPLETE}
+    boards = [p for p in files if p.suffix == ".csv" and p.parent.name != DETAILS_FOLDER and p.stem not in extra]
+    return Built(tuple(out / path for path in boards), len(runs), tuple(skipped), _unsupported(out, files))
+
+
+def build(runs_root: Path, out: Path, against: Sequence[str] = ()) -> Built:
+    """Write the boards of every complete run below a folder.
+
+    For each protocol file a CSV, a page in Markdown and a plot, in ``out`` or, for simulated tiles, in
+    ``out/simulated``; beside them, in ``details``, scores by sub-domain and class and a plot of effective robustness;
+    ``transfers.csv`` for what ran on every transfer with the same seeds and ``incomplete.csv`` for what did not; and
+    ``out/README.md``, which lists the boards and shows the means over the transfers.
+
+    Args:
+        runs_root: Folder of runs.
+        out: Folder of leaderboards.
+        against: Methods that the rows are compared with, besides the fixed comparator.
+
+    Raises:
+        RecordError: If there is no complete run, ``out`` cannot be written, or nothing ran of what to compare with.
+    """
+    runs, skipped = _read(runs_root, against)
     index = out / "README.md"
-    _check_index(index)
-    groups: dict[tuple[bool, str], list[Run]] = {}
-    for run in runs:
-        group = run.record.spec.folder.parts[0]
-        name = f"{group}_protocol" if group.lower() in _RESERVED else group
-        groups.setdefault((run.record.simulated, name), []).append(run)
-    frames = {}
-    boards = []
-    for (simulated, name), members in sorted(groups.items()):
-        folder = out / SIMULATED_FOLDER if simulated else out
+    if index.exists() and not index.read_text(encoding="utf-8", errors="replace").startswith(INDEX_HEADING):
+        raise RecordError(
+            f"{index} is not an index of leaderboards and stays as it is; choose another folder with --out"
+        )
+    files = _content(runs, against, pictures=True)
+    for folder in sorted({(out / path).parent for path in files}):
         prepare_folder(folder)
-        frame = board(members)
-        frames[simulated, name] = frame
-        write_bytes(folder / f"{name}.csv", _csv(frame))
-        write_bytes(folder / f"{name}.png", leaderboard_png(frame, name))
-        write_bytes(folder / f"{name}.md", board_page(frame, name).encode())
-        boards.append(folder / f"{name}.csv")
-    overviews = {}
-    for simulated in sorted({run.record.simulated for run in runs}):
-        overviews[simulated] = over_transfers(run for run in runs if run.record.simulated == simulated)
-        if not overviews[simulated].empty:
-            folder = out / SIMULATED_FOLDER if simulated else out
-            write_bytes(folder / f"{TRANSFERS}.csv", _csv(overviews[simulated]))
-    write_bytes(index, index_page(frames, overviews).encode())
-    return Built(boards=tuple(boards), runs=len(runs), skipped=tuple(skipped))
+    for path, content in files.items():
+        write_bytes(out / path, content)
+    return _built(out, files, runs, skipped)
+
+
+def check(runs_root: Path, out: Path, against: Sequence[str] = ()) -> tuple[Built, tuple[str, ...]]:
+    """Compare the boards of a folder with what the records say; nothing is written.
+
+    Pictures are not compared: another version of matplotlib draws other bytes.
+
+    Args:
+        runs_root: Folder of runs.
+        out: Folder of leaderboards.
+        against: As they were built with.
+
+    Returns:
+        What :func:`build` would report, and one line per disagreement.
+
+    Raises:
+        RecordError: As :func:`build` does.
+    """
+    runs, skipped = _read(runs_root, against)
+    files = _content(runs, against, pictures=False)
+    built = _built(out, files, runs, skipped)
+    wrong = []
+    for path, content in files.items():
+        there = out / path
+        if not there.is_file():
+            wrong.append(f"{there} is missing")
+        elif there.read_bytes() != content:
+            wrong.append(f"{there} differs from what the records say")
+    wrong += [f"{path} is supported by no record" for path in built.unsupported]
+    return built, tuple(wrong)
+
+
+def summary_line(built: Built) -> str:
+    """``8 runs, 2 leaderboards``."""
+    return f"{count(built.runs, 'run')}, {count(len(built.boards), 'leaderboard')}"

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from spectral_tl_bench.plotting import SOURCE_COLOR, TARGET_COLOR, png
-from spectral_tl_bench.report.pages import labels, usual
+from spectral_tl_bench.report.cells import plain
+from spectral_tl_bench.report.names import usual
 from spectral_tl_bench.report.tables import SIMULATED
 
 if TYPE_CHECKING:
@@ -15,34 +16,36 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LINK = "#c9ced6"
+_MARKER = 7
+"""Diameter of a marker in points."""
 
 
 def _row_labels(rows: pd.DataFrame) -> list[str]:
     """Method names, with backbone and preset where the panel has several."""
-    names = labels(rows)
+    names = rows["row"].tolist()
     for column in ("backbone", "weights", "preset", "changes"):
         most = usual(rows[column])
         names = [
             f"{name}, {value[:14] if column == 'weights' else value}" if value and value != most else name
             for name, value in zip(names, rows[column], strict=True)
         ]
-    return names
+    # Matplotlib sets text between dollars as mathematics.
+    return [plain(name).replace("$", r"\$") for name in names]
 
 
 def _panel(axes: Axes, rows: pd.DataFrame) -> None:
     """Draw one protocol: a line per method from the held-out source to the target."""
     heights = list(range(len(rows)))
     axes.hlines(heights, rows["miou"], rows["source_miou"], color=_LINK, linewidth=2.5, zorder=1)
-    axes.hlines(
-        heights, rows["low"], rows["high"], color=TARGET_COLOR, linewidth=1, zorder=2, label="target, 95 % interval"
-    )
+    over_seeds = "target, 95 % interval over seeds"
+    axes.hlines(heights, rows["low"], rows["high"], color=TARGET_COLOR, linewidth=1, zorder=2, label=over_seeds)
     axes.errorbar(
         rows["miou"],
         heights,
         xerr=rows["sd"].fillna(0.0),
         fmt="o",
         color=TARGET_COLOR,
-        markersize=7,
+        markersize=_MARKER,
         elinewidth=4,
         zorder=3,
         label="target, mean ± sd over seeds",
@@ -50,14 +53,15 @@ def _panel(axes: Axes, rows: pd.DataFrame) -> None:
     axes.scatter(
         rows["source_miou"],
         heights,
-        s=49,
+        s=_MARKER**2,
         facecolor="white",
         edgecolor=SOURCE_COLOR,
         linewidth=1.8,
         zorder=4,
         label="held-out source",
     )
-    leftmost = pd.concat([rows["low"], rows["miou"] - rows["sd"].fillna(0.0)], axis=1).min(axis=1)
+    # Left of everything in its line: the source may well lie left of the target.
+    leftmost = pd.concat([rows["low"], rows["miou"] - rows["sd"].fillna(0.0), rows["source_miou"]], axis=1).min(axis=1)
     for height, left, value in zip(heights, leftmost, rows["miou"], strict=True):
         if pd.notna(value):
             axes.annotate(
@@ -83,7 +87,7 @@ def plot_leaderboard(frame: pd.DataFrame, name: str) -> Figure:
     """Draw a board, a panel per protocol and scoring, best method on top.
 
     Args:
-        frame: What :func:`spectral_tl_bench.report.leaderboard.board` returns.
+        frame: Rows of a :class:`spectral_tl_bench.report.board.Board`.
         name: Name of the board.
 
     Returns:
@@ -101,7 +105,9 @@ def plot_leaderboard(frame: pd.DataFrame, name: str) -> Figure:
         remark = "" if scoring == "native" else f" ({scoring} scoring)"
         axes.set_title(f"{protocol}{remark}", loc="left", fontsize=10, fontweight="bold")
     grid[-1, 0].set_xlabel("mIoU (%)")
-    grid[-1, 0].set_xlim(left=0)
+    # Room for the figures left of the leftmost mark, in inches as they are.
+    right = grid[-1, 0].get_xlim()[1]
+    grid[-1, 0].set_xlim(left=-0.06 * right, right=right)
     handles, texts = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, texts, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     simulated = bool((frame["data"] == "simulated").any())

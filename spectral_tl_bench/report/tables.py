@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from pandas.api.typing import NAType
 
+from spectral_tl_bench import metrics
 from spectral_tl_bench.metrics import Matrix
-from spectral_tl_bench.presets import PRESETS, WITHOUT_BACKBONE, training_without_backbone
+from spectral_tl_bench.presets import WITHOUT_BACKBONE
 from spectral_tl_bench.records import Run, write_bytes
 from spectral_tl_bench.records.confusion import Selection, matrices, total
+from spectral_tl_bench.report.cells import terminal, to_csv, to_markdown, to_text
 from spectral_tl_bench.scores import evaluate, per_class_iou, scores
 from spectral_tl_bench.spec import RunSpec
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
 
 ALL_TARGETS, WORST, HELD_OUT, GAP = "all targets", "worst", "held-out source", "gap to source"
@@ -80,36 +81,62 @@ def title(run: Run) -> str:
     return heading(run.record.spec)
 
 
-def as_text(value: object) -> str:
-    """A table cell: two decimals for fractions, a dash for what is undefined."""
-    if value is pd.NA or (isinstance(value, float) and np.isnan(value)):
-        return "-"
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+def class_table(run: Run) -> pd.DataFrame:
+    """Score a run's classes over all target tiles.
+
+    Returns:
+        A row per class. Columns: class, pixels (of that class in the ground truth), then in percent its IoU and F1, its
+        producer's accuracy (recall) and user's accuracy (precision), and its IoU on held-out source tiles; NaN where a
+        figure is undefined.
+    """
+    target = total(run.counts("target"), run.num_classes)
+    source = total(run.counts("held_out_source"), run.num_classes)
+    scoring = run.record.spec.training.scoring
+    scored = metrics.without_absent_predictions(target) if scoring == "reference" else target
+    return pd.DataFrame(
+        {
+            "class": [c.name for c in run.record.classes],
+            "pixels": target.sum(axis=1),
+            "IoU": 100 * metrics.iou(scored),
+            "F1": 100 * metrics.f1(scored),
+            "producer's": 100 * metrics.recall(scored),
+            "user's": 100 * metrics.precision(scored),
+            f"IoU {HELD_OUT}": per_class_iou(source, scoring),
+        }
+    )
 
 
-def render(run: Run) -> Table:
-    """Return a run's table for the terminal."""
-    from rich.markup import escape
+def terminal_table(frame: pd.DataFrame, title: str, caption: str, bold: str | None = None) -> Table:
+    """Lay a frame out for the terminal, its first column left; the row of a name is bold, with a line above it."""
     from rich.table import Table
 
-    frame = protocol_table(run)
-    table = Table(title=escape(title(run)), title_justify="left", caption="percent", caption_justify="left")
-    for column in frame.columns:
-        table.add_column(column, justify="left" if column == "domain" else "right")
+    table = Table(title=terminal(title), title_justify="left", caption=terminal(caption), caption_justify="left")
+    for number, column in enumerate(frame.columns):
+        table.add_column(terminal(column), justify="right" if number else "left", overflow="fold")
     for row in frame.itertuples(index=False):
-        first_summary = row[0] == ALL_TARGETS
-        if first_summary:
+        if bold is not None and row[0] == bold:
             table.add_section()
-        table.add_row(*(escape(as_text(value)) for value in row), style="bold" if first_summary else None)
+        table.add_row(*(terminal(value) for value in row), style="bold" if row[0] == bold else None)
     return table
 
 
-def to_markdown(frame: pd.DataFrame) -> str:
-    """Return a frame as a GitHub table, numbers aligned right."""
-    numeric = [pd.api.types.is_numeric_dtype(kind) for kind in frame.dtypes]
-    lines = [list(map(str, frame.columns)), ["---:" if number else "---" for number in numeric]]
-    lines += [[as_text(value).replace("|", "\\|") for value in row] for row in frame.itertuples(index=False)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+def domain_rendering(run: Run) -> Table:
+    """A run's scores by domain for the terminal."""
+    return terminal_table(protocol_table(run), title(run), "percent", ALL_TARGETS)
+
+
+def class_rendering(run: Run, everything: bool = False) -> Table:
+    """A run's scores by class for the terminal: the IoU, or everything."""
+    frame = class_table(run)
+    shown = frame if everything else frame[["class", "pixels", "IoU", f"IoU {HELD_OUT}"]]
+    return terminal_table(shown, "by class, all targets", "percent")
+
+
+def render(run: Run) -> Group:
+    """Return a run's tables for the terminal: by domain, then by class."""
+    from rich.console import Group
+
+    return Group(domain_rendering(run), class_rendering(run))
 
 
 def write_table(run: Run, folder: Path) -> None:
@@ -124,22 +151,9 @@ def write_table(run: Run, folder: Path) -> None:
     """
     frame = protocol_table(run, per_class=True)
     frame.insert(0, "data", "simulated" if run.record.simulated else "real")
-    write_bytes(folder / "table.csv", frame.to_csv(index=False, lineterminator="\n").encode())
-    text = f"# {title(run)}\n\n{run.record.title}. Figures in percent.\n\n{to_markdown(protocol_table(run))}"
+    write_bytes(folder / "table.csv", to_csv(frame))
+    text = (
+        f"# {to_text(title(run))}\n\n{to_text(run.record.title)}. Figures in percent.\n\n"
+        f"{to_markdown(protocol_table(run))}\nIoU by class, all targets:\n\n{to_markdown(class_table(run))}"
+    )
     write_bytes(folder / "table.md", text.encode())
-
-
-def assignments(values: Mapping[str, Any]) -> str:
-    """Settings as text: ``name=value`` by name, with commas."""
-    texts = {k: v if isinstance(v, str) else json.dumps(v, separators=(",", ":")) for k, v in values.items()}
-    return ", ".join(f"{name}={text}" for name, text in sorted(texts.items()))
-
-
-def changes(spec: RunSpec) -> str:
-    """How a run's training differs from its preset as it is now, as :func:`assignments`."""
-    if spec.backbone == WITHOUT_BACKBONE:
-        preset = training_without_backbone(PRESETS["reference" if spec.training.scoring == "reference" else "quick"])
-        usual = preset.model_dump()
-    else:
-        usual = PRESETS[spec.preset].model_dump() if spec.preset in PRESETS else {}
-    return assignments({k: v for k, v in spec.training.model_dump().items() if usual.get(k) != v})

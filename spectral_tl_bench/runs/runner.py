@@ -197,9 +197,13 @@ class _Run:
             records.write_bytes(self.folder / name, content)
 
     def _collect(self, table: records.ConfusionTable, task: Segmentation, selection: records.Selection) -> None:
+        index = self.plan.dataset.index
+        side = self.training.image_size if self.training.scoring == "reference" else None
+        areas = dict(zip(index["tile"].astype(str), index["height"] * index["width"], strict=True))
         for loader, tile, matrix in task.confusions:
             part: records.Part = "target" if loader == 1 else "held_out_source"
-            table.add(selection, part, tile, self.plan.split.subdomains[tile], matrix)
+            pixels = side**2 if side else int(areas[tile])
+            table.add(selection, part, tile, self.plan.split.subdomains[tile], matrix, pixels)
 
     def _write(self, segmenter: Segmenter, table: records.ConfusionTable, best_step: int, device: torch.device) -> None:
         # The device it ran on: the trainer has taken the model back to the processor by now.

@@ -20,6 +20,12 @@ def _figures(trainer: lightning.Trainer) -> dict[str, float]:
     return {name: float(trainer.callback_metrics[name]) for name in _SHOWN if name in trainer.callback_metrics}
 
 
+def _score(trainer: lightning.Trainer) -> str:
+    """The last validation as tables show it: in percent."""
+    score = _figures(trainer).get("held_out_miou")
+    return "" if score is None else f"held-out mIoU {100 * score:.2f} %"
+
+
 class StageProgress(lightning.Callback):
     """A bar with the stage, the step, the loss and the time left; a few plain lines where there is no terminal."""
 
@@ -69,13 +75,25 @@ class StageProgress(lightning.Callback):
             elapsed = time.monotonic() - self.started
             left = elapsed / step * (trainer.max_steps - step)
             self.console.print(
-                f"  {self.title}: step {step}/{trainer.max_steps}, {left:.0f} s left, {self._text(trainer)}",
+                f"  {self.title}: step {step}/{trainer.max_steps}, {left:.0f} s left, {self._losses(trainer)}",
                 highlight=False,
             )
 
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Show the validation just made: the line of its step was written before it."""
+        if self.bar is not None and self.task is not None:
+            self.bar.update(self.task, completed=trainer.global_step, figures=self._text(trainer))
+        elif score := _score(trainer):
+            step = f"step {trainer.global_step}/{trainer.max_steps}"
+            self.console.print(f"  {self.title}: {step}, {score}", highlight=False)
+
+    def _losses(self, trainer: lightning.Trainer) -> str:
+        names = {"extra_loss": self.extra_loss_name}
+        figures = {name: value for name, value in _figures(trainer).items() if name != "held_out_miou"}
+        return ", ".join(f"{names.get(name, name)} {value:.3f}" for name, value in figures.items())
+
     def _text(self, trainer: lightning.Trainer) -> str:
-        names = {"held_out_miou": "held-out mIoU", "extra_loss": self.extra_loss_name}
-        return ", ".join(f"{names.get(name, name)} {value:.3f}" for name, value in _figures(trainer).items())
+        return ", ".join(filter(None, (self._losses(trainer), _score(trainer))))
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Close the bar."""

@@ -132,7 +132,7 @@ def test_run_on_own_tiles_and_leaderboard(spectral_bench, own_tiles):
     assert "there" in out
     status, out, _ = spectral_bench("leaderboard")
     assert status == 0
-    assert "1 runs, 1 leaderboards" in out
+    assert "1 run, 1 leaderboard" in out
     assert "lora" in Path("leaderboards/villages.csv").read_text()
     (config,) = Path("runs").rglob("run.yaml")
     status, out, _ = spectral_bench("run", "--config", config)

@@ -81,6 +81,8 @@ def write(root, run_spec=None, confusion=None, **levels):
     folder = root / run_spec.folder
     if confusion is None:
         confusion = counts(seed=run_spec.seed, **levels)
-    write_run(folder, record(run_spec), confusion, pd.DataFrame({"step": [60], "loss": [0.5]}))
+    scored = confusion[confusion["selection"] == run_spec.training.selection].groupby("part")["tile"].nunique()
+    tiles = TileCounts(train=20, held_out=int(scored.get("held_out_source", 0)), target=int(scored.get("target", 0)))
+    write_run(folder, record(run_spec, tiles=tiles), confusion, pd.DataFrame({"step": [60], "loss": [0.5]}))
     write_run_yaml(folder, run_spec, {"root": "data"})
     return folder

@@ -117,7 +117,9 @@ def test_damaged_and_foreign_files_are_refused_in_one_line(folder, name, content
         ({"surprise": 1}, "surprise"),
         ({"title": None}, "title"),
         ({"peak_memory_mib": -1}, "peak_memory_mib"),
-        ({"classes": [{"name": "water", "color": "#000000"}]}, "does not fit"),
+        ({"classes": [{"name": "water", "color": "#000000"}]}, "class ids 0 ... 2 where there are 1"),
+        ({"classes": [{"name": "x", "color": "#000000"}] * 256}, "classes"),
+        ({"spec": []}, "not the record of a run"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -133,7 +135,7 @@ def test_a_missing_or_reduced_table_of_counts_is_refused(folder):
     frame.drop(columns="tile").to_parquet(path)
     assert "lacks the columns tile" in refusal(read_run, folder)
     frame.assign(count=frame["count"] - 10_000).to_parquet(path)
-    assert "negative" in refusal(read_run, folder)
+    assert "counts of -" in refusal(read_run, folder)
     frame[frame["part"] != "target"].to_parquet(path)
     assert "no counts of target tiles" in refusal(read_run, folder)
     frame.assign(count=frame["count"] / 2).to_parquet(path)
@@ -144,7 +146,7 @@ def test_a_missing_or_reduced_table_of_counts_is_refused(folder):
 
 def test_counts_that_do_not_fit_the_record_are_not_written(tmp_path):
     frame = counts().assign(truth=7)
-    assert "does not fit" in refusal(write_run, tmp_path / "run", record(), frame)
+    assert "class ids 7 ... 7" in refusal(write_run, tmp_path / "run", record(), frame)
     assert not (tmp_path / "run").exists()
 
 
@@ -294,3 +296,55 @@ def test_records_of_earlier_versions_are_read_and_score_as_they_did(folder):
     printed = pd.read_csv(folder / "table.csv").drop(columns="data")
     table = protocol_table(run, per_class=True)[list(printed.columns)]
     pd.testing.assert_frame_equal(table, printed, check_dtype=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: f[f["tile"] != "spring-3"], "11 target tiles by the best weights where the record says 12"),
+        (lambda f: f[f["tile"] != "source-0"], "2 held out source tiles"),
+        (lambda f: pd.concat([f, f.iloc[[0]]]), "rows are there twice"),
+        (lambda f: pd.concat([f, f]), "rows are there twice"),
+        (lambda f: f.assign(pixels=1199), "has more pixels counted than it has"),
+        (lambda f: f.assign(count=f["count"].where(f["selection"] == "best", 3)), "different labels"),
+        (lambda f: f.assign(pixels=f["pixels"] + (f.index == 0)), "more pixels"),
+        (lambda f: f.assign(count=f["count"] * 2**40), "counts of"),
+        (lambda f: f.assign(tile=f["tile"].where(f["tile"] != "source-0", "autumn-0")), "more than one part"),
+        (lambda f: f.assign(subdomain=f["subdomain"].where(f.index != 0, "north")), "more than one subdomain"),
+        (lambda f: f.assign(selection=f["selection"].replace("best", "oracle")), "'oracle' is not one of best, last"),
+        (lambda f: f.assign(part=f["part"].replace("target", "source")), "'source' is not one of"),
+        (lambda f: f[f["selection"] == "last"], "no counts of target tiles by the best weights"),
+        (lambda f: f.assign(tile=f["tile"].where(f.index != 0)), "rows without a tile"),
+        (lambda f: f.assign(truth=f["truth"] + 1), "class ids 1 ... 3"),
+    ],
+    ids=range(15),
+)
+def test_counts_that_contradict_their_record_are_refused_with_the_reason(folder, change, message):
+    path = folder / "confusion.parquet"
+    honest = pd.read_parquet(path).assign(pixels=1200)
+    honest.to_parquet(path)
+    assert "pixels" in read_run(folder).confusion
+    change(honest).to_parquet(path)
+    assert message in refusal(read_run, folder)
+
+
+def test_a_record_whose_specification_was_changed_after_the_run_is_refused(folder):
+    """The folder is named after what was run; a record that was edited to say something else does not fit it."""
+    path = folder / "run.json"
+    content = json.loads(path.read_text())
+    content["spec"]["simulated"] = True
+    path.write_text(json.dumps(content))
+    assert "contradicts its folder" in refusal(read_run, folder)
+
+
+def test_counts_of_nested_and_endless_json_are_refused(folder):
+    (folder / "run.json").write_text("[" * 100_000)
+    assert "not readable as JSON" in refusal(read_run, folder)
+
+
+def test_pixels_are_kept_where_every_tile_has_them():
+    table = ConfusionTable()
+    table.add("best", "target", "a", "x", np.diag([1, 2]), 4)
+    assert table.frame()["pixels"].tolist() == [4, 4]
+    table.add("best", "target", "b", "x", np.diag([1, 2]))
+    assert "pixels" not in table.frame()

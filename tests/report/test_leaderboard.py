@@ -10,8 +10,12 @@ from spectral_tl_bench.errors import RecordError
 from spectral_tl_bench.presets import PRESETS, override
 from spectral_tl_bench.protocols import shipped_protocols
 from spectral_tl_bench.records import read_run
-from spectral_tl_bench.report.leaderboard import board, build, collect
-from spectral_tl_bench.report.pages import INDEX_HEADING, PUBLISHED_NOTE, labels, published, published_table
+from spectral_tl_bench.report.board import make_board
+from spectral_tl_bench.report.leaderboard import build, check
+from spectral_tl_bench.report.names import labels
+from spectral_tl_bench.report.pages import INDEX_HEADING
+from spectral_tl_bench.report.published import PUBLISHED_MARK, PUBLISHED_NOTE, published, published_rows
+from spectral_tl_bench.report.summary import Summary, collect
 from spectral_tl_bench.report.tables import protocol_table
 
 
@@ -48,7 +52,7 @@ def test_seeds_are_averaged_into_one_row(runs, tmp_path):
 def test_the_worst_subdomain_is_named(tmp_path):
     rng_low, rng_high = counts(0.5, subdomains=("north",)), counts(0.9, subdomains=("south",))
     both = pd.concat([rng_low, rng_high[rng_high["part"] == "target"]], ignore_index=True)
-    frame = board([read_run(write(tmp_path, confusion=both))])
+    frame = make_board([Summary.of(read_run(write(tmp_path, confusion=both)))]).rows
     assert frame.loc[0, "worst_subdomain"] == "north"
     assert frame.loc[0, "worst_miou"] < frame.loc[0, "miou"]
 
@@ -80,7 +84,9 @@ def test_the_same_records_give_the_same_bytes(runs, tmp_path):
         for name in ("one", "two")
     ]
     assert contents[0] == contents[1]
-    assert len(contents[0]) == 7
+    names = {path.as_posix() for path in contents[0]}
+    own = {"whu_region.csv", "whu_region.md", "whu_region.png", "details/whu_region.csv", "incomplete.csv"}
+    assert names == own | {f"simulated/{name}" for name in own} | {"README.md"}
 
 
 def test_damaged_runs_are_skipped_and_named_and_copies_count_once(runs, tmp_path):
@@ -122,29 +128,15 @@ def test_no_complete_run_is_an_error_that_says_why(runs, tmp_path):
 def test_runs_that_differ_in_more_than_their_seed_are_never_averaged(tmp_path, change):
     write(tmp_path / "runs", spec())
     write(tmp_path / "runs", spec(seed=1, **change))
-    frame = board(collect(tmp_path / "runs")[0])
+    frame = make_board(collect(tmp_path / "runs")[0]).rows
     assert list(frame["seeds"]) == [1, 1]
     assert frame["id"].nunique() == 2
 
 
 def test_changes_to_the_preset_are_shown(tmp_path):
     write(tmp_path / "runs", spec(training=override(PRESETS["quick"], {"batch_size": 2, "sampler": "class"})))
-    frame = board(collect(tmp_path / "runs")[0])
+    frame = make_board(collect(tmp_path / "runs")[0]).rows
     assert frame.loc[0, "changes"] == "batch_size=2, sampler=class"
-
-
-def test_each_row_is_tested_against_the_best_of_its_protocol(runs, tmp_path):
-    build(runs, tmp_path / "out")
-    frame = read(tmp_path / "out" / "whu_region.csv")
-    assert frame["p_vs_best"].isna().tolist() == [True, False, True]
-    assert frame.loc[1, "p_vs_best"] < 0.01
-
-
-def test_rows_without_a_common_seed_or_common_tiles_have_no_p_value(tmp_path):
-    write(tmp_path / "runs", spec(), accuracy=0.9)
-    write(tmp_path / "runs", spec(method="frozen", seed=5), accuracy=0.6)
-    write(tmp_path / "runs", spec(method="full"), accuracy=0.5, tiles=3)
-    assert board(collect(tmp_path / "runs")[0])["p_vs_best"].isna().all()
 
 
 def test_reference_scored_rows_stand_in_a_table_of_their_own(tmp_path):
@@ -163,8 +155,8 @@ def test_the_page_names_options_only_where_rows_of_a_method_differ(tmp_path):
     write(tmp_path / "runs", spec(method="frozen", method_options={"depth": 1}))
     build(tmp_path / "runs", tmp_path / "out")
     page = (tmp_path / "out" / "whu_region.md").read_text()
-    assert "lora (rank=4)" in page
-    assert "lora (rank=8)" in page
+    assert "| lora (rank=4) |" in page
+    assert "| lora (rank=8) |" in page
     assert "depth" not in page
     assert "nan" not in page.lower()
 
@@ -172,8 +164,7 @@ def test_the_page_names_options_only_where_rows_of_a_method_differ(tmp_path):
 def test_a_row_is_named_by_what_most_rows_of_its_method_do_not_have(tmp_path):
     for options in ({"alpha": 16.0, "rank": 8}, {"alpha": 16.0, "rank": 4}, {"alpha": 1.0, "rank": 8}):
         write(tmp_path, spec(method_options=options))
-    frame = board(collect(tmp_path)[0])
-    assert sorted(labels(frame)) == ["lora", "lora (alpha=1.0)", "lora (rank=4)"]
+    assert sorted(labels([run.spec for run in collect(tmp_path)[0]])) == ["lora", "lora (alpha=1.0)", "lora (rank=4)"]
 
 
 def test_the_index_lists_every_board(runs, tmp_path):
@@ -200,21 +191,23 @@ def test_a_protocol_called_published_does_not_replace_the_published_figures(tmp_
     assert (tmp_path / "out" / "published_protocol.csv").exists()
 
 
-def test_published_figures_stand_apart_with_their_caveats(runs, tmp_path):
+def test_published_figures_stand_beside_ours_marked_with_their_caveats_and_enter_nothing(runs, tmp_path):
     build(runs, tmp_path / "out")
     page = (tmp_path / "out" / "whu_region.md").read_text()
-    ours, theirs = page.split("## Published by others")
-    assert "HyperSIGMA" not in ours
-    assert "| HyperSIGMA | ViT-L | full | 382.50 | 14.08 | 14.13 |" in theirs
-    assert "not directly comparable" in theirs
-    assert "SpectralX" not in set(read(tmp_path / "out" / "whu_region.csv")["method"])
+    (row,) = (line for line in page.split("## whu_region/t2s")[0].splitlines() if line.startswith("| HyperSIGMA"))
+    assert row.startswith(f"| HyperSIGMA (full) {PUBLISHED_MARK} | ViT-L | - | - | - | 14.08 |")
+    assert row.endswith("| 382.50 | - |")
+    assert "not directly comparable" in page
+    for name in ("whu_region.csv", "details/whu_region.csv"):
+        assert "HyperSIGMA" not in (tmp_path / "out" / name).read_text()
+    assert PUBLISHED_MARK not in (tmp_path / "out" / "simulated" / "whu_region.md").read_text()
 
 
 def test_published_figures_are_complete_and_name_shipped_protocols():
     frame = published()
     assert len(frame) == 118
     assert frame["miou"].between(0, 100).all()
-    assert published_table("nowhere") is None
+    assert published_rows("nowhere") is None
     assert set(frame["protocol"]) <= set(shipped_protocols())
 
 
@@ -222,3 +215,70 @@ def test_the_index_in_the_repository_carries_the_caveats_of_the_published_figure
     index = (Path(__file__).parents[2] / "leaderboards" / "README.md").read_text(encoding="utf-8")
     assert index.startswith(INDEX_HEADING)
     assert index.endswith(PUBLISHED_NOTE)
+
+
+def test_the_page_shows_what_each_protocol_asks_and_scores_by_subdomain_and_class(runs, tmp_path):
+    build(runs, tmp_path / "out")
+    page = (tmp_path / "out" / "whu_region.md").read_text()
+    assert "## whu_region/s2t\n\nSource to target.\n" in page
+    assert "| method | autumn | spring |" in page
+    assert "| method | water | forest | urban |" in page
+    details = read(tmp_path / "out" / "details" / "whu_region.csv")
+    own = protocol_table(read_run(runs / spec(protocol="whu_region/t2s").folder), per_class=True).set_index("domain")
+    found = details[details["protocol"] == "whu_region/t2s"].set_index("name")["percent"]
+    assert found["autumn"] == pytest.approx(own.loc["autumn", "mIoU"], abs=1e-4)
+    assert found["water"] == pytest.approx(own.loc["all targets", "IoU water"], abs=1e-4)
+
+
+def test_boards_that_agree_with_the_records_pass_and_others_are_named(runs, tmp_path):
+    out = tmp_path / "out"
+    build(runs, out)
+    assert check(runs, out)[1] == ()
+    page = out / "whu_region.csv"
+    page.write_text(page.read_text().replace("lora", "mine"))
+    (out / "whu_region.md").unlink()
+    (out / "simulated" / "old.csv").write_text("a\n1\n")
+    before = sorted(out.rglob("*"))
+    wrong = check(runs, out)[1]
+    assert len(wrong) == 3
+    assert any("whu_region.csv differs" in line for line in wrong)
+    assert any("whu_region.md is missing" in line for line in wrong)
+    assert any("old.csv is supported by no record" in line for line in wrong)
+    assert sorted(out.rglob("*")) == before
+
+
+def test_a_new_run_makes_committed_boards_disagree(runs, tmp_path):
+    build(runs, tmp_path / "out")
+    write(runs, spec(seed=7), accuracy=0.2)
+    assert any("whu_region.csv differs" in line for line in check(runs, tmp_path / "out")[1])
+
+
+def test_one_bad_record_never_costs_the_other_boards(runs, tmp_path):
+    bad = write(runs, spec(protocol="dfc_season/winter"))
+    counted = pd.read_parquet(bad / "confusion.parquet")
+    pd.concat([counted, counted]).to_parquet(bad / "confusion.parquet")
+    built = build(runs, tmp_path / "out")
+    assert [path.stem for path in built.boards] == ["whu_region", "whu_region"]
+    (line,) = built.skipped
+    assert "rows are there twice" in line
+
+
+NASTY = "=1+1|<b>[x](y)*\x1b[31m\n\u202e"
+
+
+def test_names_in_records_are_shown_and_never_carried_out(tmp_path):
+    """Whoever makes a record chooses its names; a board is opened in a spreadsheet, a browser and a terminal."""
+    write(tmp_path / "runs", spec(method=NASTY, method_options={"a": "=2"}), subdomains=(NASTY, "+plain", "@x"))
+    build(tmp_path / "runs", tmp_path / "out")
+    for path in (tmp_path / "out").rglob("*.csv"):
+        for row in pd.read_csv(path, dtype=str, keep_default_na=False).to_numpy():
+            cells = [cell for cell in row if not cell.replace(".", "").lstrip("-").isdigit()]
+            assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in cells), row
+    page = (tmp_path / "out" / "whu_region.md").read_text()
+    assert "\x1b" not in page
+    assert "\u202e" not in page
+    assert "<b>" not in page
+    assert "=1+1\\|&lt;b&gt;\\[x\\](y)\\*" in page
+    widths = {line.replace("\\|", "").count("|") for line in page.splitlines() if "1+1" in line and line[:1] == "|"}
+    headers = {line.replace("\\|", "").count("|") for line in page.splitlines() if line.startswith("| method")}
+    assert widths <= headers

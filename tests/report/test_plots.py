@@ -5,8 +5,9 @@ import pytest
 from matplotlib.image import imread
 from run_records import spec, write
 
-from spectral_tl_bench.report.leaderboard import board, collect
+from spectral_tl_bench.report.board import make_board
 from spectral_tl_bench.report.plots import leaderboard_png, plot_leaderboard
+from spectral_tl_bench.report.summary import collect
 
 
 @pytest.fixture
@@ -15,7 +16,7 @@ def frame(tmp_path):
         write(tmp_path, spec(seed=seed), accuracy=0.8)
         write(tmp_path, spec(seed=seed, method="frozen", method_options={}), accuracy=0.6)
     write(tmp_path, spec(protocol="whu_region/t2s", method="full"), accuracy=0.5)
-    return board(collect(tmp_path)[0])
+    return make_board(collect(tmp_path)[0]).rows
 
 
 def test_there_is_a_panel_per_protocol_with_the_best_method_on_top(frame):
@@ -33,6 +34,20 @@ def test_points_are_the_boards_figures(frame):
     )
     for value in frame.loc[frame["protocol"] == "whu_region/s2t", "source_miou"]:
         assert np.isclose(points[:, 0], value).any()
+
+
+def test_no_figure_lies_under_a_marker(frame):
+    """Also where the source lies left of the target."""
+    frame = frame.assign(source_miou=frame["miou"] - 0.4)
+    figure = plot_leaderboard(frame, "whu_region")
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        rows = frame[frame["protocol"] == axes.get_title(loc="left")]
+        edges = axes.transData.transform([(min(row.miou, row.source_miou), 0) for row in rows.itertuples()])[:, 0]
+        boxes = [text.get_window_extent() for text in axes.texts]
+        assert len(boxes) == len(rows)
+        half_a_marker = 3.5 / 72 * figure.dpi
+        assert all(box.x1 <= edge - half_a_marker for box, edge in zip(boxes, edges, strict=True))
 
 
 def test_a_simulated_board_says_so(frame):

@@ -1,0 +1,96 @@
+"""What rows are called, and how a row that a user names is found again."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from spectral_tl_bench.presets import PRESETS, WITHOUT_BACKBONE, training_without_backbone
+from spectral_tl_bench.report.summary import Group
+from spectral_tl_bench.spec import RunSpec
+
+COMPARATOR = "frozen"
+"""What every row is compared with, fixed before anyone looks: the pretrained features as they are."""
+YARDSTICK = "pixel_forest"
+"""The simplest thing that works; rows that it beats are marked."""
+
+_OF_THE_METHOD: dict[str, Any] = {
+    "method": "-",
+    "method_options": {},
+    "method_defaults": (),
+    "method_source": None,
+    "stage1": None,
+    "seed": 0,
+}
+
+
+def assignments(values: Mapping[str, Any]) -> str:
+    """Settings as text: ``name=value`` by name, with commas."""
+    texts = {k: v if isinstance(v, str) else json.dumps(v, separators=(",", ":")) for k, v in values.items()}
+    return ", ".join(f"{name}={text}" for name, text in sorted(texts.items()))
+
+
+def changes(spec: RunSpec) -> str:
+    """How a run's training differs from its preset as it is now, as :func:`assignments`."""
+    if spec.backbone == WITHOUT_BACKBONE:
+        preset = training_without_backbone(PRESETS["reference" if spec.training.scoring == "reference" else "quick"])
+        usual_values = preset.model_dump()
+    else:
+        usual_values = PRESETS[spec.preset].model_dump() if spec.preset in PRESETS else {}
+    return assignments({k: v for k, v in spec.training.model_dump().items() if usual_values.get(k) != v})
+
+
+def usual(values: Iterable[str]) -> str | None:
+    """The most frequent value, None where two are equally frequent."""
+    ranked = Counter(values).most_common(2)
+    return ranked[0][0] if len(ranked) == 1 or (ranked and ranked[0][1] > ranked[1][1]) else None
+
+
+def labels(specs: Sequence[RunSpec]) -> list[str]:
+    """Name rows: the method, and the options in which it differs from most rows of that method."""
+    options = [{k: assignments({k: v}).partition("=")[2] for k, v in spec.method_options.items()} for spec in specs]
+    shared: dict[str, dict[str, str | None]] = {}
+    for method in {spec.method_name for spec in specs}:
+        alike = [own for own, spec in zip(options, specs, strict=True) if spec.method_name == method]
+        keys = {key for own in alike for key in own}
+        shared[method] = {key: usual(own[key] for own in alike if key in own) for key in keys}
+    names = []
+    for spec, own in zip(specs, options, strict=True):
+        shown = [f"{k}={v}" for k, v in sorted(own.items()) if v != shared[spec.method_name][k]]
+        names.append(f"{spec.method_name} ({', '.join(shown)})" if shown else spec.method_name)
+    return names
+
+
+def _all_but_the_method(spec: RunSpec) -> str:
+    return spec.model_copy(update=_OF_THE_METHOD).digest
+
+
+def find(name: str, groups: Sequence[Group], names: Sequence[str]) -> list[Group]:
+    """Find the rows that a user names.
+
+    Args:
+        name: A method, a row's name with its options, or a row's id.
+        groups: All rows.
+        names: What they are called, from :func:`labels`.
+    """
+    for wanted in (
+        [g for g in groups if g.identity == name],
+        [g for g, label in zip(groups, names, strict=True) if label == name],
+        [g for g in groups if g.spec.method_name == name],
+    ):
+        if wanted:
+            return wanted
+    return []
+
+
+def counterpart(group: Group, candidates: Sequence[Group]) -> Group | None:
+    """The one candidate that differs from a row in the method alone; None where there is none, or more than one.
+
+    A model without a backbone has none to share: it is compared with the only candidate on its tiles.
+    """
+    same_tiles = [c for c in candidates if c.runs[0].tiles == group.runs[0].tiles and c.identity != group.identity]
+    if len(same_tiles) != 1 or WITHOUT_BACKBONE not in (group.spec.backbone, same_tiles[0].spec.backbone):
+        same_tiles = [c for c in same_tiles if _all_but_the_method(c.spec) == _all_but_the_method(group.spec)]
+    return same_tiles[0] if len(same_tiles) == 1 else None

@@ -1,0 +1,179 @@
+"""What boards need of each run: a few figures, so that thousands of records fit into memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from spectral_tl_bench.errors import RecordError
+from spectral_tl_bench.records import Run, RunRecord, find_runs, read_run
+from spectral_tl_bench.records.confusion import Part, Selection
+from spectral_tl_bench.scores import HEADLINE, evaluate, headline, per_class_iou, scores
+from spectral_tl_bench.spec import RunSpec
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Figures of one run in percent, at the step that it selects unless said otherwise.
+
+    Attributes:
+        record: The run's record.
+        scores: Every registered score over all target tiles, by its name.
+        source: The headline score on held-out source tiles.
+        last: The headline score over all target tiles by the last weights.
+        subdomains: The headline score of every target sub-domain, sorted by name.
+        classes: IoU of every class over all target tiles, by its name.
+        tiles: Digest of the target's tiles and labels: two runs are compared only where it is the same.
+        identity: Digest of everything but the seed.
+    """
+
+    record: RunRecord
+    scores: dict[str, float]
+    source: float
+    last: float
+    subdomains: dict[str, float]
+    classes: dict[str, float]
+    tiles: str
+    identity: str
+
+    @property
+    def spec(self) -> RunSpec:
+        """What was run."""
+        return self.record.spec
+
+    @property
+    def miou(self) -> float:
+        """The headline score over all target tiles."""
+        return self.scores[HEADLINE.name]
+
+    @classmethod
+    def of(cls, run: Run) -> Summary:
+        """Score a run."""
+        scoring = run.record.spec.training.scoring
+        names, stack = run.table.stack(run.num_classes, "subdomain", "target", run.selection)
+        target = stack.sum(axis=0)
+        figures = zip(names, headline(stack, scoring).tolist(), strict=True)
+        legend = [c.name for c in run.record.classes]
+        return cls(
+            record=run.record,
+            scores={score.name: float(evaluate(score, target, scoring)) for score in scores()},
+            source=_headline(run, "held_out_source", run.selection),
+            last=_headline(run, "target", "last"),
+            subdomains=dict(figures),
+            classes=dict(zip(legend, per_class_iou(target, scoring).tolist(), strict=True)),
+            tiles=_tiles(run),
+            identity=same_but_seed(run.record.spec),
+        )
+
+
+def _headline(run: Run, part: Part, selection: Selection) -> float:
+    rows = run.table.rows(part, selection)
+    classes = run.num_classes
+    cells = run.table.truth[rows] * classes + run.table.prediction[rows]
+    matrix = np.zeros(classes * classes, dtype=np.int64)
+    np.add.at(matrix, cells, run.table.count[rows])
+    return float(headline(matrix.reshape(classes, classes), run.record.spec.training.scoring))
+
+
+def _tiles(run: Run) -> str:
+    """Digest of the names, sub-domains and labels of the target tiles."""
+    table, classes = run.table, run.num_classes
+    rows = table.rows("target", run.selection)
+    tiles, codes = np.unique(table.codes["tile"][rows], return_inverse=True)
+    labels = np.zeros((len(tiles), classes), dtype=np.int64)
+    np.add.at(labels, (codes, table.truth[rows]), table.count[rows])
+    subdomains = np.zeros(len(tiles), dtype=np.int64)
+    subdomains[codes] = table.codes["subdomain"][rows]
+    digest = hashlib.sha256(labels.tobytes())
+    for tile, subdomain in zip(tiles, subdomains, strict=True):
+        digest.update(f"{table.names['tile'][tile]}\0{table.names['subdomain'][subdomain]}\0".encode())
+    return digest.hexdigest()[:16]
+
+
+def same_but_seed(spec: RunSpec) -> str:
+    """Digest of a specification without its seed: runs that share it are averaged."""
+    return spec.model_copy(update={"seed": 0}).digest
+
+
+def collect(runs_root: Path) -> tuple[list[Summary], list[str]]:
+    """Read every run below a folder.
+
+    Args:
+        runs_root: The folder.
+
+    Returns:
+        The runs in the order of their paths, and a line per folder left out: incomplete, damaged, contradicting
+        itself, or a copy.
+
+    Raises:
+        RecordError: If ``runs_root`` is no folder.
+    """
+    found: list[Summary] = []
+    skipped: list[str] = []
+    seen: dict[str, Path] = {}
+    for folder in find_runs(runs_root):
+        try:
+            run = read_run(folder)
+        except RecordError as error:
+            skipped.append(str(error))
+            continue
+        first = seen.setdefault(run.record.spec.digest, folder)
+        if first != folder:
+            skipped.append(f"{folder} is the same run as {first} and counts once")
+        else:
+            found.append(Summary.of(run))
+    return found, skipped
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in their seed alone: one row of a board.
+
+    Attributes:
+        runs: Sorted by seed.
+    """
+
+    runs: tuple[Summary, ...]
+
+    @property
+    def spec(self) -> RunSpec:
+        """What was run, with the first of the seeds."""
+        return self.runs[0].spec
+
+    @property
+    def identity(self) -> str:
+        """Digest of everything but the seed."""
+        return self.runs[0].identity
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds, in order."""
+        return tuple(run.spec.seed for run in self.runs)
+
+    @property
+    def by_seed(self) -> dict[int, float]:
+        """The headline score over all target tiles by seed."""
+        return {run.spec.seed: run.miou for run in self.runs}
+
+    @property
+    def miou(self) -> float:
+        """Mean of the headline score over seeds."""
+        return float(np.mean([run.miou for run in self.runs]))
+
+    def subdomains(self) -> tuple[tuple[str, ...], np.ndarray]:
+        """Names of the target sub-domains and the headline scores, seeds x sub-domains."""
+        names = tuple(sorted({name for run in self.runs for name in run.subdomains}))
+        return names, np.array([[run.subdomains.get(name, np.nan) for name in names] for run in self.runs])
+
+
+def grouped(runs: Iterable[Summary]) -> list[Group]:
+    """Put runs together that differ in their seed alone, in the order of their identity."""
+    groups: dict[str, list[Summary]] = {}
+    for run in runs:
+        groups.setdefault(run.identity, []).append(run)
+    ordered = sorted(groups.items())
+    return [Group(tuple(sorted(members, key=lambda run: run.spec.seed))) for _, members in ordered]

@@ -1,0 +1,49 @@
+"""What the person who waits is told."""
+
+import io
+from types import SimpleNamespace
+
+import pytest
+import torch
+from rich.console import Console
+
+from spectral_tl_bench.tasks.progress import StageProgress
+
+
+def trainer(step, **metrics):
+    values = {name: torch.tensor(value) for name, value in metrics.items()}
+    return SimpleNamespace(global_step=step, max_steps=8, callback_metrics=values)
+
+
+@pytest.fixture
+def lines():
+    """Two validations of a stage of eight steps, as Lightning calls them: the step ends before its validation."""
+    console = Console(file=io.StringIO(), width=120)
+    progress = StageProgress(console, "stage 1/1 segmentation", "balance")
+    progress.on_train_start(trainer(0), None)
+    seen = {}
+    for step in range(1, 9):
+        progress.on_train_batch_end(trainer(step, loss=2.0, **seen), None)
+        if step % 4 == 0:
+            seen = {"held_out_miou": step / 100}
+            progress.on_validation_end(trainer(step, loss=2.0, **seen), None)
+    return console.file.getvalue().splitlines()
+
+
+def test_a_validation_is_shown_once_made_and_in_percent(lines):
+    assert "  stage 1/1 segmentation: step 4/8, held-out mIoU 4.00 %" in lines
+    assert lines[-1] == "  stage 1/1 segmentation: step 8/8, held-out mIoU 8.00 %"
+
+
+def test_no_line_repeats_an_earlier_validation(lines):
+    assert sum("held-out" in line for line in lines) == 2
+    assert sum("loss 2.000" in line for line in lines) == 4
+
+
+def test_the_bar_shows_the_validation_just_made():
+    console = Console(file=io.StringIO(), width=120, force_terminal=True)
+    progress = StageProgress(console, "stage", "balance")
+    progress.on_train_start(trainer(0), None)
+    progress.on_validation_end(trainer(3, loss=1.0, held_out_miou=0.1234), None)
+    assert progress.bar.tasks[0].fields["figures"] == "loss 1.000, held-out mIoU 12.34 %"
+    progress.on_train_end(trainer(3), None)
