@@ -112,10 +112,11 @@ def requests(
     if method is None or protocol is None:
         raise SpectralBenchError("name what to run: --method and --protocol, or --config run.yaml")
     name = preset_name or default_preset(root)
+    usual = preset(name)
     if issubclass(method_class(method), PixelModel):
         given = {"--backbone": backbone, "--weights": weights, "--stage1": stage1}
         _check_without_backbone(method, given, training or {})
-        settings = training_without_backbone(override(preset(name), training or {}))
+        settings = training_without_backbone(override(usual, training or {}))
         backbone, weights, name = WITHOUT_BACKBONE, "none", WITHOUT_BACKBONE
     else:
         backbone = backbone or DEFAULT_BACKBONE[name]
