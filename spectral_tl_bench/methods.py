@@ -103,13 +103,15 @@ class Method(_Options, abc.ABC):
 
     @final
     def apply(self, backbone: Backbone) -> None:
-        """Freeze the backbone, remember which parameters were pretrained, and adapt it.
+        """Freeze the backbone, remember which parameters hold pretrained weights, and adapt it.
 
         Args:
             backbone: The pretrained backbone; changed in place.
         """
         backbone.requires_grad_(False)
-        backbone.pretrained_parameters = frozenset(id(p) for p in backbone.parameters())
+        backbone.pretrained_parameters = frozenset(
+            id(p) for name, p in backbone.named_parameters() if name not in backbone.drawn
+        )
         # A parameter that `adapt` replaces must outlive it, or a new one may get its identity and pass for pretrained.
         backbone.kept_alive = tuple(backbone.parameters())
         self.adapt(backbone)

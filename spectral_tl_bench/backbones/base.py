@@ -111,6 +111,8 @@ class Backbone(nn.Module):
         patch_size: Side of a patch in pixels.
         pretrained_grid: Rows and columns of patches of the images it was pretrained with; None where that is not known.
         metres_a_pixel: What positions are counted by, for families that count them on the ground; None for others.
+        drawn: Names of the parameters that were drawn at random when it was built, the others came with pretrained
+            weights: all of them without weights, with those of an RGB model the patch embedding of other bands.
     """
 
     pretrained_grid: tuple[int, int] | None = None
@@ -130,6 +132,7 @@ class Backbone(nn.Module):
         self.width = width
         self.patch_size = patch_size
         self.metres_a_pixel: float | None = None
+        self.drawn: frozenset[str] = frozenset()
         self.pretrained_parameters: frozenset[int] = frozenset()
         self.kept_alive: tuple[nn.Parameter, ...] = ()
 

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from spectral_tl_bench.backbones.loading import (
     StateDict,
     adapt_projection,
@@ -68,11 +70,27 @@ class BackboneEntry:
     def build(self, sensor: Sensor, weights: str = "none") -> Backbone:
         """Build the backbone for a sensor; see :func:`build_backbone`."""
         bands = len(sensor.bands)
-        state = None if weights == "none" else self.convert(self._fetch(weights), bands)
+        fetched = None if weights == "none" else self._fetch(weights)
+        state = None if fetched is None else self.convert(fetched, bands)
         model = self.make(bands)
         if state is not None:
             load_state(model, state, ignorable=self.ignorable, name=self.name, source=weights)
-        return self.wrap(model, sensor)
+        backbone = self.wrap(model, sensor)
+        given = set() if fetched is None or state is None else self._given(fetched, state, bands)
+        loaded = {id(p) for name, p in model.named_parameters() if name in given}
+        backbone.drawn = frozenset(name for name, p in backbone.named_parameters() if id(p) not in loaded)
+        return backbone
+
+    def _given(self, fetched: StateDict, state: StateDict, bands: int) -> set[str]:
+        """Names in the bare model of what a checkpoint alone determines: converted again, it comes out the same."""
+        # A second draw, from a copy of the generator: what depends on chance differs from the first.
+        with torch.random.fork_rng(devices=[]):
+            again = self.convert(fetched, bands)
+        return {
+            name
+            for name, tensor in state.items()
+            if not name.startswith(self.ignorable) and (again[name] is tensor or torch.equal(again[name], tensor))
+        }
 
     def fingerprint(self, weights: str) -> str:
         """What a run records of its weights; see :func:`weights_fingerprint`."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import torch
 from rich.console import Console
+from torch import Tensor
 
 from spectral_tl_bench import records
 from spectral_tl_bench.backbones import build_backbone
@@ -19,6 +20,7 @@ from spectral_tl_bench.methods import Method, PixelModel, StageName
 from spectral_tl_bench.plotting import png
 from spectral_tl_bench.report.tables import heading, write_table
 from spectral_tl_bench.runs.accounting import parameter_counts, segmenter_names
+from spectral_tl_bench.runs.adapter import ADAPTER, Adapter, pretrained_digest, write_adapter
 from spectral_tl_bench.runs.pictures import images_by_domain, looking_at
 from spectral_tl_bench.runs.pixels import fit_and_score
 from spectral_tl_bench.runs.planning import Plan
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
     from spectral_tl_bench.backbones import Backbone
 
 STAGE1 = "stage1.safetensors"
-ADAPTER = "adapter.safetensors"
 RECONSTRUCTION = "reconstruction.png"
 
 
@@ -54,6 +55,7 @@ class _Run:
         )
         seed_all(self.spec.seed)
         self.backbone: Backbone = build_backbone(self.spec.backbone, plan.dataset.sensor, plan.weights)
+        self.pretrained_digest = pretrained_digest(self.backbone)
         self.method.apply(self.backbone)
         self.pretrained = self.backbone.pretrained_parameters
         self.stages: dict[str, records.StageRecord] = {}
@@ -170,20 +172,24 @@ class _Run:
             self._collect(table, task, "best")
         self.stages["scoring"] = records.StageRecord(steps=0, seconds=seconds["score"])
         selected = best.state if self.training.selection == "best" else last
-        save_weights(
-            self.folder / ADAPTER,
-            selected,
-            {
-                "stage": "segmentation",
-                "sensor": self.backbone.sensor.name,
-                "bands": len(self.backbone.sensor.bands),
-                "spec": self.spec.model_dump(mode="json"),
-            },
-        )
+        self._save(selected, best.step if self.training.selection == "best" else self.training.segmentation_steps)
         device = trainer.strategy.root_device
         restore(segmenter, selected, self.pretrained, "the selected weights")
         self._diagnose(segmenter, device)
         self._write(segmenter, table, best.step, device)
+
+    def _save(self, selected: dict[str, Tensor], step: int) -> None:
+        """Write all that the model is rebuilt from, its pretrained weights apart."""
+        training_tiles = self.data.tiles.index.iloc[self.plan.split.training]
+        adapter = Adapter(
+            spec=self.spec,
+            sensor=self.backbone.sensor,
+            classes=self.plan.dataset.classes,
+            step=step,
+            tile=(int(training_tiles["height"].median()), int(training_tiles["width"].median())),
+            pretrained=self.pretrained_digest,
+        )
+        write_adapter(self.folder / ADAPTER, adapter, selected, self.data.radiometry)
 
     def _diagnose(self, segmenter: Segmenter, device: torch.device) -> None:
         """Write what the method shows of its own parts."""

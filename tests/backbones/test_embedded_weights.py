@@ -38,6 +38,23 @@ def test_embedded_weights_load_in_single_precision_for_any_number_of_bands(name,
     torch.testing.assert_close(kernels.sum(dim=1), expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("weights", ["embedded", "none"])
+@pytest.mark.parametrize("sensor", [CAMERA, SENTINEL2], ids=lambda s: s.name)
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_a_backbone_knows_which_of_its_parameters_were_drawn(name, sensor, weights):
+    built = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        built.append(build_backbone(name, sensor, weights))
+    other = dict(built[1].named_parameters())
+    differing = {n for n, p in built[0].named_parameters() if not torch.equal(p, other[n])}
+    assert differing <= built[0].drawn
+    if weights == "embedded":
+        assert built[0].drawn == differing == (set() if sensor is CAMERA else {"tokenizer.projection.weight"})
+    else:
+        assert built[0].drawn == set(other)
+
+
 @pytest.mark.parametrize("name", EMBEDDED)
 def test_embedded_weights_are_small_and_say_how_they_were_made(name):
     assert file_of(name).stat().st_size <= 8_000_000
