@@ -33,6 +33,7 @@ def run(
     device: str,
     workers: int,
     force: bool,
+    maps: int = 0,
 ) -> None:
     """Do one run or several and print a table for each.
 
@@ -44,6 +45,7 @@ def run(
         device: "auto", "cpu" or "cuda".
         workers: Reading processes.
         force: Run again what has a record.
+        maps: Target tiles of each run to write maps of.
     """
     first = requests[0]
     if first.where.root is None:
@@ -56,6 +58,7 @@ def run(
     elif preset_is_default and first.choices.preset == "quick":
         console.print("no GPU here: preset quick (--preset standard for the full size)", highlight=False)
 
+    from spectral_tl_bench.methods import PixelModel
     from spectral_tl_bench.records import prepare_folder
     from spectral_tl_bench.report.tables import heading, render
     from spectral_tl_bench.runs.planning import plan
@@ -69,6 +72,8 @@ def run(
         plans = [plan(request, opened) for request in requests]
         for note in dict.fromkeys(note for ready in plans for note in ready.dataset.notes):
             console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+        if maps and any(isinstance(ready.method, PixelModel) for ready in plans):
+            raise SpectralBenchError("--maps needs a model that is kept, and pixel models are not; leave --maps out")
         for number, ready in enumerate(plans, start=1):
             spec = ready.spec
             console.print(
@@ -80,6 +85,13 @@ def run(
             done = execute(ready, out, console, device=device, workers=workers, force=force)
             console.print(render(done))
             console.print(f"written to {done.folder}", highlight=False, soft_wrap=True)
+            if maps:
+                from spectral_tl_bench.runs.maps import MAPS, write_maps
+                from spectral_tl_bench.runs.predict import pick_device
+                from spectral_tl_bench.runs.restore import restore_run
+
+                files = write_maps(restore_run(done.folder, ready.weights), ready, maps, pick_device(device))
+                console.print(f"{len(files)} maps in {done.folder / MAPS}", highlight=False, soft_wrap=True)
 
 
 def parameters(

@@ -104,6 +104,9 @@ def run(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda; does not enter the record's hash.")] = "auto",
     workers: Annotated[int, typer.Option(help="Processes that read tiles; changes the speed only.", min=0)] = 0,
     force: Annotated[bool, typer.Option("--force", help="Run again even if a complete record exists.")] = False,
+    maps: Annotated[
+        int, typer.Option(help="Write maps and pictures of so many target tiles into the run's folder maps/.", min=0)
+    ] = 0,
 ) -> None:
     """Train a method on a protocol's source domain and score it on every target domain."""
     from spectral_tl_bench.cli import commands
@@ -138,6 +141,49 @@ def run(
         out=out,
         device=device,
         workers=workers,
+        force=force,
+        maps=maps,
+    )
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.", metavar="RUN")],
+    scene: Annotated[Path, typer.Argument(help="A raster of the run's sensor, of any size.", metavar="SCENE.TIF")],
+    out: Annotated[Path, typer.Argument(help="Gets the map, a GeoTIFF of class codes.", metavar="OUT.TIF")],
+    confidence: Annotated[
+        Path | None, typer.Option(help="Also write how sure each pixel is, in percent, to this GeoTIFF.")
+    ] = None,
+    bands: Annotated[
+        str | None,
+        typer.Option(help="The scene's bands in the sensor's order, by number or name: 2,3,4,8 or 3-34 or B02,B03."),
+    ] = None,
+    scale: Annotated[
+        float | None, typer.Option(help="Stored value that means a reflectance of 1 in the scene; default the run's.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Pretrained weights of the run, where they have moved: a file, hub or embedded.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    without_crs: Annotated[
+        bool, typer.Option("--without-crs", help="Accept a scene that does not say where it lies.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+) -> None:
+    """Map the classes of a whole scene with a run's model; memory does not depend on the scene's height."""
+    from spectral_tl_bench.cli.predict import predict as map_scene
+
+    map_scene(
+        run,
+        scene,
+        out,
+        console(),
+        confidence=confidence,
+        bands=bands,
+        scale=scale,
+        weights=weights,
+        device=device,
+        without_crs=without_crs,
         force=force,
     )
 

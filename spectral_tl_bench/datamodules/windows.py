@@ -17,17 +17,24 @@ WindowKey = tuple[int, int, int]
 """(row of the dataset's index, top, left)."""
 
 
-def offsets(length: int, size: int) -> list[int]:
+def offsets(length: int, size: int, stride: int | None = None) -> list[int]:
     """Starts of the windows that cover ``length`` pixels, the last one flush with the end.
+
+    Args:
+        length: Pixels to cover.
+        size: Side of a window.
+        stride: From one window to the next; by default the side, so that they do not overlap.
 
     >>> offsets(500, 224)
     [0, 224, 276]
+    >>> offsets(500, 224, 112)
+    [0, 112, 224, 276]
     >>> offsets(60, 64)
     [0]
     """
     if length <= size:
         return [0]
-    starts = list(range(0, length - size, size))
+    starts = list(range(0, length - size, stride or size))
     return [*starts, length - size]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -107,14 +107,31 @@ class Segmentation(AdaptationTask):
         size = self.training_spec.batch_size
         return torch.cat([self.segmenter(torch.stack(images[i : i + size])) for i in range(0, len(images), size)])
 
+    @torch.no_grad()
+    def window_logits(self, images: Tensor) -> Tensor:
+        """Logits of windows as they enter the score.
+
+        Args:
+            images: N x C x h x w normalised. Of the model's size with resolution "native", else of any.
+
+        Returns:
+            N x K x h x w.
+        """
+        if self.training_spec.resolution == "native":
+            return self._forward(list(images)).float()
+        return torch.stack(self._resized_logits(list(images), [images.shape[-2:]] * len(images)))
+
+    def _resized_logits(self, images: list[Tensor], shapes: Iterable[Sequence[int]]) -> list[Tensor]:
+        """K x h x w logits of images of any size, each in its shape of ``shapes``, through the model's own size."""
+        resized = [resize_image(image, self.training_spec.image_size) for image in images]
+        return [
+            F.interpolate(logits[None].float(), size=tuple(shape), mode="bilinear", align_corners=False)[0]
+            for logits, shape in zip(self._forward(resized), shapes, strict=True)
+        ]
+
     def _predict_resized(self, samples: list[Sample]) -> list[Tensor]:
-        images = [resize_image(s["image"], self.training_spec.image_size) for s in samples]
-        predictions = []
-        for sample, logits in zip(samples, self._forward(images), strict=True):
-            shape = sample["mask"].shape if "mask" in sample else sample["image"].shape[-2:]
-            native = F.interpolate(logits[None].float(), size=shape, mode="bilinear", align_corners=False)[0]
-            predictions.append(native.argmax(dim=0))
-        return predictions
+        shapes = [s["mask"].shape if "mask" in s else s["image"].shape[-2:] for s in samples]
+        return [logits.argmax(dim=0) for logits in self._resized_logits([s["image"] for s in samples], shapes)]
 
     def _predict_windows(self, samples: list[Sample]) -> list[Tensor]:
         size = self.training_spec.image_size
