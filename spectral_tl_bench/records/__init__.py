@@ -1,5 +1,6 @@
 """What a run leaves on disk: the record, its pixel counts, its provenance."""
 
+from spectral_tl_bench.records.config import Where, read_run_yaml, write_run_yaml
 from spectral_tl_bench.records.confusion import ConfusionTable, Part, Selection, matrices, total
 from spectral_tl_bench.records.files import prepare_folder, write_bytes
 from spectral_tl_bench.records.provenance import Provenance, provenance
@@ -14,12 +15,9 @@ from spectral_tl_bench.records.run import (
     Selected,
     StageRecord,
     TileCounts,
-    Where,
     find_runs,
     read_run,
-    read_run_yaml,
     write_run,
-    write_run_yaml,
 )
 
 __all__ = [

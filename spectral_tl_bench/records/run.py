@@ -10,28 +10,27 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-import yaml
 from pydantic import Field, ValidationError
 
 from spectral_tl_bench.errors import RecordError, first_problem
 from spectral_tl_bench.plugins import short_name
+from spectral_tl_bench.records.config import CONFIG
 from spectral_tl_bench.records.confusion import KEYS, MOST_CLASSES, MOST_ROWS, Counts, Part, Selection, check_counts
 from spectral_tl_bench.records.files import prepare_folder, write_bytes
 from spectral_tl_bench.records.provenance import Provenance
 from spectral_tl_bench.spec import RunSpec
-from spectral_tl_bench.values import Value, read_mapping
+from spectral_tl_bench.values import Value
 
 FORMAT: Literal[1] = 1
 """Version of the record's format; raised when an older reader could not read it."""
 
-RECORD, CONFIG, CONFUSION, HISTORY = "run.json", "run.yaml", "confusion.parquet", "history.csv"
+RECORD, CONFUSION, HISTORY = "run.json", "confusion.parquet", "history.csv"
 
 
 class ClassLegend(Value):
@@ -285,68 +284,3 @@ def find_runs(root: Path) -> list[Path]:
     if not root.is_dir():
         raise RecordError(f"there is no folder of runs {root}; `spectral-bench run` makes one")
     return sorted({path.parent for name in (RECORD, CONFIG, CONFUSION) for path in root.rglob(name)})
-
-
-class Where(Value):
-    """What a run needs to find its inputs again and what does not change its result.
-
-    Attributes:
-        root: Folder of the archive, None for a simulated one.
-        protocol_file: The user's protocol file, None for a shipped protocol.
-        weights: "none", "hub", "embedded", or a file of pretrained weights.
-        stage1: File of reconstruction-stage weights.
-    """
-
-    root: Path | None = None
-    protocol_file: Path | None = None
-    weights: str | None = None
-    stage1: Path | None = None
-
-    def absolute(self) -> Where:
-        """The same places, wherever a later command runs."""
-
-        def resolved(path: Path | None) -> Path | None:
-            return None if path is None else path.expanduser().resolve()
-
-        named = self.weights in (None, "none", "hub", "embedded")
-        return Where(
-            root=resolved(self.root),
-            protocol_file=resolved(self.protocol_file),
-            weights=self.weights if named else str(resolved(Path(str(self.weights)))),
-            stage1=resolved(self.stage1),
-        )
-
-
-class _Config(Value):
-    spec: RunSpec
-    where: Where = Where()
-
-
-def write_run_yaml(folder: Path, spec: RunSpec, where: Where | Mapping[str, Any]) -> None:
-    """Write ``run.yaml``, which repeats the run.
-
-    Args:
-        folder: The run's folder.
-        spec: What to run.
-        where: Where its inputs are.
-
-    Raises:
-        RecordError: If it cannot be written.
-    """
-    config = _Config(spec=spec, where=where if isinstance(where, Where) else Where(**where))
-    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-    write_bytes(folder / CONFIG, f"# Repeat this run: spectral-bench run --config {CONFIG}\n{text}".encode())
-
-
-def read_run_yaml(path: Path) -> tuple[RunSpec, Where]:
-    """Read what :func:`write_run_yaml` wrote.
-
-    Raises:
-        RecordError: If it cannot be read, has an unknown key, or lacks or mistypes one; the message names it.
-    """
-    content = read_mapping(path, "run configuration", f"every run's folder has a complete {CONFIG}", RecordError)
-    try:
-        config = _Config.model_validate(content)
-    except ValidationError as error:
-        raise RecordError(f"{path}: {first_problem(error)}") from error
-    return config.spec, config.where

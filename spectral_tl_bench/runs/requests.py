@@ -17,7 +17,7 @@ from spectral_tl_bench.presets import (
     training_without_backbone,
 )
 from spectral_tl_bench.protocols import Protocol, load_protocols
-from spectral_tl_bench.records.run import Where, read_run_yaml
+from spectral_tl_bench.records.config import Where, read_run_yaml
 from spectral_tl_bench.spec import RunChoices
 from spectral_tl_bench.values import names_yaml
 

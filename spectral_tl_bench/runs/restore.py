@@ -18,7 +18,7 @@ from spectral_tl_bench.decoders import Segmenter
 from spectral_tl_bench.errors import CheckpointError, RecordError
 from spectral_tl_bench.methods import Method, PixelModel, build_any_method
 from spectral_tl_bench.plugins import source_digest
-from spectral_tl_bench.records.run import CONFIG
+from spectral_tl_bench.records.config import CONFIG
 from spectral_tl_bench.runs.adapter import ADAPTER, Adapter, pretrained_digest, read_adapter
 from spectral_tl_bench.spec import RunSpec
 from spectral_tl_bench.tasks.segmentation import Segmentation

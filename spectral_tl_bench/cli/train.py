@@ -1,0 +1,167 @@
+"""spectral-bench run, sweep and predict: whatever trains a model or uses one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spectral_tl_bench.cli.console import console
+from spectral_tl_bench.errors import SpectralBenchError
+
+
+def assignments(pairs: list[str], option: str) -> dict[str, str]:
+    """Split ``name=value`` arguments."""
+    result = {}
+    for pair in pairs:
+        name, separator, value = pair.partition("=")
+        if not separator or not name:
+            raise SpectralBenchError(f"{option} {pair!r}: write it as name=value")
+        result[name.strip()] = value.strip()
+    return result
+
+
+def run(
+    method: Annotated[
+        str | None, typer.Option(help="A name from `spectral-bench methods`, or file.py:ClassName.")
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(help="group/member, group or all from `spectral-bench protocols`, or a YAML file of your own."),
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Folder of the archive. Without it a simulated archive is used and named so.")
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="quick, standard or reference. Default: standard for real data on a GPU, else quick."),
+    ] = None,
+    backbone: Annotated[str | None, typer.Option(help="A name from `spectral-bench backbones`.")] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help="Pretrained weights: embedded, hub, none (random), or a .pth or .safetensors file. Default: embedded "
+            "where the backbone has them, else hub."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of every random choice.", min=0)] = 0,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="An option of the method, name=value; may be repeated.")
+    ] = None,
+    train: Annotated[
+        list[str] | None, typer.Option("--train", help="A training setting, name=value; may be repeated.")
+    ] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(help="Draw training tiles: uniform, domain (balanced) or class (square-root balanced)."),
+    ] = None,
+    label_fraction: Annotated[
+        float | None, typer.Option(help="Share of the source training tiles whose labels may be used.")
+    ] = None,
+    stage1: Annotated[
+        Path | None, typer.Option(help="stage1.safetensors of an earlier run to start from, instead of training it.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="run.yaml of an earlier run to repeat exactly.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for all runs.")] = Path("runs"),
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda; does not enter the record's hash.")] = "auto",
+    workers: Annotated[int, typer.Option(help="Processes that read tiles; changes the speed only.", min=0)] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Run again even if a complete record exists.")] = False,
+    maps: Annotated[
+        int, typer.Option(help="Write maps and pictures of so many target tiles into the run's folder maps/.", min=0)
+    ] = 0,
+) -> None:
+    """Train a method on a protocol's source domain and score it on every target domain."""
+    from spectral_tl_bench.cli import commands
+    from spectral_tl_bench.runs.requests import repeated, requests
+
+    options = assignments(set_ or [], "--set")
+    training = assignments(train or [], "--train")
+    training |= {k: str(v) for k, v in (("sampler", sampler), ("label_fraction", label_fraction)) if v is not None}
+    if config is not None:
+        if method or protocol or options or training:
+            raise SpectralBenchError(
+                "--config repeats a run as it was: leave --method, --protocol, --set and --train out"
+            )
+        wanted = [repeated(config, root)]
+    else:
+        wanted = requests(
+            method,
+            protocol,
+            root=root,
+            preset_name=preset,
+            backbone=backbone,
+            weights=weights,
+            seed=seed,
+            options=options,
+            training=training,
+            stage1=stage1,
+        )
+    commands.run(
+        wanted,
+        console(),
+        preset_is_default=preset is None and config is None,
+        out=out,
+        device=device,
+        workers=workers,
+        force=force,
+        maps=maps,
+    )
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.", metavar="RUN")],
+    scene: Annotated[Path, typer.Argument(help="A raster of the run's sensor, of any size.", metavar="SCENE.TIF")],
+    out: Annotated[Path, typer.Argument(help="Gets the map, a GeoTIFF of class codes.", metavar="OUT.TIF")],
+    confidence: Annotated[
+        Path | None, typer.Option(help="Also write how sure each pixel is, in percent, to this GeoTIFF.")
+    ] = None,
+    bands: Annotated[
+        str | None,
+        typer.Option(help="The scene's bands in the sensor's order, by number or name: 2,3,4,8 or 3-34 or B02,B03."),
+    ] = None,
+    scale: Annotated[
+        float | None, typer.Option(help="Stored value that means a reflectance of 1 in the scene; default the run's.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Pretrained weights of the run, where they have moved: a file, hub or embedded.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    without_crs: Annotated[
+        bool, typer.Option("--without-crs", help="Accept a scene that does not say where it lies.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+) -> None:
+    """Map the classes of a whole scene with a run's model; memory does not depend on the scene's height."""
+    from spectral_tl_bench.cli.predict import predict as map_scene
+
+    map_scene(
+        run,
+        scene,
+        out,
+        console(),
+        confidence=confidence,
+        bands=bands,
+        scale=scale,
+        weights=weights,
+        device=device,
+        without_crs=without_crs,
+        force=force,
+    )
+
+
+def sweep(
+    suite: Annotated[
+        str, typer.Argument(help="A shipped suite, or a YAML file of methods, protocols and seeds; see docs/runs.md.")
+    ],
+    root: Annotated[
+        Path | None, typer.Option(help="Folder of the archives. Without it simulated archives are used and named so.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for all runs.")] = Path("runs"),
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    jobs: Annotated[int, typer.Option(help="Runs at a time; they share the CPU cores evenly.", min=1)] = 1,
+) -> None:
+    """Do every run of a suite that has no record yet; one that fails does not end the others."""
+    from spectral_tl_bench.cli import commands
+
+    commands.sweep(suite, root, console(), out=out, device=device, jobs=jobs)
