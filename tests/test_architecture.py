@@ -153,6 +153,7 @@ def test_a_wheel_holds_everything_that_is_read_at_run_time(tmp_path):
     wanted = {f"{PACKAGE}/{path.relative_to(ROOT)}" for path in MODULES.values()}
     wanted |= {f"{PACKAGE}/benchmarks/{path.relative_to(benchmarks)}" for path in benchmarks.glob("**/*.yaml")}
     wanted |= {f"{PACKAGE}/backbones/{path.name}" for path in (ROOT / "backbones").glob("*.safetensors")}
+    wanted |= {f"{PACKAGE}/report/site/{name}" for name in ("style.css", "templates/page.html", "templates/run.html")}
     wanted |= {f"{PACKAGE}/leaderboards/published.csv", f"{PACKAGE}/py.typed"}
     assert wanted <= held, f"missing from the wheel: {sorted(wanted - held)}"
     assert not [name for name in held if name.startswith(("baselines/", "benchmarks/", "tests/"))]

@@ -172,6 +172,23 @@ def compare(
     results.compare(first, second, runs, console())
 
 
+@app.command()
+def report(
+    run: Annotated[
+        list[str] | None, typer.Argument(help="Runs that get a page: folders, or parts of their names.")
+    ] = None,
+    runs: Annotated[
+        Path | None,
+        typer.Option(help="Folder of all runs, for the boards. Default: runs; with RUN, the boards show those alone."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the page.")] = Path("site"),
+) -> None:
+    """Write a page of boards and runs that opens from a file, offline."""
+    from spectral_tl_bench.cli import results
+
+    results.report(run or [], runs, out, console())
+
+
 def _fail(message: str, status: int) -> NoReturn:
     # A name in a file may hold anything; what is printed must not move the cursor.
     text = "".join(c for c in " ".join(message.split()) if c.isprintable())

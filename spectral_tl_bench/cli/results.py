@@ -104,3 +104,17 @@ def _print(found: Comparison, console: Console) -> None:
     caption = "percent; p: paired t-test over seeds, from three on, corrected over the table (Holm)"
     console.print(terminal_table(comparison_table(found), heading, caption))
     console.print(verdict(found), highlight=False, markup=False, soft_wrap=True)
+
+
+def report(names: Sequence[str], runs: Path | None, out: Path, console: Console) -> None:
+    """Write the page of boards and runs and say what went in and what did not."""
+    from spectral_tl_bench.report.cells import count
+    from spectral_tl_bench.report.site import build_site
+
+    everything = Path("runs")
+    chosen = [find_run(name, runs or everything).folder for name in names]
+    built = build_site(out, runs if runs is not None or chosen else everything, chosen)
+    _left_out(built.skipped, console)
+    pages = f"{count(built.runs, 'run')}, {count(built.boards, 'board')}, {count(built.run_pages, 'page')} of runs"
+    console.print(pages, highlight=False)
+    console.print(f"written: {built.index}", highlight=False, markup=False, soft_wrap=True)

@@ -5,6 +5,7 @@ from spectral_tl_bench.records.confusion import ConfusionTable, Part, Selection,
 from spectral_tl_bench.records.files import prepare_folder, write_bytes
 from spectral_tl_bench.records.provenance import Provenance, provenance
 from spectral_tl_bench.records.run import (
+    HISTORY,
     RECORD,
     ClassLegend,
     GuessErrors,
@@ -21,6 +22,7 @@ from spectral_tl_bench.records.run import (
 )
 
 __all__ = [
+    "HISTORY",
     "RECORD",
     "ClassLegend",
     "ConfusionTable",

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from spectral_tl_bench.errors import RecordError
+from spectral_tl_bench.metrics import Matrix
 from spectral_tl_bench.records import Run, RunRecord, find_runs, read_run
 from spectral_tl_bench.records.confusion import Part, Selection
 from spectral_tl_bench.scores import HEADLINE, evaluate, headline, per_class_iou, scores
@@ -21,7 +22,9 @@ class Summary:
     """Figures of one run in percent, at the step that it selects unless said otherwise.
 
     Attributes:
+        folder: Where it was read from.
         record: The run's record.
+        confusion: K x K counts over all target tiles, rows are truth.
         scores: Every registered score over all target tiles, by its name.
         source: The headline score on held-out source tiles.
         last: The headline score over all target tiles by the last weights.
@@ -31,7 +34,9 @@ class Summary:
         identity: Digest of everything but the seed.
     """
 
+    folder: Path
     record: RunRecord
+    confusion: Matrix
     scores: dict[str, float]
     source: float
     last: float
@@ -59,7 +64,9 @@ class Summary:
         figures = zip(names, headline(stack, scoring).tolist(), strict=True)
         legend = [c.name for c in run.record.classes]
         return cls(
+            folder=run.folder,
             record=run.record,
+            confusion=target,
             scores={score.name: float(evaluate(score, target, scoring)) for score in scores()},
             source=_headline(run, "held_out_source", run.selection),
             last=_headline(run, "target", "last"),
@@ -112,10 +119,15 @@ def collect(runs_root: Path) -> tuple[list[Summary], list[str]]:
     Raises:
         RecordError: If ``runs_root`` is no folder.
     """
+    return read_summaries(find_runs(runs_root))
+
+
+def read_summaries(folders: Iterable[Path]) -> tuple[list[Summary], list[str]]:
+    """Read runs, as :func:`collect` does, from folders that are known."""
     found: list[Summary] = []
     skipped: list[str] = []
     seen: dict[str, Path] = {}
-    for folder in find_runs(runs_root):
+    for folder in folders:
         try:
             run = read_run(folder)
         except RecordError as error:

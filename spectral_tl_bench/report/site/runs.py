@@ -1,0 +1,145 @@
+"""What a run's page shows: facts, scores, training curve, and every picture that its folder holds."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from spectral_tl_bench.plotting import SOURCE_COLOR, TARGET_COLOR
+from spectral_tl_bench.records import HISTORY, Run
+from spectral_tl_bench.report.cells import plain
+from spectral_tl_bench.report.show import facts
+from spectral_tl_bench.report.site.assets import Assets
+from spectral_tl_bench.report.site.cells import Cell, Column, Table, assemble, barred, confusion, numbers, words
+from spectral_tl_bench.report.site.charts import Chart, curve
+from spectral_tl_bench.report.statistics import tiles_interval
+from spectral_tl_bench.report.tables import class_table, protocol_table
+from spectral_tl_bench.scores import headline
+
+MOST_MAPS = 24
+"""Maps on a page; the folder may hold one a tile."""
+_MOST_PLACES = 600
+"""Places of a training curve."""
+_PICTURES = (("Reconstruction", "reconstruction.png"), ("Experts", "experts.png"))
+
+
+@dataclass(frozen=True)
+class RunPage:
+    """What the page of one run shows.
+
+    Attributes:
+        facts: Labels and texts.
+        domains: Every score by domain.
+        subdomains: Bars of the headline score.
+        classes: Scores by class.
+        confusion: Of all target tiles.
+        curves: Loss and held-out score by step.
+        legend: Names and colours of the classes.
+        maps: Captions and files of maps.
+        more_maps: How many are not shown.
+        pictures: Headings and files of other pictures.
+    """
+
+    facts: tuple[tuple[str, str], ...]
+    domains: Table
+    subdomains: Table
+    classes: Table
+    confusion: Table
+    curves: tuple[Chart, ...]
+    legend: tuple[tuple[str, str], ...]
+    maps: tuple[tuple[str, str], ...]
+    more_maps: int
+    pictures: tuple[tuple[str, str], ...]
+
+
+def run_page(run: Run, assets: Assets) -> RunPage:
+    """Lay out one run.
+
+    Args:
+        run: The run.
+        assets: Gets copies of its pictures.
+    """
+    names = [c.name for c in run.record.classes]
+    _, stack = run.table.stack(run.num_classes, "subdomain", "target", run.selection)
+    found = sorted((run.folder / "maps").glob("*.png"))
+    maps = [(plain(path.stem), assets.picture(path)) for path in found[:MOST_MAPS]]
+    pictures = [(heading, assets.picture(run.folder / name)) for heading, name in _PICTURES]
+    return RunPage(
+        facts=tuple((label, plain(text)) for label, text in facts(run) if label != "folder"),
+        domains=_frame_table("domains", protocol_table(run), "Percent, by the step that the run selects"),
+        subdomains=_subdomains(run),
+        classes=_frame_table("classes", class_table(run), "All target tiles"),
+        confusion=confusion(
+            "confusion", stack.sum(axis=0), names, "Rows are truth, in percent of their pixels over all target tiles"
+        ),
+        curves=_curves(run.folder / HISTORY),
+        legend=tuple((plain(c.name), _color(c.color)) for c in run.record.classes),
+        maps=tuple((name, path) for name, path in maps if path is not None),
+        more_maps=max(0, len(found) - MOST_MAPS),
+        pictures=tuple((heading, path) for heading, path in pictures if path is not None),
+    )
+
+
+def _color(text: str) -> str:
+    """A class's colour, grey where the record does not say one."""
+    return text if re.fullmatch(r"#[0-9a-fA-F]{6}", text) else "#888888"
+
+
+def _frame_table(identifier: str, frame: pd.DataFrame, caption: str) -> Table:
+    columns: list[tuple[Column, list[Cell]]] = []
+    for name in frame.columns:
+        values = frame[name]
+        if not pd.api.types.is_numeric_dtype(values.dtype):
+            columns.append((Column(plain(str(name))), words(values)))
+        else:
+            decimals = 0 if pd.api.types.is_integer_dtype(values.dtype) else 2
+            columns.append((Column(plain(str(name)), numeric=True), numbers(values, decimals)))
+    return assemble(identifier, columns, caption)
+
+
+def _subdomains(run: Run) -> Table:
+    """Bars of the target sub-domains, with what other tiles of the same sub-domains might have given."""
+    scoring = run.record.spec.training.scoring
+    tiles, stack = run.table.stack(run.num_classes, "tile", "target", run.selection)
+    pairs = run.counts()[["tile", "subdomain"]].drop_duplicates()
+    place = dict(zip(pairs["tile"].astype(str), pairs["subdomain"].astype(str), strict=True))
+    of_tile = np.array([place[tile] for tile in tiles])
+    names = sorted(set(of_tile.tolist()))
+    cells = []
+    for name in names:
+        own = stack[of_tile == name]
+        interval = tiles_interval(own, [name] * len(own), scoring)
+        cells.append(barred(float(headline(own.sum(axis=0), scoring)), interval.low, interval.high, 100.0))
+    counts = [Cell(str(int((of_tile == name).sum()))) for name in names]
+    columns = [(Column("sub-domain"), words(names)), (Column("mIoU", numeric=True), cells), (Column("tiles"), counts)]
+    caption = "Target mIoU; bars from 0 to 100 %. The interval is for these tiles only: it says nothing of another seed"
+    return assemble("subdomains", columns, caption)
+
+
+def _curves(path: Path) -> tuple[Chart, ...]:
+    """Training curves; none where there is no history that can be read."""
+    try:
+        history = pd.read_csv(path)
+    except (OSError, ValueError):
+        return ()
+    if "step" not in history:
+        return ()
+    if "stage" not in history:
+        history["stage"] = "segmentation"
+    drawn = []
+    wanted = (("loss", "loss", 1, TARGET_COLOR), ("held_out_miou", "held-out source mIoU (%)", 100, SOURCE_COLOR))
+    for stage, rows in history.groupby("stage", sort=False):
+        for column, label, factor, color in wanted:
+            if column not in rows:
+                continue
+            values = rows[["step", column]].apply(pd.to_numeric, errors="coerce").dropna()
+            values = values.iloc[:: max(1, len(values) // _MOST_PLACES)]
+            if len(values):
+                y = (factor * values[column]).tolist()
+                title = plain(f"{stage}: {label.partition(' (')[0]}")
+                drawn.append(curve(title, ("step", label), values["step"].tolist(), y, color))
+    return tuple(drawn)
