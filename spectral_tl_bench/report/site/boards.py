@@ -67,8 +67,7 @@ def described(frame: pd.DataFrame, links: Mapping[str, str]) -> list[tuple[Colum
     none = frame["backbone"] == WITHOUT_BACKBONE
     weights = frame["weights"].str.slice(0, _DIGITS_OF_WEIGHTS)
     methods = [
-        replace(cell, link=links.get(identity))
-        for cell, identity in zip(words(frame["row"]), frame["id"], strict=True)
+        replace(cell, link=links.get(identity)) for cell, identity in zip(words(frame["row"]), frame["id"], strict=True)
     ]
     backbones = [
         Cell(NONE) if empty else words([f"{name} ({of})" if of else name])[0]
@@ -126,11 +125,16 @@ def _board_table(
         (Column("mIoU", f"all target tiles, mean over seeds; ▼ below {YARDSTICK}", numeric=True), scored),
         (Column("± sd", "sample standard deviation over seeds", numeric=True), numbers(rows["sd"])),
         (Column("seeds", "how many", numeric=True), numbers(rows["seeds"], 0)),
-        (Column("95 %", "t interval of the mean over seeds, from three on", numeric=True), ranges(rows["low"], rows["high"])),
+        (
+            Column("95 %", "t interval of the mean over seeds, from three on", numeric=True),
+            ranges(rows["low"], rows["high"]),
+        ),
         *comparisons(rows, against),
         (Column("sub-domains", "mean over the target's sub-domains", numeric=True), numbers(rows["subdomain_mean"])),
         (
-            Column("elsewhere", "95 % interval for other sub-domains and seeds, from five sub-domains on", numeric=True),
+            Column(
+                "elsewhere", "95 % interval for other sub-domains and seeds, from five sub-domains on", numeric=True
+            ),
             ranges(rows["elsewhere_low"], rows["elsewhere_high"]),
         ),
         (Column("worst", "lowest sub-domain", numeric=True), worst),

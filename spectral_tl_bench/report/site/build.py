@@ -214,7 +214,9 @@ def _overviews(runs: Sequence[Summary]) -> dict[str, Table | None]:
 def _refuse_strangers(out: Path) -> None:
     index = out / INDEX
     if index.exists() and _MADE_BY not in index.read_bytes():
-        raise RecordError(f"{index} was not made by `spectral-bench report` and stays; choose another folder with --out")
+        raise RecordError(
+            f"{index} was not made by `spectral-bench report` and stays; choose another folder with --out"
+        )
 
 
 def _write(out: Path, pages: dict[str, _Page], assets: Assets) -> None:

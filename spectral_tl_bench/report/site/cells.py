@@ -11,7 +11,7 @@ import pandas as pd
 from spectral_tl_bench.plotting import TARGET_COLOR
 from spectral_tl_bench.report.cells import as_text
 
-NONE = "–"
+NONE = "-"
 _WHITE = (255, 255, 255)
 
 
@@ -109,9 +109,7 @@ def chances(values: Iterable[float]) -> list[Cell]:
     ]
 
 
-def assemble(
-    identifier: str, columns: Sequence[tuple[Column, Sequence[Cell]]], caption: str = ""
-) -> Table:
+def assemble(identifier: str, columns: Sequence[tuple[Column, Sequence[Cell]]], caption: str = "") -> Table:
     """Put columns of cells together.
 
     Args:
@@ -164,7 +162,11 @@ def confusion(identifier: str, matrix: np.ndarray, names: Sequence[str], caption
         caption: What it shows.
     """
     totals = matrix.sum(axis=1)
-    columns = [Column("truth \\ prediction"), *(Column(name, numeric=True) for name in names), Column("pixels", numeric=True)]
+    columns = [
+        Column("truth \\ prediction"),
+        *(Column(name, numeric=True) for name in names),
+        Column("pixels", numeric=True),
+    ]
     rows = []
     for name, counts, total in zip(names, matrix, totals, strict=True):
         shares = [100 * count / total if total else float("nan") for count in counts]

@@ -1,4 +1,4 @@
-"""Charts as coordinates: the template draws them as SVG, so that they need no renderer and every name is escaped there."""
+"""Charts as coordinates: the template draws them as SVG, without a renderer, and every name is escaped there."""
 
 from __future__ import annotations
 
@@ -118,9 +118,7 @@ class Axis:
             locator = LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0))
             values = [float(v) for v in locator.tick_values(self.low, self.high) if self.low < v < self.high]
         else:
-            values = [
-                float(v) for v in MaxNLocator(5).tick_values(self.low, self.high) if self.low <= v <= self.high
-            ]
+            values = [float(v) for v in MaxNLocator(5).tick_values(self.low, self.high) if self.low <= v <= self.high]
         found = [Tick(self.place(value), f"{value:,.6g}") for value in values]
         return (Tick(round(self.first, 2), "0"), *found) if with_zero else tuple(found)
 
