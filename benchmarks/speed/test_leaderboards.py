@@ -1,4 +1,4 @@
-"""Boards from 5,000 records: seconds, and peak memory of a process of its own."""
+"""Boards and page from 5,000 records: seconds, and peak memory of a process of its own."""
 
 import json
 import resource
@@ -24,6 +24,14 @@ started = time.monotonic()
 from spectral_tl_bench.report.leaderboard import build
 built = build(Path(sys.argv[1]), Path(sys.argv[2]))
 print(built.runs, len(built.boards), time.monotonic() - started)
+"""
+PAGE = """
+import sys, time
+from pathlib import Path
+started = time.monotonic()
+from spectral_tl_bench.report.site import build_site
+built = build_site(Path(sys.argv[2]), Path(sys.argv[1]))
+print(built.runs, built.boards, time.monotonic() - started)
 """
 
 
@@ -61,11 +69,12 @@ def runs(tmp_path_factory):
     return root
 
 
-def test_five_thousand_records_become_boards(benchmark, runs, tmp_path):
+@pytest.mark.parametrize("script", [SCRIPT, PAGE], ids=["boards", "page"])
+def test_five_thousand_records_become_boards(benchmark, runs, tmp_path, script):
     """Once, in a fresh process, imports included."""
 
     def build():
-        command = [sys.executable, "-c", SCRIPT, str(runs), str(tmp_path / "out")]
+        command = [sys.executable, "-c", script, str(runs), str(tmp_path / "out")]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
 
     found = benchmark.pedantic(build, rounds=1)
