@@ -14,6 +14,7 @@ from spectral_tl_bench.errors import RecordError
 from spectral_tl_bench.metrics import Matrix
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from numpy.typing import NDArray
 
 Selection = Literal["best", "last"]
@@ -99,35 +100,41 @@ class Counts:
     pixels: NDArray[np.int64] | None
 
     @classmethod
-    def of(cls, frame: pd.DataFrame, path: Path) -> Counts:
+    def of(cls, table: pa.Table, path: Path) -> Counts:
         """Number the names of a table.
 
         Args:
-            frame: What :meth:`ConfusionTable.frame` returns, as it is or with categories for names.
+            table: What :meth:`ConfusionTable.frame` returns, in Arrow.
             path: Its file, for the message.
 
         Raises:
             RecordError: If it has not the columns of pixel counts.
         """
-        missing = [name for name in (*KEYS, *_COUNTS) if name not in frame.columns]
+        import pyarrow as pa
+
+        missing = [name for name in (*KEYS, *_COUNTS) if name not in table.column_names]
         if missing:
             raise RecordError(f"{path} is not a table of pixel counts: it lacks the columns {', '.join(missing)}")
-        numbers = [name for name in (*_COUNTS, PIXELS) if name in frame.columns]
-        if not all(pd.api.types.is_integer_dtype(frame[name]) for name in numbers):
-            raise RecordError(f"{path} is damaged: its counts are not whole numbers")
+        numbers = {}
+        for name in (*_COUNTS, PIXELS):
+            if name in table.column_names:
+                if not pa.types.is_integer(table[name].type) or table[name].null_count:
+                    raise RecordError(f"{path} is damaged: its counts are not whole numbers")
+                numbers[name] = table[name].to_numpy().astype(np.int64)
         names, codes = {}, {}
         for key in KEYS:
-            found, values = pd.factorize(frame[key])
-            if (found < 0).any() or not all(isinstance(value, str) for value in values):
+            column = table[key].unify_dictionaries() if pa.types.is_dictionary(table[key].type) else table[key]
+            column = column.combine_chunks().dictionary_encode() if not isinstance(column, pa.Array) else column
+            values = column.dictionary.to_pylist()
+            if column.null_count or not all(isinstance(value, str) for value in values):
                 raise RecordError(f"{path} is damaged: rows without a {key}")
-            order = np.argsort(np.asarray(values, dtype=object))
+            order = sorted(range(len(values)), key=values.__getitem__)
             place = np.empty(len(order), dtype=np.int64)
             place[order] = np.arange(len(order))
-            names[key] = tuple(str(values[i]) for i in order)
-            codes[key] = place[found] if len(found) else found.astype(np.int64)
-        truth, prediction, count = (frame[name].to_numpy(np.int64) for name in _COUNTS)
-        pixels = frame[PIXELS].to_numpy(np.int64) if PIXELS in frame.columns else None
-        return cls(names, codes, truth, prediction, count, pixels)
+            names[key] = tuple(values[n] for n in order)
+            found = column.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+            codes[key] = place[found] if len(found) else found
+        return cls(names, codes, *(numbers[name] for name in _COUNTS), numbers.get(PIXELS))
 
     def frame(self) -> pd.DataFrame:
         """Return the table with its names as text."""
@@ -146,7 +153,7 @@ class Counts:
 
     def tiles(self, part: Part, selection: Selection) -> int:
         """How many tiles a part has."""
-        return len(np.unique(self.codes["tile"][self.rows(part, selection)]))
+        return int(_occur(self.codes["tile"][self.rows(part, selection)], len(self.names["tile"])).sum())
 
     def stack(
         self, num_classes: int, by: str, part: Part, selection: Selection
@@ -163,11 +170,18 @@ class Counts:
             N names, sorted, and their matrices, N x K x K.
         """
         rows = self.rows(part, selection)
-        members, codes = np.unique(self.codes[by][rows], return_inverse=True)
+        there = _occur(self.codes[by][rows], len(self.names[by]))
+        members = np.flatnonzero(there)
+        codes = (np.cumsum(there) - 1)[self.codes[by][rows]]
         flat = (codes * num_classes + self.truth[rows]) * num_classes + self.prediction[rows]
-        stacked = np.zeros(len(members) * num_classes**2, dtype=np.int64)
-        np.add.at(stacked, flat, self.count[rows])
+        # Sums of floats are exact here: counts stay far below 2**53.
+        stacked = np.bincount(flat, weights=self.count[rows], minlength=len(members) * num_classes**2).astype(np.int64)
         return tuple(self.names[by][i] for i in members), stacked.reshape(len(members), num_classes, num_classes)
+
+
+def _occur(codes: NDArray[np.int64], number: int) -> NDArray[np.bool_]:
+    """Which of the codes 0 ... number-1 occur."""
+    return np.bincount(codes, minlength=number) > 0
 
 
 def matrices(frame: pd.DataFrame, num_classes: int, by: str) -> dict[str, Matrix]:
@@ -225,15 +239,16 @@ def check_counts(counts: Counts, num_classes: int, tiles: dict[Part, int], selec
 
 
 def _check_tiles(counts: Counts, tiles: dict[Part, int], selection: Selection, refuse: Refuse) -> None:
-    tile, part, subdomain, chosen = (counts.codes[key] for key in ("tile", "part", "subdomain", "selection"))
-    for one, other in (("part", part), ("subdomain", subdomain)):
-        pairs = np.unique(tile * (len(counts.names[one]) + 1) + other)
-        if len(pairs) != len(np.unique(tile)):
-            refuse(f"a tile has more than one {one}")
+    tile = counts.codes["tile"]
+    number = len(counts.names["tile"])
+    for key in ("part", "subdomain"):
+        first = np.zeros(number, dtype=np.int64)
+        first[tile] = counts.codes[key]
+        if (first[tile] != counts.codes[key]).any():
+            refuse(f"a tile has more than one {key}")
     if not counts.rows("target", selection).any():
         refuse(f"it has no counts of target tiles by the {selection} weights, which the run selects")
-    for code in np.unique(chosen):
-        name: Selection = "best" if counts.names["selection"][code] == "best" else "last"
+    for name in (name for name in get_args(Selection) if name in counts.names["selection"]):
         for which, expected in tiles.items():
             found = counts.tiles(which, name)
             if found != expected:
@@ -246,8 +261,8 @@ def _check_pixels(counts: Counts, num_classes: int, refuse: Refuse) -> None:
     tile, chosen = counts.codes["tile"], counts.codes["selection"]
     group = chosen * len(counts.names["tile"]) + tile
     of_truth = group * num_classes + counts.truth
-    cells = of_truth * num_classes + counts.prediction
-    if len(np.unique(cells)) != len(cells):
+    cells = np.sort(of_truth * num_classes + counts.prediction)
+    if (cells[1:] == cells[:-1]).any():
         refuse("rows are there twice")
     size = len(counts.names["selection"]) * len(counts.names["tile"])
     if size * num_classes > _MOST_LABELS:

@@ -186,7 +186,10 @@ def write_run(folder: Path, record: RunRecord, confusion: pd.DataFrame, history:
     Raises:
         RecordError: If the counts do not fit the record, or a file cannot be written.
     """
-    _check(Counts.of(confusion, folder / CONFUSION), record, folder / CONFUSION)
+    import pyarrow as pa
+
+    counts = Counts.of(pa.Table.from_pandas(confusion, preserve_index=False), folder / CONFUSION)
+    _check(counts, record, folder / CONFUSION)
     prepare_folder(folder)
     # A record left by an earlier attempt must not vouch for the new counts while they are being written.
     (folder / RECORD).unlink(missing_ok=True)
@@ -244,20 +247,18 @@ def _read_counts(path: Path) -> Counts:
     import pyarrow.parquet as pq
 
     try:
+        # Names as categories: there are thousands of rows of a few names each.
         with pq.ParquetFile(path) as file:
             if file.metadata.num_rows > MOST_ROWS:
                 raise RecordError(f"{path} claims {file.metadata.num_rows} rows, which no run writes")
+            known = [key for key in KEYS if key in file.schema_arrow.names]
+        with pq.ParquetFile(path, read_dictionary=known) as file:
             table = file.read(use_threads=False)
-        # Names as categories: there are thousands of rows of a few names each.
-        for place, key in enumerate(table.column_names):
-            if key in KEYS and not pa.types.is_dictionary(table[key].type):
-                table = table.set_column(place, key, table[key].dictionary_encode())
-        frame = table.to_pandas(use_threads=False)
     except FileNotFoundError as error:
         raise RecordError(f"{path.parent} has no {CONFUSION}; run it again") from error
     except (OSError, ValueError, pa.ArrowException) as error:
         raise RecordError(f"{path} is not readable as Parquet; run it again") from error
-    return Counts.of(frame, path)
+    return Counts.of(table, path)
 
 
 def read_run(folder: Path) -> Run:

@@ -211,7 +211,10 @@ def index_page(
                 rows.append((link, frame["protocol"].nunique(), len(frame), int(frame["seeds"].sum())))
         if not rows:
             return "None yet.\n"
-        listed = to_markdown(pd.DataFrame(rows, columns=["board", "protocols", "rows", "runs"]))
+        table = pd.DataFrame([row[1:] for row in rows], columns=["protocols", "rows", "runs"])
+        # As objects: a column of text would forget that the links are Markdown.
+        table.insert(0, "board", pd.Series([row[0] for row in rows], dtype=object))
+        listed = to_markdown(table)
         return listed + (_overview(*overviews[simulated], against) if simulated in overviews else "")
 
     return "\n".join(

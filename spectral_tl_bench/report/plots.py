@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LINK = "#c9ced6"
+_SHOWN = 60
+"""Rows of a panel, the best ones; the page has them all."""
 _MARKER = 7
 """Diameter of a marker in points."""
 
@@ -95,7 +97,7 @@ def plot_leaderboard(frame: pd.DataFrame, name: str) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    panels = list(frame.groupby(["protocol", "scoring"], sort=True))
+    panels = [(key, rows.head(_SHOWN)) for key, rows in frame.groupby(["protocol", "scoring"], sort=True)]
     # Inches: a line per method, and per panel the room of its heading.
     heights = [0.3 * len(rows) + 0.55 for _, rows in panels]
     figure = Figure(figsize=(8, sum(heights) + 1.3), layout="constrained", dpi=150)

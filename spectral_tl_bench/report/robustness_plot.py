@@ -44,6 +44,8 @@ def spread_out(heights: np.ndarray, gap: float) -> np.ndarray:
 
 
 def _panel(axes: Axes, rows: pd.DataFrame) -> None:
+    from matplotlib.collections import LineCollection
+
     source, target = rows["source_miou"].to_numpy(), rows["miou"].to_numpy()
     axes.scatter(source, target, s=36, color=TARGET_COLOR, zorder=3)
     line = source_to_target(source.tolist(), target.tolist())
@@ -54,20 +56,19 @@ def _panel(axes: Axes, rows: pd.DataFrame) -> None:
         x = np.linspace(max(0.1, low - room), min(99.9, high + room), 100)
         axes.plot(x, line.expected(x), color=SOURCE_COLOR, linewidth=1.2, zorder=2)
     bottom, top = axes.get_ylim()
+    axes.set_ylim(bottom, top)
+    left, right = axes.get_xlim()
     # Names stand in a column beside the panel, where no marker is, each with a thin line to its point.
     named = rows.dropna(subset=["source_miou", "miou"]).head(_LABELLED)
-    heights = spread_out(named["miou"].to_numpy(), (top - bottom) / 17)
-    for (_, row), height in zip(named.iterrows(), heights, strict=True):
-        axes.annotate(
-            plain(str(row["row"])).replace("$", r"\$"),
-            (row["source_miou"], row["miou"]),
-            xytext=(1.04, (height - bottom) / (top - bottom)),
-            textcoords="axes fraction",
-            va="center",
-            fontsize=7,
-            arrowprops={"arrowstyle": "-", "color": "#c9ced6", "linewidth": 0.6, "shrinkB": 4},
-            annotation_clip=False,
-        )
+    places = (named["miou"].to_numpy() - bottom) / (top - bottom)
+    heights = spread_out(places, 1 / 17)
+    across = (named["source_miou"].to_numpy() - left) / (right - left)
+    links = [[(x, y), (1.03, height)] for x, y, height in zip(across, places, heights, strict=True)]
+    style = {"color": "#c9ced6", "linewidth": 0.6, "zorder": 1, "clip_on": False}
+    axes.add_collection(LineCollection(links, transform=axes.transAxes, **style), autolim=False)
+    for name, height in zip(named["row"], heights, strict=True):
+        text = plain(str(name)).replace("$", r"\$")
+        axes.text(1.04, height, text, transform=axes.transAxes, va="center", fontsize=7)
     axes.set_xlabel("held-out source mIoU (%)", fontsize=8)
     axes.set_ylabel("target mIoU (%)", fontsize=8)
     axes.tick_params(labelsize=8)

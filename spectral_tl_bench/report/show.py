@@ -61,9 +61,14 @@ def comparison_table(found: Comparison) -> pd.DataFrame:
             "difference": [f"{value:+.2f}" for value in frame["difference"]],
             "95 %": ["-" if pd.isna(low) else f"{low:+.2f} to {high:+.2f}" for low, high in ranges],
             "seeds": frame["seeds"],
-            "p": ["-" if pd.isna(p) else f"{p:.3f}" for p in frame["p_holm"]],
+            "p": ["-" if pd.isna(p) else p_text(p).removeprefix("= ") for p in frame["p_holm"]],
         }
     )
+
+
+def p_text(p_value: float) -> str:
+    """A p-value with what it is: "= 0.012" or "< 0.001"."""
+    return "< 0.001" if p_value < 0.001 else f"= {p_value:.3f}"
 
 
 def verdict(found: Comparison) -> str:
@@ -77,5 +82,5 @@ def verdict(found: Comparison) -> str:
         return f"{text}{whole.seeds} seeds in common; a verdict needs {LEAST_SEEDS}"
     return (
         f"{text}95 % {whole.interval.low:+.2f} to {whole.interval.high:+.2f} for other transfers and seeds, "
-        f"p = {whole.p_value:.3f} ({whole.seeds} seeds)"
+        f"p {p_text(whole.p_value)} ({whole.seeds} seeds)"
     )

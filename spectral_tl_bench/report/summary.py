@@ -78,11 +78,10 @@ class Summary:
 
 
 def _headline(run: Run, part: Part, selection: Selection) -> float:
-    rows = run.table.rows(part, selection)
-    classes = run.num_classes
-    cells = run.table.truth[rows] * classes + run.table.prediction[rows]
-    matrix = np.zeros(classes * classes, dtype=np.int64)
-    np.add.at(matrix, cells, run.table.count[rows])
+    classes, table = run.num_classes, run.table
+    rows = table.rows(part, selection)
+    cells = table.truth[rows] * classes + table.prediction[rows]
+    matrix = np.bincount(cells, weights=table.count[rows], minlength=classes * classes).astype(np.int64)
     return float(headline(matrix.reshape(classes, classes), run.record.spec.training.scoring))
 
 
@@ -90,14 +89,14 @@ def _tiles(run: Run) -> str:
     """Digest of the names, sub-domains and labels of the target tiles."""
     table, classes = run.table, run.num_classes
     rows = table.rows("target", run.selection)
-    tiles, codes = np.unique(table.codes["tile"][rows], return_inverse=True)
-    labels = np.zeros((len(tiles), classes), dtype=np.int64)
-    np.add.at(labels, (codes, table.truth[rows]), table.count[rows])
-    subdomains = np.zeros(len(tiles), dtype=np.int64)
+    names, codes = table.names["tile"], table.codes["tile"][rows]
+    labels = np.bincount(codes * classes + table.truth[rows], table.count[rows], len(names) * classes).astype(np.int64)
+    subdomains = np.full(len(names), -1)
     subdomains[codes] = table.codes["subdomain"][rows]
-    digest = hashlib.sha256(labels.tobytes())
-    for tile, subdomain in zip(tiles, subdomains, strict=True):
-        digest.update(f"{table.names['tile'][tile]}\0{table.names['subdomain'][subdomain]}\0".encode())
+    there = subdomains >= 0
+    digest = hashlib.sha256(labels.reshape(-1, classes)[there].tobytes())
+    named = [table.names["subdomain"][code] for code in subdomains[there]]
+    digest.update("\0".join([*(names[tile] for tile in np.flatnonzero(there)), *named]).encode())
     return digest.hexdigest()[:16]
 
 

@@ -14,7 +14,7 @@ from spectral_tl_bench.metrics import Matrix
 from spectral_tl_bench.presets import WITHOUT_BACKBONE
 from spectral_tl_bench.records import Run, write_bytes
 from spectral_tl_bench.records.confusion import Selection, matrices, total
-from spectral_tl_bench.report.cells import terminal, to_csv, to_markdown, to_text
+from spectral_tl_bench.report.cells import as_text, terminal, to_csv, to_markdown, to_text
 from spectral_tl_bench.scores import evaluate, per_class_iou, scores
 from spectral_tl_bench.spec import RunSpec
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 ALL_TARGETS, WORST, HELD_OUT, GAP = "all targets", "worst", "held-out source", "gap to source"
 SIMULATED = "SIMULATED"
+_NAME_WIDTH = 24
 
 
 def protocol_table(run: Run, selection: Selection | None = None, per_class: bool = False) -> pd.DataFrame:
@@ -112,7 +113,9 @@ def terminal_table(frame: pd.DataFrame, title: str, caption: str, bold: str | No
 
     table = Table(title=terminal(title), title_justify="left", caption=terminal(caption), caption_justify="left")
     for number, column in enumerate(frame.columns):
-        table.add_column(terminal(column), justify="right" if number else "left", overflow="fold")
+        # Names in the first column are broken last.
+        width = 0 if number else min(_NAME_WIDTH, max((len(as_text(value)) for value in frame.iloc[:, 0]), default=0))
+        table.add_column(terminal(column), justify="right" if number else "left", overflow="fold", min_width=width)
     for row in frame.itertuples(index=False):
         if bold is not None and row[0] == bold:
             table.add_section()

@@ -171,9 +171,13 @@ def test_the_index_lists_every_board(runs, tmp_path):
     write(runs, spec(protocol="my_own"))
     build(runs, tmp_path / "out")
     index = (tmp_path / "out" / "README.md").read_text()
-    for link in ("(my_own.md)", "(whu_region.md)", "(simulated/whu_region.md)"):
-        assert link in index
-        assert (tmp_path / "out" / link.strip("()")).is_file()
+    for name, path in (
+        ("my_own", "my_own.md"),
+        ("whu_region", "whu_region.md"),
+        ("whu_region", "simulated/whu_region.md"),
+    ):
+        assert f"| [{name}]({path}) |" in index
+        assert (tmp_path / "out" / path).is_file()
 
 
 def test_a_readme_that_is_not_ours_is_never_overwritten(runs, tmp_path):

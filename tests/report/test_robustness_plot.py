@@ -4,7 +4,6 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from matplotlib.image import imread
-from matplotlib.text import Text
 from run_records import spec, write
 
 from spectral_tl_bench.report.board import make_board
@@ -26,8 +25,7 @@ def test_every_row_is_a_named_point_and_names_lie_beside_the_panel(frame):
     figure.draw_without_rendering()
     axes = figure.axes[0]
     assert len(axes.collections[0].get_offsets()) == len(frame)
-    # Of the names alone, without the lines to their points.
-    boxes = sorted((Text.get_window_extent(text) for text in axes.texts), key=lambda box: box.y0)
+    boxes = sorted((text.get_window_extent() for text in axes.texts), key=lambda box: box.y0)
     assert len(boxes) == len(frame)
     assert all(box.x0 >= axes.get_window_extent().x1 for box in boxes)
     assert all(low.y1 <= high.y0 + 1 for low, high in pairwise(boxes))
