@@ -134,7 +134,8 @@ class Counts:
             names[key] = tuple(values[n] for n in order)
             found = column.indices.to_numpy(zero_copy_only=False).astype(np.int64)
             codes[key] = place[found] if len(found) else found
-        return cls(names, codes, *(numbers[name] for name in _COUNTS), numbers.get(PIXELS))
+        truth, prediction, count = (numbers[name] for name in _COUNTS)
+        return cls(names, codes, truth, prediction, count, numbers.get(PIXELS))
 
     def frame(self) -> pd.DataFrame:
         """Return the table with its names as text."""

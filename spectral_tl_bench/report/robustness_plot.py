@@ -64,8 +64,8 @@ def _panel(axes: Axes, rows: pd.DataFrame) -> None:
     heights = spread_out(places, 1 / 17)
     across = (named["source_miou"].to_numpy() - left) / (right - left)
     links = [[(x, y), (1.03, height)] for x, y, height in zip(across, places, heights, strict=True)]
-    style = {"color": "#c9ced6", "linewidth": 0.6, "zorder": 1, "clip_on": False}
-    axes.add_collection(LineCollection(links, transform=axes.transAxes, **style), autolim=False)
+    lines = LineCollection(links, color="#c9ced6", linewidth=0.6, zorder=1, clip_on=False, transform=axes.transAxes)
+    axes.add_collection(lines, autolim=False)
     for name, height in zip(named["row"], heights, strict=True):
         text = plain(str(name)).replace("$", r"\$")
         axes.text(1.04, height, text, transform=axes.transAxes, va="center", fontsize=7)
