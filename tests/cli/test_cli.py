@@ -105,7 +105,7 @@ def test_help_and_import_are_quick_and_do_not_import_torch():
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["run"], ["methods"], ["protocols"], ["datasets"], ["backbones"], ["leaderboard"], ["data"]]
+    [[], ["run"], ["predict"], ["methods"], ["protocols"], ["datasets"], ["backbones"], ["leaderboard"], ["data"]]
     + [["data", name] for name in ("simulate", "check", "index", "download", "shift")],
     ids=" ".join,
 )
