@@ -149,7 +149,7 @@ NOT_THE_PRETRAINED_FUNCTION = {
 def test_starts_as_the_frozen_backbone(name):
     images = torch.randn(2, 13, 32, 32)
     torch.manual_seed(0)
-    plain = build_backbone("vit_micro", SENTINEL2).eval()
+    plain = build_backbone("vit_micro", SENTINEL2, "embedded").eval()
     backbone, _ = adapted(name)
     for a, b in zip(plain(images), backbone.eval()(images), strict=True):
         # The decomposition of the weights is exact up to rounding only.

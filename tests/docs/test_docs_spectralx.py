@@ -7,7 +7,7 @@ import pytest
 
 from spectral_tl_bench.methods import build_method
 from spectral_tl_bench.presets import preset
-from spectral_tl_bench.report.pages import published
+from spectral_tl_bench.report.published import published
 from spectral_tl_bench.runs.accounting import account
 from spectral_tl_bench.sensors import OHS
 
