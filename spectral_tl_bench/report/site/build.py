@@ -105,7 +105,7 @@ def build_site(out: Path, runs_root: Path | None = None, chosen: Sequence[Path] 
 
 def _read(runs_root: Path | None, chosen: Sequence[Path]) -> tuple[list[Summary], list[str]]:
     folders = [] if runs_root is None else find_runs(runs_root)
-    there = {folder.resolve() for folder in folders}
+    there = {folder.resolve() for folder in folders} if chosen else set()
     runs, skipped = read_summaries([*folders, *(folder for folder in chosen if folder.resolve() not in there)])
     if not runs:
         reasons = f" ({'; '.join(skipped)})" if skipped else ""
@@ -179,10 +179,10 @@ def _run_list(runs: Sequence[Summary]) -> Table:
     columns = [
         (Column("method"), links),
         (Column("protocol"), words(frame[1])),
-        (Column("backbone"), words(frame[2])),
-        (Column("seed", numeric=True), [number(run.spec.seed, 0) for run in runs]),
         (Column("mIoU", numeric=True), numbers([run.miou for run in runs])),
         (Column("source", numeric=True), numbers([run.source for run in runs])),
+        (Column("seed", numeric=True), [number(run.spec.seed, 0) for run in runs]),
+        (Column("backbone"), words(frame[2])),
         (Column("digest"), words([run.spec.digest for run in runs])),
     ]
     return assemble("runs-list", columns, "Target and held-out source mIoU in percent; a single run is no verdict")
