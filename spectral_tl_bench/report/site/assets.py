@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 from dataclasses import dataclass, field
 from importlib.resources import files
 from importlib.util import find_spec
@@ -14,6 +15,8 @@ from spectral_tl_bench.errors import RecordError
 FOLDER = "assets"
 _DIGITS = 16
 _PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_HEADER = 24
+"""Bytes up to and with width and height."""
 
 # A page opened from a file may not import a module from one, but from a blob; the library is there as text.
 _START = """const address = URL.createObjectURL(new Blob([library], {type: "text/javascript"}));
@@ -42,6 +45,16 @@ import(address).then(({ITable}) => {
 """
 
 
+@dataclass(frozen=True)
+class Picture:
+    """A picture on a page: what it is called, its file, its size in pixels so that nothing moves while it loads."""
+
+    name: str
+    path: str
+    width: int
+    height: int
+
+
 @dataclass
 class Assets:
     """Collects files; each is kept once.
@@ -58,13 +71,16 @@ class Assets:
         self.content[path] = data
         return path
 
-    def picture(self, path: Path) -> str | None:
+    def picture(self, path: Path, name: str) -> Picture | None:
         """Keep a copy of a PNG file; None if it is none."""
         try:
             data = path.read_bytes()
         except OSError:
             return None
-        return self.add(data, ".png") if data.startswith(_PNG) else None
+        if not data.startswith(_PNG) or len(data) < _PNG_HEADER:
+            return None
+        width, height = struct.unpack(">II", data[_PNG_HEADER - 8 : _PNG_HEADER])
+        return Picture(name, self.add(data, ".png"), width, height)
 
 
 def _bundled(name: str) -> str:

@@ -23,6 +23,7 @@ from spectral_tl_bench.report.site.cells import (
     number,
     numbers,
     ranges,
+    scale,
     shaded,
     words,
 )
@@ -162,8 +163,7 @@ def _subdomain_table(identifier: str, rows: pd.DataFrame, groups: Mapping[str, G
             own = values[:, there.index(name)] if name in there else np.array([np.nan])
             interval = seeds_interval(own.tolist())
             figures[name].append((float(own.mean()), interval.low, interval.high))
-    tops = [v for column in figures.values() for triple in column for v in triple if not np.isnan(v)]
-    most = min(100.0, 10.0 * np.ceil(max([*tops, 1.0]) / 10))
+    most = scale(v for column in figures.values() for triple in column for v in triple)
     columns = [(Column("method"), words(rows["row"]))]
     for name in names:
         cells = [barred(*triple, most) for triple in figures[name]]

@@ -137,6 +137,12 @@ def shaded(value: float, most: float = 100.0, decimals: int = 1) -> Cell:
     return cell if pd.isna(value) else replace(cell, style=_shade(value / most if most else 0.0))
 
 
+def scale(values: Iterable[float]) -> float:
+    """Where bars end: the next whole ten above all values, in percent."""
+    known = [value for value in values if not np.isnan(value)]
+    return float(min(100.0, 10.0 * np.ceil(max([*known, 1.0]) / 10)))
+
+
 def barred(value: float, low: float, high: float, most: float) -> Cell:
     """A figure with its bar and, where there is one, its interval, on a scale from 0 to ``most``."""
     cell = number(value, 1)

@@ -78,6 +78,7 @@ class Axis:
         first: Place of the beginning.
         last: Place of the end.
         logarithmic: Whether equal steps are equal factors. Values of 0 then stand at the beginning.
+        whole: Whether it has whole values only.
     """
 
     low: float
@@ -85,6 +86,7 @@ class Axis:
     first: float
     last: float
     logarithmic: bool = False
+    whole: bool = False
 
     @classmethod
     def over(cls, values: Iterable[float], first: float, last: float, logarithmic: bool = False) -> Axis:
@@ -97,7 +99,7 @@ class Axis:
             room = max((high / low) ** 0.08, 1.25)
             return cls(low / room**2, high * room, first, last, True)
         room = 0.07 * (high - low) or max(abs(high) * 0.1, 1.0)
-        return cls(low - room, high + room, first, last)
+        return cls(low - room, high + room, first, last, whole=all(value == round(value) for value in known))
 
     def place(self, value: float) -> float:
         """Where a value stands."""
@@ -118,7 +120,11 @@ class Axis:
             locator = LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0))
             values = [float(v) for v in locator.tick_values(self.low, self.high) if self.low < v < self.high]
         else:
-            values = [float(v) for v in MaxNLocator(5).tick_values(self.low, self.high) if self.low <= v <= self.high]
+            values = [
+                float(v)
+                for v in MaxNLocator(5, integer=self.whole).tick_values(self.low, self.high)
+                if self.low <= v <= self.high
+            ]
         found = [Tick(self.place(value), f"{value:,.6g}") for value in values]
         return (Tick(round(self.first, 2), "0"), *found) if with_zero else tuple(found)
 

@@ -13,8 +13,8 @@ from spectral_tl_bench.plotting import SOURCE_COLOR, TARGET_COLOR
 from spectral_tl_bench.records import HISTORY, Run
 from spectral_tl_bench.report.cells import plain
 from spectral_tl_bench.report.show import facts
-from spectral_tl_bench.report.site.assets import Assets
-from spectral_tl_bench.report.site.cells import Cell, Column, Table, assemble, barred, confusion, numbers, words
+from spectral_tl_bench.report.site.assets import Assets, Picture
+from spectral_tl_bench.report.site.cells import Cell, Column, Table, assemble, barred, confusion, numbers, scale, words
 from spectral_tl_bench.report.site.charts import Chart, curve
 from spectral_tl_bench.report.statistics import tiles_interval
 from spectral_tl_bench.report.tables import class_table, protocol_table
@@ -39,9 +39,9 @@ class RunPage:
         confusion: Of all target tiles.
         curves: Loss and held-out score by step.
         legend: Names and colours of the classes.
-        maps: Captions and files of maps.
+        maps: Pictures of tiles.
         more_maps: How many are not shown.
-        pictures: Headings and files of other pictures.
+        pictures: Whatever else the run drew.
     """
 
     facts: tuple[tuple[str, str], ...]
@@ -51,9 +51,9 @@ class RunPage:
     confusion: Table
     curves: tuple[Chart, ...]
     legend: tuple[tuple[str, str], ...]
-    maps: tuple[tuple[str, str], ...]
+    maps: tuple[Picture, ...]
     more_maps: int
-    pictures: tuple[tuple[str, str], ...]
+    pictures: tuple[Picture, ...]
 
 
 def run_page(run: Run, assets: Assets) -> RunPage:
@@ -66,8 +66,8 @@ def run_page(run: Run, assets: Assets) -> RunPage:
     names = [c.name for c in run.record.classes]
     _, stack = run.table.stack(run.num_classes, "subdomain", "target", run.selection)
     found = sorted((run.folder / "maps").glob("*.png"))
-    maps = [(plain(path.stem), assets.picture(path)) for path in found[:MOST_MAPS]]
-    pictures = [(heading, assets.picture(run.folder / name)) for heading, name in _PICTURES]
+    maps = [assets.picture(path, plain(path.stem)) for path in found[:MOST_MAPS]]
+    pictures = [assets.picture(run.folder / name, heading) for heading, name in _PICTURES]
     return RunPage(
         facts=tuple((label, plain(text)) for label, text in facts(run) if label != "folder"),
         domains=_frame_table("domains", protocol_table(run), "Percent, by the step that the run selects"),
@@ -78,9 +78,9 @@ def run_page(run: Run, assets: Assets) -> RunPage:
         ),
         curves=_curves(run.folder / HISTORY),
         legend=tuple((plain(c.name), _color(c.color)) for c in run.record.classes),
-        maps=tuple((name, path) for name, path in maps if path is not None),
+        maps=tuple(picture for picture in maps if picture is not None),
         more_maps=max(0, len(found) - MOST_MAPS),
-        pictures=tuple((heading, path) for heading, path in pictures if path is not None),
+        pictures=tuple(picture for picture in pictures if picture is not None),
     )
 
 
@@ -109,14 +109,18 @@ def _subdomains(run: Run) -> Table:
     place = dict(zip(pairs["tile"].astype(str), pairs["subdomain"].astype(str), strict=True))
     of_tile = np.array([place[tile] for tile in tiles])
     names = sorted(set(of_tile.tolist()))
-    cells = []
+    figures = []
     for name in names:
         own = stack[of_tile == name]
         interval = tiles_interval(own, [name] * len(own), scoring)
-        cells.append(barred(float(headline(own.sum(axis=0), scoring)), interval.low, interval.high, 100.0))
+        figures.append((float(headline(own.sum(axis=0), scoring)), interval.low, interval.high))
+    most = scale(value for triple in figures for value in triple)
+    cells = [barred(*triple, most) for triple in figures]
     counts = [Cell(str(int((of_tile == name).sum()))) for name in names]
     columns = [(Column("sub-domain"), words(names)), (Column("mIoU", numeric=True), cells), (Column("tiles"), counts)]
-    caption = "Target mIoU; bars from 0 to 100 %. The interval is for these tiles only: it says nothing of another seed"
+    caption = (
+        f"Target mIoU; bars from 0 to {most:.0f} %. Intervals: these tiles only, nothing about another seed or place"
+    )
     return assemble("subdomains", columns, caption)
 
 

@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from matplotlib.figure import Figure
 from run_records import spec, write
 
 from spectral_tl_bench.report.site import build_site
@@ -23,7 +24,11 @@ def site(tmp_path_factory):
             options = {"note": HOSTILE if seed else "usual"} if method == "soma" else {}
             run_spec = spec(method=method, method_options=options, seed=seed, simulated=True)
             write(root / "runs", run_spec, accuracy=0.5 + 0.05 * ((level * 3) % 7), source=0.8)
-    build_site(root / "page", root / "runs")
+    maps = root / "runs" / run_spec.folder / "maps"
+    maps.mkdir()
+    figure = Figure(figsize=(9, 3))
+    figure.savefig(maps / "tile.png")
+    build_site(root / "page", root / "runs", [maps.parent])
     return root / "page"
 
 

@@ -12,7 +12,8 @@ from spectral_tl_bench.report.site import build_site
 from spectral_tl_bench.report.site.build import MOST_RUN_PAGES
 
 HOSTILE = "<script>alert(1)</script>"
-PNG = b"\x89PNG\r\n\x1a\n"
+PNG = b"\x89PNG\r\n\x1a\n" + bytes((0, 0, 0, 13)) + b"IHDR" + bytes((0, 0, 3, 0, 0, 0, 1, 0))
+"""The beginning of a picture of 768 x 256 pixels."""
 
 
 def files(folder):
@@ -141,6 +142,7 @@ def test_a_run_shows_the_pictures_that_its_folder_holds_and_its_legend(tmp_path)
     assert [(tmp_path / "site" / name).read_bytes() for name in pictures] == [PNG + b"map", PNG + b"windows"]
     assert "tile-1" in text
     assert "tile-2" not in text
+    assert text.count('width="768" height="256"') == 2
     assert "background:#102030" in text
     assert "Experts" not in text
 
