@@ -39,7 +39,9 @@ PRESETS: dict[str, TrainingSpec] = {
         warmup_fraction=0.1,
         # Cross-entropy alone does not get to the rare classes in so few steps.
         loss="cross_entropy_lovasz",
-        decoder_channels=64,
+        # In so few steps UPerNet learns neither the task nor what the backbone knows of it (docs/recipes.md).
+        decoder="mlp",
+        decoder_channels=128,
         neck_channels=64,
         reconstruction_decoder_width=96,
         reconstruction_decoder_depth=2,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import pickle
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -14,10 +14,17 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from spectral_tl_bench.errors import CheckpointError
+from spectral_tl_bench.sensors import Sensor
 
 StateDict = dict[str, Tensor]
 
 PATCH_PROJECTION = "patch_embed.proj.weight"
+
+COLOURS = (660.0, 560.0, 490.0)
+"""Wavelengths in nm of what an RGB model takes for red, green and blue."""
+
+BESIDE_COLOURS = 0.5
+"""Norm of the random contrasts between bands, by that of the RGB kernels, where the colours have their own bands."""
 
 
 def existing(path: Path) -> Path:
@@ -124,22 +131,48 @@ def _download(url: str, name: str, known_as: str = "") -> StateDict:
     return read_state(path)
 
 
-def adapt_projection(state: StateDict, bands: int) -> StateDict:
-    """Fit the patch projection of an RGB model to C ``bands``, keeping the sum over them.
+def adapt_projection(state: StateDict, sensor: Sensor) -> StateDict:
+    """Fit the patch projection of an RGB model to a sensor's C bands, keeping the sum over them.
 
-    A grey image gives the tokens that the RGB model gives it. The three kernels repeated over the bands, as timm does
-    it, would take everything else for grey too: no method could then tell spectra that are equally bright. So each
-    band's kernel differs from them by random weights (from torch's generator) whose sum over the bands is 0. Together
-    they have the norm of the RGB kernels: as weak as a new layer's, they drown in brightness, since bands that vary
-    alike leave little for contrasts to add up.
+    The kernels of red, green and blue go to the bands of their wavelengths (:func:`colour_shares`): what looks like a
+    photograph is what the model knows. A sensor without colours gets all three on every band, as timm does it.
+
+    Other bands would then be invisible, and to a method that keeps the projection frozen remain so. So each band's
+    kernel differs by random weights (from torch's generator) whose sum over the bands is 0: a grey image gives the
+    tokens that the RGB model gives it. Their norm, by that of the RGB kernels, is 0.5 beside colours. Beside the spread
+    kernels, which tell no spectra apart, it is 1: weaker ones drown in brightness.
     """
     from timm.models import adapt_input_conv
 
-    projection = state.get(PATCH_PROJECTION)
+    projection, bands = state.get(PATCH_PROJECTION), len(sensor.bands)
     if projection is None or projection.ndim != 4 or projection.shape[1] != 3 or bands == 3:
         return state
-    spread = adapt_input_conv(bands, projection)
-    return state | {PATCH_PROJECTION: spread + band_contrasts(spread, projection.norm())}
+    shares = colour_shares(sensor.wavelengths)
+    if shares is None:
+        kernels, strength = adapt_input_conv(bands, projection), 1.0
+    else:
+        kernels, strength = torch.einsum("dkhw,kc->dchw", projection, shares.to(projection)), BESIDE_COLOURS
+    return state | {PATCH_PROJECTION: kernels + band_contrasts(kernels, strength * projection.norm())}
+
+
+def colour_shares(wavelengths: Sequence[float]) -> Tensor | None:
+    """How much of the kernels of red, green and blue each band gets, 3 x C; every row sums to 1.
+
+    The bands within 25 nm of a colour share its kernel alike, and so do several dates of one band. Where there are
+    none, those nearest to it do.
+
+    Args:
+        wavelengths: Centre wavelengths of the bands in nm.
+
+    Returns:
+        The shares, or None where a colour has no band within 60 nm.
+    """
+    distances = (torch.tensor(COLOURS).unsqueeze(1) - torch.tensor(wavelengths)).abs()
+    nearest = distances.amin(dim=1, keepdim=True)
+    if nearest.max() > 60:
+        return None
+    taken = (distances <= nearest.clamp_min(25)).float()
+    return taken / taken.sum(dim=1, keepdim=True)
 
 
 def band_contrasts(kernels: Tensor, norm: Tensor) -> Tensor:
@@ -149,16 +182,16 @@ def band_contrasts(kernels: Tensor, norm: Tensor) -> Tensor:
     return contrasts * (norm / contrasts.norm())
 
 
-def flip_projection(state: StateDict, bands: int) -> StateDict:
+def flip_projection(state: StateDict, sensor: Sensor) -> StateDict:
     """Like :func:`adapt_projection`, for a model that was trained on images in the order blue, green, red."""
     projection = state.get(PATCH_PROJECTION)
     if projection is not None and projection.ndim == 4:
         state = state | {PATCH_PROJECTION: projection.flip(1)}
-    return adapt_projection(state, bands)
+    return adapt_projection(state, sensor)
 
 
-def as_it_is(state: StateDict, bands: int) -> StateDict:
-    """Leave the weights of a model that takes any number of ``bands`` as they are."""
+def as_it_is(state: StateDict, sensor: Sensor) -> StateDict:
+    """Leave the weights of a model that takes any number of bands as they are."""
     return state
 
 

@@ -67,7 +67,7 @@ def make_base(bands: int) -> Any:
     return panopticon_vitb14().model
 
 
-def convert(state: dict[str, Tensor], bands: int) -> dict[str, Tensor]:
+def convert(state: dict[str, Tensor], sensor: Sensor) -> dict[str, Tensor]:
     """Interpolate the released position table to the grid of 224 px images, as torchgeo does."""
     positions = state.get("pos_embed")
     if positions is None or positions.shape[1] != 1 + RELEASED_GRID[0] * RELEASED_GRID[1]:

@@ -48,7 +48,7 @@ class BackboneEntry:
         release: Address of weights that no hub serves; None where there are none.
         embedded: File of pretrained weights that comes with the package, for ``--weights embedded``: its name beside
             this module, or a whole path for the backbone of another package. None where there is none.
-        convert: Fits the tensors of a checkpoint to the bare model for a number of bands.
+        convert: Fits the tensors of a checkpoint to the bare model for a sensor.
         ignorable: Prefixes of names outside the encoder, which a checkpoint may have or lack.
     """
 
@@ -59,7 +59,7 @@ class BackboneEntry:
     hub: Callable[[], StateDict] | None = None
     release: str | None = None
     embedded: str | None = None
-    convert: Callable[[StateDict, int], StateDict] = adapt_projection
+    convert: Callable[[StateDict, Sensor], StateDict] = adapt_projection
     ignorable: tuple[str, ...] = (*HEADS, *DECODER)
 
     @property
@@ -71,7 +71,7 @@ class BackboneEntry:
         """Build the backbone for a sensor; see :func:`build_backbone`."""
         bands = len(sensor.bands)
         fetched = None if weights == "none" else self._fetch(weights)
-        state = None if fetched is None else self.convert(fetched, bands)
+        state = None if fetched is None else self.convert(fetched, sensor)
         model = self.make(bands)
         if state is not None:
             load_state(model, state, ignorable=self.ignorable, name=self.name, source=weights)

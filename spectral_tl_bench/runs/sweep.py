@@ -48,6 +48,7 @@ class Suite(Value):
         backbones: Names; empty is the preset's.
         weights: As ``run --weights`` takes them; empty is the backbone's default.
         train: Training settings that differ from the preset's.
+        tries: Training settings with the values that each takes in turn, every combination of them.
     """
 
     title: str
@@ -58,6 +59,7 @@ class Suite(Value):
     backbones: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
     train: dict[str, Any] = Field(default_factory=dict)
+    tries: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
 
     @field_validator("methods", mode="before")
     @classmethod
@@ -71,14 +73,15 @@ class Suite(Value):
         methods = tuple(SuiteMethod(name=n) for n in METHODS.usable()[0]) if self.methods == "all" else self.methods
         backbones: tuple[str | None, ...] = self.backbones or (None,)
         weights: tuple[str | None, ...] = self.weights or (None,)
+        tries = itertools.product(*self.tries.values())
+        settings = [{**self.train, **dict(zip(self.tries, values, strict=True))} for values in tries]
         for seed, protocol, method in itertools.product(self.seeds, self.protocols, methods):
-            pairs = list(itertools.product(backbones, weights))
-            training = self.train
+            choices = list(itertools.product(settings, backbones, weights))
             if issubclass(method_class(method.name), PixelModel):
                 # One run, however many backbones the suite has, and nothing that trains a network concerns it.
-                pairs = [(None, None)]
-                training = {name: value for name, value in training.items() if name in SETTINGS_WITHOUT_BACKBONE}
-            for backbone, weight in pairs:
+                training = {name: value for name, value in self.train.items() if name in SETTINGS_WITHOUT_BACKBONE}
+                choices = [(training, None, None)]
+            for training, backbone, weight in choices:
                 yield from requests(
                     method.name,
                     protocol,

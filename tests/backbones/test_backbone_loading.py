@@ -11,10 +11,10 @@ from torchgeo.models import CopernicusFM_Base_Weights, DOFABase16_Weights, Panop
 from torchgeo.models.copernicusfm import resize_abs_pos_embed
 
 from spectral_tl_bench.backbones import backbone_entry, backbone_names, build_backbone, weights_fingerprint
-from spectral_tl_bench.backbones.loading import read_state, timm_weights, torchgeo_weights
+from spectral_tl_bench.backbones.loading import colour_shares, read_state, timm_weights, torchgeo_weights
 from spectral_tl_bench.backbones.registry import BACKBONES
 from spectral_tl_bench.errors import CheckpointError
-from spectral_tl_bench.sensors import OHS, SENTINEL2
+from spectral_tl_bench.sensors import OHS, SENTINEL2, Band, Sensor
 
 DECODER = (
     "mask_token",
@@ -124,10 +124,40 @@ def test_rgb_weights_serve_any_number_of_bands_and_keep_the_sum_over_them(tmp_pa
     projection = entry.build(sensor, str(tmp_path / "release.pth")).tokenizer.projection.weight
     bands = len(sensor.bands)
     assert projection.shape[1] == bands
-    contrasts = projection.detach() - rgb.detach().repeat(1, 11, 1, 1)[:, :bands] * 3 / bands
-    # What the bands have in common is the RGB model's; how they differ is random, as large as the RGB kernels.
+    at_colours = torch.einsum("dkhw,kc->dchw", rgb.detach(), colour_shares(sensor.wavelengths))
+    contrasts = projection.detach() - at_colours
+    # What the bands have in common is the RGB model's; how they differ is random, half as large as the RGB kernels.
     torch.testing.assert_close(contrasts.sum(dim=1), torch.zeros_like(contrasts[:, 0]), rtol=0, atol=1e-5)
-    assert contrasts.norm().item() == pytest.approx(rgb.norm().item(), rel=1e-3)
+    assert contrasts.norm().item() == pytest.approx(0.5 * rgb.norm().item(), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("wavelengths", "red", "green", "blue"),
+    [
+        (SENTINEL2.wavelengths, [3], [2], [1]),
+        ((443, 490, 560, 660, 840, 1610, 2190), [3], [2], [1]),
+        ((490, 560, 665, 490, 560, 665), [2, 5], [1, 4], [0, 3]),  # two dates
+        ((470, 490, 510, 560, 600, 620, 700), [5, 6], [3], [0, 1, 2]),  # none within 25 nm of red
+        ((520, 600, 700), [2], [0, 1], [0]),
+    ],
+)
+def test_the_kernels_of_colours_go_to_the_bands_of_their_wavelengths(wavelengths, red, green, blue):
+    shares = colour_shares(wavelengths)
+    for row, bands in zip(shares, (red, green, blue), strict=True):
+        assert row.nonzero().flatten().tolist() == bands
+        assert row[bands].tolist() == pytest.approx([1 / len(bands)] * len(bands))
+
+
+def test_a_sensor_without_colours_gets_every_kernel_on_every_band(tmp_path):
+    wavelengths = (840, 900, 1240, 1610, 2190, 11000)
+    assert colour_shares(wavelengths) is None
+    torch.save(released("vit_b_mae", encoder("vit_b_mae")), tmp_path / "release.pth")
+    bands = tuple(Band(name=str(w), wavelength=w) for w in wavelengths)
+    infrared = Sensor(name="infrared", bands=bands, rgb=("840", "1610", "2190"))
+    entry = small_entry("vit_b_mae")
+    rgb = entry.build(RGB, str(tmp_path / "release.pth")).tokenizer.projection.weight
+    projection = entry.build(infrared, str(tmp_path / "release.pth")).tokenizer.projection.weight
+    torch.testing.assert_close(projection.sum(dim=1), rgb.sum(dim=1), rtol=0, atol=1e-4)
 
 
 def test_bands_are_told_apart_the_same_way_for_the_same_seed(tmp_path):
