@@ -34,6 +34,7 @@ PRESETS: dict[str, TrainingSpec] = {
         reconstruction_steps=40,
         segmentation_steps=120,
         learning_rate=2e-3,
+        decoder_learning_rate=4e-3,
         reconstruction_learning_rate=1e-3,
         tokenizer_learning_rate_factor=0.1,
         warmup_fraction=0.1,

@@ -182,7 +182,7 @@ def test_scoring_counts_every_labelled_pixel_once():
 
 
 def test_the_tokenizer_learns_at_its_own_rate():
-    module = segmentation(tokenizer_learning_rate_factor=0.25)
+    module = segmentation(tokenizer_learning_rate_factor=0.25, decoder_learning_rate=None)
     optimizer = module.configure_optimizers()["optimizer"]
     # Warm-up scales every group alike.
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
@@ -203,7 +203,7 @@ def test_the_published_setup_has_the_same_betas_in_both_stages(name, beta2):
 # A patch of 8 x 8 x 13 inputs; the pixel path's kernels have 2 x 2 x 13 and 4 x 4 x 16.
 @pytest.mark.parametrize(("factor", "fine", "coarse"), [(0.01, 0.16, 0.0325), (0.5, 1, 1), (2, 2, 2)])
 def test_kernels_of_fewer_inputs_learn_faster_but_not_faster_than_the_decoder(factor, fine, coarse):
-    module = segmentation("spectralx", tokenizer_learning_rate_factor=factor)
+    module = segmentation("spectralx", tokenizer_learning_rate_factor=factor, decoder_learning_rate=None)
     groups = module.configure_optimizers()["optimizer"].param_groups
     rates = {id(p): group["lr"] for group in groups for p in group["params"]}
     usual = rates[id(next(module.segmenter.decoder.parameters()))]
