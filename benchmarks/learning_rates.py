@@ -28,8 +28,8 @@ def tries(runs: Path) -> pd.DataFrame:
     for folder in find_runs(runs):
         run = read_run(folder)
         spec = run.record.spec
-        score = protocol_table(run).set_index("domain").loc[HELD_OUT, "mIoU"]
-        rows.append((spec.method_name, spec.training.learning_rate, spec.seed, spec.preset, float(score)))
+        score = protocol_table(run).set_index("domain")["mIoU"][HELD_OUT]
+        rows.append((spec.method_name, spec.training.learning_rate, spec.seed, spec.preset, score))
     return pd.DataFrame(rows, columns=["method", "learning_rate", "seed", "preset", "held_out"])
 
 
