@@ -30,6 +30,8 @@ class Adapter(Method):
     6.34 M parameters on a ViT-L at 64 channels.
     """
 
+    learning_rate_factor = 4.0
+
     hidden: Annotated[int, Field(ge=1)] = 64
 
     def adapt(self, backbone: Backbone) -> None:

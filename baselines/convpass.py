@@ -58,6 +58,8 @@ class Convpass(Method):
     0.86 M parameters on a ViT-L at 8 channels.
     """
 
+    learning_rate_factor = 4.0
+
     hidden: Annotated[int, Field(ge=1)] = 8
 
     def adapt(self, backbone: Backbone) -> None:

@@ -19,6 +19,8 @@ class DoRA(Method):
     pretrained function: B = 0 and m = |W|. 6.51 M parameters on a ViT-L at rank 16.
     """
 
+    learning_rate_factor = 4.0
+
     rank: Annotated[int, Field(ge=1)] = 16
     alpha: Annotated[int, Field(ge=1)] = 16
 

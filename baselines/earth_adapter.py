@@ -78,6 +78,8 @@ class EarthAdapter(Method):
     function, and the low-pass is symmetric. 3.97 M parameters on a ViT-L.
     """
 
+    learning_rate_factor = 4.0
+
     hidden: Annotated[int, Field(ge=1)] = 64
     scale: float = 0.1
     frequency_blocks: Annotated[int, Field(ge=0)] = 3

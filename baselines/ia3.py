@@ -19,6 +19,8 @@ class IA3(Method):
     start at 1. 3 D + 4 D + 4 D scales a block, 0.27 M parameters on a ViT-L.
     """
 
+    learning_rate_factor = 4.0
+
     def adapt(self, backbone: Backbone) -> None:
         """Inject the scales."""
         from peft import IA3Config, inject_adapter_in_model

@@ -19,6 +19,8 @@ class LoRA(Method):
     rank 16.
     """
 
+    learning_rate_factor = 4.0
+
     rank: Annotated[int, Field(ge=1)] = 16
     alpha: Annotated[int, Field(ge=1)] = 16
 

@@ -13,19 +13,21 @@ from pathlib import Path
 import pandas as pd
 
 from spectral_tl_bench.presets import preset
-from spectral_tl_bench.records import read_run
-from spectral_tl_bench.records.run import find_runs
+from spectral_tl_bench.records.run import RECORD, find_runs, read_run
 from spectral_tl_bench.report.tables import HELD_OUT, protocol_table
 
 
 def tries(runs: Path) -> pd.DataFrame:
-    """Held-out source mIoU of every run, in percent.
+    """Held-out source mIoU of every complete run, in percent.
 
     Returns:
         A row a run: method, learning_rate, seed, preset, held_out.
     """
     rows = []
     for folder in find_runs(runs):
+        # A sweep may still be going on.
+        if not (folder / RECORD).is_file():
+            continue
         run = read_run(folder)
         spec = run.record.spec
         score = protocol_table(run).set_index("domain")["mIoU"][HELD_OUT]

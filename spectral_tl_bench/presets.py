@@ -37,6 +37,7 @@ PRESETS: dict[str, TrainingSpec] = {
         decoder_learning_rate=4e-3,
         reconstruction_learning_rate=1e-3,
         tokenizer_learning_rate_factor=0.1,
+        patch_embedding_step=0.005,
         warmup_fraction=0.1,
         # Cross-entropy alone does not get to the rare classes in so few steps.
         loss="cross_entropy_lovasz",

@@ -50,6 +50,9 @@ class TrainingSpec(Value):
         tokenizer_learning_rate_factor: Factor on ``learning_rate`` and ``reconstruction_learning_rate`` for what turns
             pixels into tokens. A patch embedding adds up hundreds of correlated inputs or more: a rate that suits other
             layers overshoots there. What adds up fewer is held back less (``Tokenizer.relative_learning_rates``).
+        patch_embedding_step: Largest learning rate of a patch embedding's kernels, by the root of their mean square.
+            AdamW moves every weight by about its rate, and kernels differ in size by a factor of twenty from backbone
+            to backbone. None sets no limit.
         segmentation_beta2: The second of AdamW's betas in segmentation; the first is 0.9. Reconstruction has 0.9, 0.95.
         weight_decay: AdamW's, in both stages.
         schedule: Learning rate after the warm-up.
@@ -91,6 +94,7 @@ class TrainingSpec(Value):
     decoder_learning_rate: float | None = Field(default=None, gt=0)
     reconstruction_learning_rate: float = Field(gt=0)
     tokenizer_learning_rate_factor: float = Field(default=1.0, gt=0)
+    patch_embedding_step: float | None = Field(default=None, gt=0)
     segmentation_beta2: float = Field(default=0.999, gt=0, lt=1)
     weight_decay: float = Field(default=1e-4, ge=0)
     schedule: Literal["constant", "cosine"] = "cosine"

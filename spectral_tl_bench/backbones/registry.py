@@ -76,16 +76,16 @@ class BackboneEntry:
         if state is not None:
             load_state(model, state, ignorable=self.ignorable, name=self.name, source=weights)
         backbone = self.wrap(model, sensor)
-        given = set() if fetched is None or state is None else self._given(fetched, state, bands)
+        given = set() if fetched is None or state is None else self._given(fetched, state, sensor)
         loaded = {id(p) for name, p in model.named_parameters() if name in given}
         backbone.drawn = frozenset(name for name, p in backbone.named_parameters() if id(p) not in loaded)
         return backbone
 
-    def _given(self, fetched: StateDict, state: StateDict, bands: int) -> set[str]:
+    def _given(self, fetched: StateDict, state: StateDict, sensor: Sensor) -> set[str]:
         """Names in the bare model of what a checkpoint alone determines: converted again, it comes out the same."""
         # A second draw, from a copy of the generator: what depends on chance differs from the first.
         with torch.random.fork_rng(devices=[]):
-            again = self.convert(fetched, bands)
+            again = self.convert(fetched, sensor)
         return {
             name
             for name, tensor in state.items()

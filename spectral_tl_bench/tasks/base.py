@@ -74,6 +74,10 @@ class AdaptationTask(lightning.LightningModule):
             id(parameter): peak * min(max(1.0, factor), factor * relative.get(name, 1.0))
             for name, parameter in self.backbone.tokenizer.named_parameters()
         }
+        kernels = self.backbone.tokenizer.kernels()
+        if spec.patch_embedding_step is not None and kernels is not None and id(kernels[0]) in tokenizer:
+            size = float(kernels[0].detach().square().mean().sqrt())
+            tokenizer[id(kernels[0])] = min(tokenizer[id(kernels[0])], spec.patch_embedding_step * size)
         groups: dict[float, list[nn.Parameter]] = {}
         for parameter in self.parameters():
             if parameter.requires_grad:

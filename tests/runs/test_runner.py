@@ -20,7 +20,7 @@ TINY = {
     "image_size": 32,
     "batch_size": 2,
     "reconstruction_batch_size": 2,
-    "reconstruction_steps": 2,
+    "reconstruction_steps": 3,
     "segmentation_steps": 4,
     "validations": 2,
     "decoder_channels": 8,

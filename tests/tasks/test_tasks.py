@@ -182,7 +182,7 @@ def test_scoring_counts_every_labelled_pixel_once():
 
 
 def test_the_tokenizer_learns_at_its_own_rate():
-    module = segmentation(tokenizer_learning_rate_factor=0.25, decoder_learning_rate=None)
+    module = segmentation(tokenizer_learning_rate_factor=0.25, decoder_learning_rate=None, patch_embedding_step=None)
     optimizer = module.configure_optimizers()["optimizer"]
     # Warm-up scales every group alike.
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
@@ -220,6 +220,17 @@ def test_the_decoder_learns_at_a_rate_of_its_own():
     parts = {task.segmenter.decoder: 4e-3, task.backbone.blocks: 1e-3, task.backbone.tokenizer: 1e-4}
     for part, rate in parts.items():
         assert {round(rates[id(p)], 9) for p in part.parameters()} == {rate}
+
+
+@pytest.mark.parametrize(("step", "rate"), [(None, 2e-4), (0.01, 1e-5), (1.0, 2e-4)])
+def test_small_kernels_of_a_patch_embedding_learn_in_steps_of_their_size(step, rate):
+    task = segmentation(tokenizer_learning_rate_factor=0.1, learning_rate=2e-3, patch_embedding_step=step)
+    kernels, _ = task.backbone.tokenizer.kernels()
+    kernels.data.copy_(torch.randn_like(kernels).sign() * 1e-3)
+    optimizer = task.configure_optimizers()["optimizer"]
+    rates = {id(p): group["initial_lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert rates[id(kernels)] == pytest.approx(rate)
+    assert rates[id(task.backbone.tokenizer.projection.bias)] == pytest.approx(2e-4)
 
 
 def test_reconstruction_sees_enlarged_images():
