@@ -19,6 +19,8 @@ def train_norms(backbone: Backbone) -> None:
 class Norm(Method):
     """Only the norms train, each with its scale and shift (Basu et al., 2024; Zhao et al., 2024)."""
 
+    learning_rate_factor = 4.0
+
     def adapt(self, backbone: Backbone) -> None:
         """Let the two norms of every block train, 0.10 M for a ViT-L."""
         train_norms(backbone)

@@ -55,6 +55,8 @@ class Rein(Method):
     tokens of rank 16.
     """
 
+    learning_rate_factor = 4.0
+
     tokens: Annotated[int, Field(ge=2)] = 100
     rank: Annotated[int, Field(ge=1)] = 16
     scale: float = 1e-3
