@@ -11,6 +11,7 @@ import pandas as pd
 from spectral_tl_bench.presets import WITHOUT_BACKBONE
 from spectral_tl_bench.report.board import Board
 from spectral_tl_bench.report.names import COMPARATOR, YARDSTICK
+from spectral_tl_bench.report.published import published_rows
 from spectral_tl_bench.report.site.cells import (
     NONE,
     Cell,
@@ -46,6 +47,7 @@ class Section:
         title: What it asks.
         remark: How it was scored, where that is not the usual way.
         board: Its rows.
+        published: Figures published by others; None where there are none, and for simulated tiles.
         subdomains: Bars of the target score by sub-domain.
         classes: Heat map of the IoU by class.
         charts: Target against source, parameters and seconds.
@@ -57,6 +59,7 @@ class Section:
     title: str
     remark: str
     board: Table
+    published: Table | None
     subdomains: Table
     classes: Table
     charts: tuple[Chart, ...]
@@ -151,6 +154,20 @@ def _board_table(
         (Column("id", "digest of everything but the seed"), words(rows["id"])),
     ]
     return assemble(identifier, columns, "mIoU in percent, best first")
+
+
+def _published_table(identifier: str, protocol: str) -> Table | None:
+    frame = published_rows(protocol)
+    if frame is None:
+        return None
+    figures = [number(float(value)) if value != "-" else Cell(NONE, order="") for value in frame["mIoU"]]
+    columns = [
+        (Column("method"), words(frame["method"])),
+        (Column("mIoU", numeric=True), figures),
+        (Column("backbone"), words(frame["backbone"])),
+        (Column("trainable (M)"), words(frame["trainable (M)"])),
+    ]
+    return assemble(identifier, columns)
 
 
 def _subdomain_table(identifier: str, rows: pd.DataFrame, groups: Mapping[str, Group]) -> Table:
@@ -261,6 +278,7 @@ def sections(board: Board, groups: Mapping[str, Group], links: Mapping[str, str]
                 title=words([board.titles[str(protocol)]])[0].text,
                 remark="" if scoring == "native" else f"{scoring} scoring: predictions of absent classes left out",
                 board=_board_table(f"{identifier}-board", rows, seconds, board.against, links),
+                published=None if board.simulated else _published_table(f"{identifier}-published", str(protocol)),
                 subdomains=_subdomain_table(f"{identifier}-subdomains", top, groups),
                 classes=_class_table(f"{identifier}-classes", top, board.details),
                 charts=_charts(rows, seconds),

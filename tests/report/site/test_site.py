@@ -8,6 +8,7 @@ from run_records import counts, record, spec, write
 
 from spectral_tl_bench.errors import RecordError
 from spectral_tl_bench.records import ClassLegend, TileCounts, write_run
+from spectral_tl_bench.report.published import published_rows
 from spectral_tl_bench.report.site import build_site
 from spectral_tl_bench.report.site.build import MOST_RUN_PAGES
 
@@ -97,6 +98,17 @@ def test_a_page_of_simulated_runs_alone_says_so_first(tmp_path):
     build_site(tmp_path / "site", some_runs(tmp_path / "runs", simulated=True, seeds=1))
     assert "SIMULATED" in page(tmp_path / "site").partition("<header>")[0].partition("<body>")[2]
     assert not (tmp_path / "site" / "simulated.html").exists()
+
+
+def test_figures_published_by_others_stand_apart_beside_real_boards_alone(tmp_path):
+    for simulated in (False, True):
+        write(tmp_path / "runs", spec(simulated=simulated))
+    build_site(tmp_path / "site", tmp_path / "runs")
+    rows = cells(page(tmp_path / "site", "board-whu_region.html"), "p0-published")
+    theirs = published_rows("whu_region/s2t")
+    assert [row["method"] for row in rows] == theirs["method"].tolist()
+    assert [float(row["mIoU"]) for row in rows] == theirs["mIoU"].astype(float).tolist()
+    assert "p0-published" not in page(tmp_path / "site", "simulated-board-whu_region.html")
 
 
 def hostile_run(root):
