@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spectral_tl_bench.datamodules.windows import offsets
+from spectral_tl_bench.errors import SpectralBenchError
 from spectral_tl_bench.runs.rasters import ClassMap, ConfidenceMap, Place, code_table
 from spectral_tl_bench.runs.restore import RestoredRun
 from spectral_tl_bench.runs.scene import Scene
@@ -150,10 +151,15 @@ def _windows(
 
 
 def pick_device(name: str) -> torch.device:
-    """The device that a user means: "auto" takes the GPU where there is one."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    """The device that a user means: "auto" takes the GPU where there is one.
+
+    Raises:
+        SpectralBenchError: If it is not there.
+    """
+    there = torch.cuda.is_available()
+    if name not in ("auto", "cpu", "cuda") or (name == "cuda" and not there):
+        raise SpectralBenchError(f"there is no device {name} here; --device takes auto, cpu{' or cuda' * there}")
+    return torch.device("cuda" if there and name != "cpu" else "cpu")
 
 
 def map_scene(

@@ -97,6 +97,8 @@ class Scene:
         if crs.is_geographic:
             _, latitude = self.source.xy(self.height // 2, self.width // 2)
             return side * _METRES_A_DEGREE * math.sqrt(max(0.0, math.cos(math.radians(latitude))))
+        if not crs.is_projected:
+            return None
         return float(side * crs.linear_units_factor[1])
 
 
@@ -126,6 +128,8 @@ def open_scene(
     """
     if not path.exists():
         raise DataError(f"there is no scene {path}")
+    if scale is not None and not scale > 0:
+        raise DataError(f"--scale {scale:g}: the stored value that means a reflectance of 1 is greater than 0")
     try:
         source = rasterio.open(path)
     except RasterioError as error:
@@ -171,15 +175,16 @@ def _bands(source: Any, sensor: Sensor, asked: str | None) -> tuple[int, ...]:
                 f"order of {order}"
             )
         return tuple(chosen)
+    found = [described.get(_spelling(name)) for name in names]
+    if None not in found and found != data:
+        raise DataError(
+            f"{source.name} names the run's bands, but in another order or among others; pass "
+            f"--bands {','.join(map(str, found))}"
+        )
     if len(data) != len(names):
         raise DataError(
             f"{source.name} has {len(data)} bands where the run has {len(names)}; name its bands with --bands in the "
             f"order of {order}"
-        )
-    found = [described.get(_spelling(name)) for name in names]
-    if None not in found and found != data:
-        raise DataError(
-            f"{source.name} names the run's bands, but in another order; pass --bands {','.join(map(str, found))}"
         )
     return tuple(data)
 

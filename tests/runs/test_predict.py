@@ -16,11 +16,11 @@ from spectral_tl_bench.datamodules.radiometry import MinMax, SourceStatistics
 from spectral_tl_bench.datamodules.windows import offsets
 from spectral_tl_bench.datasets.dfc2020 import DFC2020
 from spectral_tl_bench.decoders import Segmenter
-from spectral_tl_bench.errors import DataError, RecordError
+from spectral_tl_bench.errors import DataError, RecordError, SpectralBenchError
 from spectral_tl_bench.methods import build_method
 from spectral_tl_bench.presets import override, preset
 from spectral_tl_bench.runs.adapter import Adapter
-from spectral_tl_bench.runs.predict import hann, map_scene, total_weight
+from spectral_tl_bench.runs.predict import hann, map_scene, pick_device, total_weight
 from spectral_tl_bench.runs.rasters import no_data_code
 from spectral_tl_bench.runs.restore import RestoredRun
 from spectral_tl_bench.runs.scene import open_scene
@@ -296,6 +296,7 @@ def test_what_is_no_scene_of_the_sensor_gets_one_line(tmp_path):
     small = write_tif(tmp_path / "f.tif", pixels(9, 9).astype("float32") / 10_000, **UTM)
     refused(small, "not on the run's scale", "--scale", brightness=0.3)
     refused(tmp_path / "4.tif", "--bands 5", "1 to 4", bands="1-3,5")
+    refused(tmp_path / "f.tif", "--scale 0", scale=0.0)
     refused(tmp_path / "4.tif", "--bands red", "no names", bands="1,red")
 
 
@@ -309,6 +310,10 @@ def test_bands_in_another_order_or_at_other_wavelengths_are_told_by_the_file(tmp
     names = [b.name for b in SENTINEL2.bands]
     with rasterio.open(path, "r+") as file:
         file.descriptions = [names[1], names[0], *names[2:]]
+    larger = write_tif(tmp_path / "l.tif", pixels(9, 9, 14), **UTM)
+    with rasterio.open(larger, "r+") as file:
+        file.descriptions = ["SCL", *names]
+    refused(larger, "among others", "--bands 2,3,4,5,6,7,8,9,10,11,12,13,14")
     refused(path, "another order", "--bands 2,1,3,4,5,6,7,8,9,10,11,12,13")
     other = write_tif(tmp_path / "w.tif", pixels(9, 9), **UTM)
     with rasterio.open(other, "r+") as file:
@@ -322,6 +327,12 @@ def test_a_damaged_scene_leaves_no_map(run, tmp_path):
     with pytest.raises(DataError, match=r"s\.tif"):
         mapped(run, scene, tmp_path, confidence=True)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["s.tif"]
+
+
+def test_a_device_that_is_not_there_is_refused():
+    assert pick_device("cpu").type == "cpu"
+    with pytest.raises(SpectralBenchError, match="no device tpu"):
+        pick_device("tpu")
 
 
 def test_classes_that_leave_no_code_or_need_two_bytes(make_run, tmp_path):
