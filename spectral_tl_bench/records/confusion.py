@@ -124,7 +124,7 @@ class Counts:
         names, codes = {}, {}
         for key in KEYS:
             column = table[key].unify_dictionaries() if pa.types.is_dictionary(table[key].type) else table[key]
-            column = column.combine_chunks().dictionary_encode() if not isinstance(column, pa.Array) else column
+            column = column.combine_chunks().dictionary_encode()
             values = column.dictionary.to_pylist()
             if column.null_count or not all(isinstance(value, str) for value in values):
                 raise RecordError(f"{path} is damaged: rows without a {key}")
@@ -132,8 +132,7 @@ class Counts:
             place = np.empty(len(order), dtype=np.int64)
             place[order] = np.arange(len(order))
             names[key] = tuple(values[n] for n in order)
-            found = column.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-            codes[key] = place[found] if len(found) else found
+            codes[key] = place[column.indices.to_numpy(zero_copy_only=False)]
         truth, prediction, count = (numbers[name] for name in _COUNTS)
         return cls(names, codes, truth, prediction, count, numbers.get(PIXELS))
 

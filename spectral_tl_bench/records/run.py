@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 from pydantic import Field, ValidationError
@@ -26,6 +26,9 @@ from spectral_tl_bench.records.files import prepare_folder, write_bytes
 from spectral_tl_bench.records.provenance import Provenance
 from spectral_tl_bench.spec import RunSpec
 from spectral_tl_bench.values import Value
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 FORMAT: Literal[1] = 1
 """Version of the record's format; raised when an older reader could not read it."""
@@ -242,17 +245,23 @@ def _read_record(path: Path) -> RunRecord:
     return record
 
 
-def _read_counts(path: Path) -> Counts:
-    import pyarrow as pa
+def _opened(path: Path) -> pq.ParquetFile:
     import pyarrow.parquet as pq
 
     try:
+        return pq.ParquetFile(path, read_dictionary=list(KEYS))
+    except KeyError:  # a column is missing, which the table's reader says better
+        return pq.ParquetFile(path)
+
+
+def _read_counts(path: Path) -> Counts:
+    import pyarrow as pa
+
+    try:
         # Names as categories: there are thousands of rows of a few names each.
-        with pq.ParquetFile(path) as file:
+        with _opened(path) as file:
             if file.metadata.num_rows > MOST_ROWS:
                 raise RecordError(f"{path} claims {file.metadata.num_rows} rows, which no run writes")
-            known = [key for key in KEYS if key in file.schema_arrow.names]
-        with pq.ParquetFile(path, read_dictionary=known) as file:
             table = file.read(use_threads=False)
     except FileNotFoundError as error:
         raise RecordError(f"{path.parent} has no {CONFUSION}; run it again") from error
