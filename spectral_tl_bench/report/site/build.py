@@ -206,7 +206,7 @@ def _overviews(runs: Sequence[Summary]) -> dict[str, Table | None]:
         ]
         overview = assemble("transfers", columns, "Target mIoU in percent, best first")
     if not lacking.empty:
-        columns = [*described(lacking, {}), (Column("missing"), words(lacking["missing"]))]
+        columns = [*described(lacking, {}), (Column("missing", wrapped=True), words(lacking["missing"]))]
         incomplete = assemble("incomplete", columns)
     return {"overview": overview, "incomplete": incomplete}
 

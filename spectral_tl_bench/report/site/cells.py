@@ -51,11 +51,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its heading, what that means, and whether it holds figures."""
+    """One column: its heading, what that means, whether it holds figures, and whether long text goes on below."""
 
     label: str
     meaning: str = ""
     numeric: bool = False
+    wrapped: bool = False
 
 
 @dataclass(frozen=True)
