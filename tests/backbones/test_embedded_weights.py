@@ -33,9 +33,8 @@ def test_embedded_weights_load_in_single_precision_for_any_number_of_bands(name,
     assert {p.dtype for p in backbone.parameters()} == {torch.float32}
     assert torch.equal(backbone.blocks[-1].mlp.fc2.weight, state["blocks.7.mlp.fc2.weight"].float())
     kernels, colour = backbone.tokenizer.projection.weight, state["patch_embed.proj.weight"].float()
-    bands = len(sensor.bands)
-    expected = (colour.repeat(1, 11, 1, 1)[:, :bands] * 3 / bands).sum(dim=1)
-    torch.testing.assert_close(kernels.sum(dim=1), expected, rtol=1e-3, atol=1e-4)
+    # A grey image gives the tokens that the model of colour pictures gives it.
+    torch.testing.assert_close(kernels.sum(dim=1), colour.sum(dim=1), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("weights", ["embedded", "none"])
