@@ -34,6 +34,9 @@ def test_every_method_has_a_learning_rate_of_its_own_that_the_user_overrides(met
     chosen = training_of("quick", method, "vit_micro", {})
     assert chosen.learning_rate == pytest.approx(factor * usual.learning_rate)
     assert chosen.decoder_learning_rate == usual.decoder_learning_rate
+    larger = training_of("quick", method, "dinov2_s", {})
+    assert larger.learning_rate == pytest.approx(factor * preset("standard").learning_rate)
+    assert larger.decoder_learning_rate == usual.decoder_learning_rate
     asked = training_of("quick", method, "vit_micro", {"learning_rate": "3e-4", "upsample": "3"})
     assert (asked.learning_rate, asked.upsample) == (3e-4, 3)
 
