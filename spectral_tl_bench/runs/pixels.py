@@ -108,12 +108,15 @@ def _score(plan: Plan, classifier: Classifier, threads: int, watch: Watch) -> re
     return table
 
 
-def fit_and_score(plan: Plan, model: PixelModel, folder: Path, console: Console) -> None:
+def fit_and_score(
+    plan: Plan, model: PixelModel, provenance: records.Provenance, folder: Path, console: Console
+) -> None:
     """Do the run and write its record.
 
     Args:
         plan: The run, whose method is ``model``.
         model: What to fit.
+        provenance: Taken before the run.
         folder: The run's folder.
         console: Where progress goes.
 
@@ -140,7 +143,7 @@ def fit_and_score(plan: Plan, model: PixelModel, folder: Path, console: Console)
         title=plan.request.protocol.title,
         split_origin=split.origin,
         classes=tuple(records.ClassLegend(name=c.name, color=c.color) for c in plan.dataset.classes),
-        provenance=records.provenance(),
+        provenance=provenance,
         stages={name: records.StageRecord(steps=0, seconds=taken) for name, taken in seconds.items()},
         peak_memory_mib=peak_memory_mib("cpu"),
         parameters=_NO_PARAMETERS,

@@ -43,11 +43,17 @@ RECONSTRUCTION = "reconstruction.png"
 class _Run:
     """The state of a run while it goes on."""
 
-    def __init__(self, plan: Plan, method: Method, folder: Path, console: Console, device: str, workers: int) -> None:
-        self.plan, self.spec, self.method = plan, plan.spec, method
-        # Before anything trains: the code that ran, not what lies there when it has finished.
-        self.provenance = records.provenance()
-        reset_peak_memory()
+    def __init__(
+        self,
+        plan: Plan,
+        method: Method,
+        provenance: records.Provenance,
+        folder: Path,
+        console: Console,
+        device: str,
+        workers: int,
+    ) -> None:
+        self.plan, self.spec, self.method, self.provenance = plan, plan.spec, method, provenance
         self.training = plan.spec.training
         self.folder, self.console, self.device = folder, console, device
         self.data = ProtocolDataModule(
@@ -263,10 +269,13 @@ def execute(
         shutil.rmtree(folder)
         records.prepare_folder(folder)
     records.write_run_yaml(folder, plan.spec, plan.request.where.absolute())
+    # Before anything trains: the code that ran, not what lies there when it has finished, and this run's memory alone.
+    provenance = records.provenance()
+    reset_peak_memory()
     if isinstance(plan.method, PixelModel):
-        fit_and_score(plan, plan.method, folder, console)
+        fit_and_score(plan, plan.method, provenance, folder, console)
     else:
-        run = _Run(plan, plan.method, folder, console, device, workers)
+        run = _Run(plan, plan.method, provenance, folder, console, device, workers)
         for stage in plan.method.stages:
             run.reconstruct() if stage == "reconstruction" else run.segment()
     finished = records.read_run(folder)

@@ -5,11 +5,6 @@ import pandas as pd
 import pytest
 import torch
 
-from spectral_tl_bench.datamodules.protocol import ProtocolDataModule
-from spectral_tl_bench.datamodules.splits import split_tiles
-from spectral_tl_bench.datasets import open_dataset
-from spectral_tl_bench.presets import override, preset
-from spectral_tl_bench.protocols import load_protocols
 from spectral_tl_bench.report.tables import HELD_OUT
 from spectral_tl_bench.runs.pictures import (
     images_by_domain,
@@ -19,19 +14,6 @@ from spectral_tl_bench.runs.pictures import (
 )
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def data(whuohs_root):
-    protocol = load_protocols("whu_region/s2t")[0]
-    dataset = open_dataset(protocol.file, whuohs_root)
-    split = split_tiles(protocol, dataset.index, 0.1)
-
-    def make(**changes):
-        training = override(preset("quick"), {"image_size": 16} | changes)
-        return ProtocolDataModule(split, dataset, training, seed=0)
-
-    return make
 
 
 def test_looking_at_a_module_needs_no_gradients_and_ends_when_something_fails():

@@ -7,8 +7,9 @@ import torch
 from rich.console import Console
 from sklearn.ensemble import RandomForestClassifier
 
-from spectral_tl_bench.datasets.base import IGNORE_INDEX
+from spectral_tl_bench import records
 from spectral_tl_bench.errors import SpectralBenchError
+from spectral_tl_bench.labels import IGNORE_INDEX
 from spectral_tl_bench.methods import PixelModel, all_method_names, build_any_method, build_method, method_class
 from spectral_tl_bench.records import read_run, read_run_yaml
 from spectral_tl_bench.runs.pixels import draw_pixels, predict_tile
@@ -205,3 +206,22 @@ def test_a_prediction_has_the_shape_of_its_tile(monkeypatch):
 
 def test_hyper_parameters_are_recorded_and_typed():
     assert build_any_method("pixel_forest", {"pixels": "7"}).options()["pixels"] == 7
+
+
+def test_its_record_says_which_code_started_it(run, monkeypatch):
+    """What lies there when it has finished may be other code."""
+    order = []
+
+    def noting(owner, name):
+        original = getattr(owner, name)
+
+        def noted(*arguments, **keywords):
+            order.append(name)
+            return original(*arguments, **keywords)
+
+        monkeypatch.setattr(owner, name, noted)
+
+    noting(records, "provenance")
+    noting(RandomForestClassifier, "fit")
+    run()
+    assert order == ["provenance", "fit"]

@@ -5,13 +5,8 @@ import pytest
 import torch
 
 from spectral_tl_bench.backbones import build_backbone
-from spectral_tl_bench.datamodules.protocol import ProtocolDataModule
-from spectral_tl_bench.datamodules.splits import split_tiles
-from spectral_tl_bench.datasets import open_dataset
 from spectral_tl_bench.decoders.reconstruction import ReconstructionDecoder
 from spectral_tl_bench.methods import build_method
-from spectral_tl_bench.presets import override, preset
-from spectral_tl_bench.protocols import load_protocols
 from spectral_tl_bench.runs.reconstructions import Reconstructions
 from spectral_tl_bench.tasks.reconstruction import MaskedReconstruction
 
@@ -23,19 +18,6 @@ class Perfect(MaskedReconstruction):
 
     def reconstruct(self, images, hidden):
         return self.targets(images)
-
-
-@pytest.fixture
-def data(whuohs_root):
-    protocol = load_protocols("whu_region/s2t")[0]
-    dataset = open_dataset(protocol.file, whuohs_root)
-    split = split_tiles(protocol, dataset.index, 0.1)
-
-    def make(**changes):
-        training = override(preset("quick"), {"image_size": 16} | changes)
-        return ProtocolDataModule(split, dataset, training, seed=0)
-
-    return make
 
 
 def task(data, cls=MaskedReconstruction, method="spectralx", **options):
