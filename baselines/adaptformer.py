@@ -56,7 +56,7 @@ class AdaptFormer(Method):
     of its own. 3.17 M parameters on a ViT-L at 64 channels.
     """
 
-    learning_rate_factor = 4.0
+    learning_rate_factor = 16.0
 
     hidden: Annotated[int, Field(ge=1)] = 64
     scale: float = 0.1

@@ -47,6 +47,8 @@ class SSF(Method):
     folds into the layers before it. 0.54 M parameters on a ViT-L.
     """
 
+    learning_rate_factor = 4.0
+
     def adapt(self, backbone: Backbone) -> None:
         """Insert scales and shifts."""
         backbone.tokenizer = ScaledTokenizer(backbone.tokenizer, backbone.width)

@@ -41,6 +41,8 @@ class VPT(Method):
     ViT-L at 50 prompts a block.
     """
 
+    learning_rate_factor = 4.0
+
     prompts: Annotated[int, Field(ge=1)] = 50
 
     def adapt(self, backbone: Backbone) -> None:

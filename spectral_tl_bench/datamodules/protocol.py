@@ -13,6 +13,7 @@ from torchgeo.datamodules import NonGeoDataModule
 
 from spectral_tl_bench.datamodules.radiometry import Augmentation, build_radiometry
 from spectral_tl_bench.datamodules.samplers import SourceTiles, WindowSampler
+from spectral_tl_bench.datamodules.seeds import seed_step
 from spectral_tl_bench.datamodules.splits import Split, domains_of, labelled_tiles
 from spectral_tl_bench.datamodules.windows import TrainingWindows, WholeTiles, as_batch, as_list, class_histogram
 from spectral_tl_bench.datasets.base import Sample, TileDataset
@@ -53,6 +54,8 @@ class ProtocolDataModule(NonGeoDataModule):
         self.training_spec = training
         self.seed = seed
         self.stage: StageName = "segmentation"
+        self.steps_done = 0
+        self._batches = 0
         self.training = labelled_tiles(split, dataset.index, training.label_fraction, seed)
         self.radiometry = build_radiometry(training.radiometry, dataset, split.training.tolist())
         self.augmentation = Augmentation(training.rotation_degrees) if training.augmentation else None
@@ -60,9 +63,14 @@ class ProtocolDataModule(NonGeoDataModule):
     def _domains(self, positions: np.ndarray) -> pd.Series:
         return domains_of(self.split, self.tiles.index, positions)
 
-    def begin_stage(self, stage: StageName) -> None:
-        """Say which stage trains next; reconstruction uses every source tile's image, labelled or not."""
-        self.stage = stage
+    def begin_stage(self, stage: StageName, steps_done: int = 0) -> None:
+        """Say which stage trains next; reconstruction uses every source tile's image, labelled or not.
+
+        Args:
+            stage: The stage.
+            steps_done: Steps of it that an earlier process has trained.
+        """
+        self.stage, self.steps_done = stage, steps_done
 
     def setup(self, stage: str) -> None:
         """Do nothing: the tiles are known from the start."""
@@ -80,7 +88,7 @@ class ProtocolDataModule(NonGeoDataModule):
         return weights
 
     def train_dataloader(self) -> DataLoader[Sample]:
-        """Return the training batches of the current stage, exactly as many as its steps."""
+        """Return the training batches of the current stage that are left, of exactly as many as its steps."""
         positions = self.training if self.stage == "segmentation" else self.split.training
         windows = TrainingWindows(
             self.tiles,
@@ -97,7 +105,9 @@ class ProtocolDataModule(NonGeoDataModule):
             count=stage.steps * stage.batch_size,
             seed=self.seed,
             weights=self._weights(positions),
+            start=self.steps_done * stage.batch_size,
         )
+        self._batches = self.steps_done
         return DataLoader(
             windows,
             batch_size=stage.batch_size,
@@ -125,6 +135,13 @@ class ProtocolDataModule(NonGeoDataModule):
     def test_dataloader(self) -> Any:
         """Return the held-out source tiles and the target tiles, whole, as two loaders."""
         return [self._whole(self.split.held_out), self._whole(self.split.target)]
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Seed what a training step draws, from the augmentation below to the last dropout, by the step's number."""
+        if self.trainer is not None and self.trainer.training:
+            seed_step(self.seed, self._batches, self.trainer.global_rank)
+            self._batches += 1
+        return batch
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Turn stored values into reflectance, normalise and, in training, augment."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import Sampler
 
+from spectral_tl_bench.datamodules.seeds import derived_seed
 from spectral_tl_bench.datamodules.windows import WindowKey
 
 if TYPE_CHECKING:
@@ -48,7 +50,8 @@ class WindowSampler(Sampler[WindowKey]):
     """Draw a fixed number of training windows.
 
     Without weights every tile is visited once before any comes again. With weights tiles are drawn with replacement.
-    The window's place in its tile is uniform.
+    The window's place in its tile is uniform. Each pass over the tiles has a seed of its own, so that a draw may begin
+    anywhere.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class WindowSampler(Sampler[WindowKey]):
         count: int,
         seed: int,
         weights: np.ndarray | None = None,
+        start: int = 0,
     ) -> None:
         """Prepare the draw.
 
@@ -72,37 +76,35 @@ class WindowSampler(Sampler[WindowKey]):
             count: Windows to draw in all.
             seed: Fixes the draw.
             weights: Probability of each position, up to a factor.
+            start: How many windows of the draw are passed over: an earlier process has trained on them.
         """
         self.positions = np.asarray(positions)
-        self.heights = heights
-        self.widths = widths
-        self.size = size
+        self.slack = np.stack([np.maximum(0, sides[self.positions] - size) for sides in (heights, widths)], axis=1)
         self.count = count
         self.seed = seed
         self.weights = None if weights is None else torch.as_tensor(weights, dtype=torch.float64)
+        self.start = start
 
     def __len__(self) -> int:
         return self.count
 
     def __iter__(self) -> Iterator[WindowKey]:
-        generator = torch.Generator().manual_seed(self.seed)
-        for chosen in self._tiles(generator):
-            position = int(self.positions[chosen])
-            slack_y = max(0, int(self.heights[position]) - self.size)
-            slack_x = max(0, int(self.widths[position]) - self.size)
-            top = int(torch.randint(slack_y + 1, (), generator=generator))
-            left = int(torch.randint(slack_x + 1, (), generator=generator))
-            yield position, top, left
+        first, passed = divmod(self.start, len(self.positions))
+        windows = itertools.chain.from_iterable(map(self._pass, itertools.count(first)))
+        return itertools.islice(windows, passed, passed + self.count - self.start)
 
-    def _tiles(self, generator: torch.Generator) -> Iterator[int]:
-        if self.weights is not None:
-            yield from torch.multinomial(self.weights, self.count, replacement=True, generator=generator).tolist()
-            return
-        drawn = 0
-        while drawn < self.count:
-            for chosen in torch.randperm(len(self.positions), generator=generator)[: self.count - drawn].tolist():
-                yield chosen
-                drawn += 1
+    def _pass(self, number: int) -> Iterator[WindowKey]:
+        """As many windows as there are tiles."""
+        generator = torch.Generator().manual_seed(derived_seed(self.seed, number))
+        many = len(self.positions)
+        if self.weights is None:
+            chosen = torch.randperm(many, generator=generator).numpy()
+        else:
+            chosen = torch.multinomial(self.weights, many, replacement=True, generator=generator).numpy()
+        places = torch.rand(many, 2, generator=generator, dtype=torch.float64).numpy()
+        corners = (places * (self.slack[chosen] + 1)).astype(int)
+        for position, (top, left) in zip(self.positions[chosen].tolist(), corners.tolist(), strict=True):
+            yield position, top, left
 
 
 def domain_weights(domains: pd.Series) -> np.ndarray:

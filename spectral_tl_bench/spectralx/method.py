@@ -51,6 +51,7 @@ class SpectralX(Method):
     """
 
     extra_loss_name = "balance"
+    learning_rate_factor = 4.0
 
     variant: Literal["default", "reference"] = "default"
     hyper_tokenizer: bool = True

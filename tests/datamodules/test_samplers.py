@@ -31,6 +31,12 @@ def test_every_tile_comes_once_before_any_comes_again():
     assert sorted(position for position, _, _ in keys[10:20]) == list(range(5, 15))
 
 
+@pytest.mark.parametrize("weights", [None, np.arange(1.0, 11.0)])
+@pytest.mark.parametrize("start", [0, 1, 10, 37, 50])
+def test_a_draw_may_begin_anywhere(start, weights):
+    assert list(sampler(weights=weights, start=start)) == list(sampler(weights=weights))[start:]
+
+
 def test_windows_lie_inside_their_tile():
     assert all(0 <= top <= 68 and 0 <= left <= 68 for _, top, left in sampler(count=200))
 
