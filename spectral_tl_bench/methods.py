@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, f
 from pydantic import Field, TypeAdapter, ValidationError
 
 from spectral_tl_bench.errors import SpectralBenchError, UnknownNameError
-from spectral_tl_bench.plugins import METHODS
+from spectral_tl_bench.plugins import METHODS, PluginError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -114,7 +114,12 @@ class Method(_Options, abc.ABC):
         )
         # A parameter that `adapt` replaces must outlive it, or a new one may get its identity and pass for pretrained.
         backbone.kept_alive = tuple(backbone.parameters())
-        self.adapt(backbone)
+        try:
+            self.adapt(backbone)
+        except SpectralBenchError:
+            raise
+        except Exception as error:
+            raise _at_fault(type(self).__name__, "fails to adapt the backbone", error) from error
 
 
 class Classifier(Protocol):
@@ -147,6 +152,10 @@ class PixelModel(_Options, abc.ABC):
         Args:
             seed: The run's; gives every random choice of the classifier.
         """
+
+
+def _at_fault(name: str, how: str, error: Exception) -> PluginError:
+    return PluginError(f"method {name} {how}: {type(error).__name__}: {error}")
 
 
 AnyMethod = Method | PixelModel
@@ -215,4 +224,6 @@ def build_any_method(name: str, options: dict[str, Any] | None = None) -> AnyMet
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise SpectralBenchError(f"option {where} of method {name}: {first['msg']}, not {first['input']!r}") from error
+    except Exception as error:
+        raise _at_fault(name, "cannot be made with these options", error) from error
     return method

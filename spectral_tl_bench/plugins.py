@@ -89,7 +89,7 @@ class Registry:
         module, _, attribute = value.partition(":")
         try:
             return getattr(importlib.import_module(module), attribute)
-        except Exception as error:  # whatever a plugin raises is its own fault, not that of the others
+        except (Exception, SystemExit) as error:  # whatever a plugin raises is its own fault, not that of the others
             raise PluginError(
                 f"{self.kind} {name!r} ({value}) cannot be imported: {type(error).__name__}: {error}; repair or "
                 "uninstall that package"
@@ -148,7 +148,7 @@ def load_file(path: Path, attribute: str, kind: str) -> Any:
     sys.modules[module_name] = module  # dataclasses look their module up by name
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[module_name]
         raise PluginError(f"{path} fails on import: {type(error).__name__}: {error}") from error
     if not hasattr(module, attribute):

@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from spectral_tl_bench.errors import ProtocolError, UnknownNameError, first_problem
 from spectral_tl_bench.labels import LandClass
+from spectral_tl_bench.paths import path_inside
 from spectral_tl_bench.plugins import short_name, split_file
 from spectral_tl_bench.sensors import Sensor
 from spectral_tl_bench.values import Value, names_yaml, read_mapping
@@ -109,6 +110,20 @@ class TileFolder(Value):
     images: str = "images/{tile}"
     labels: str = "labels/{tile}"
     block: str | None = None
+
+    @field_validator("index", "images", "labels")
+    @classmethod
+    def _below_the_root(cls, value: str) -> str:
+        if path_inside(Path(), value) is None:
+            raise ValueError(f"{value!r} leads out of the folder of tiles; give a path below it")
+        return value
+
+    @field_validator("images", "labels")
+    @classmethod
+    def _names_the_tile(cls, value: str) -> str:
+        if "{tile}" not in value:
+            raise ValueError(f"{value!r} is the same for every tile; write {{tile}} where its name belongs")
+        return value
 
 
 class Transfer(Value):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from spectral_tl_bench.errors import CheckpointError, RecordError
 from spectral_tl_bench.records.files import replacing
+from spectral_tl_bench.values import parse_json
 
 _KEY = "spectral_tl_bench"
 
@@ -77,7 +78,12 @@ def _metadata(path: Path, file: Any) -> dict[str, Any]:
     text = (file.metadata() or {}).get(_KEY)
     if text is None:
         raise CheckpointError(f"{path} was not written by a run; its metadata has no {_KEY} entry")
-    metadata: dict[str, Any] = json.loads(text)
+    try:
+        metadata = parse_json(text)
+    except ValueError as error:
+        raise CheckpointError(f"{path} is damaged: its metadata is not readable as JSON: {error}") from error
+    if not isinstance(metadata, dict):
+        raise CheckpointError(f"{path} is damaged: its metadata is no mapping")
     return metadata
 
 

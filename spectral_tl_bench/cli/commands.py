@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
+from rich.text import Text
 
 from spectral_tl_bench.errors import SpectralBenchError
 from spectral_tl_bench.presets import DEFAULT_BACKBONE, preset
@@ -49,12 +49,12 @@ def run(
     """
     first = requests[0]
     if first.where.root is None:
-        console.print(
-            "[bold yellow]SIMULATED data[/]: no --root was given, so this runs on the embedded simulated archive; "
-            "its figures say nothing about a real sensor.",
-            highlight=False,
-            soft_wrap=True,
+        said = (
+            ("SIMULATED data", "bold yellow"),
+            ": no --root was given, so this runs on the embedded simulated archive; its figures say nothing about a "
+            "real sensor.",
         )
+        console.print(Text.assemble(*said), soft_wrap=True)
     elif preset_is_default and first.choices.preset == "quick":
         console.print("no GPU here: preset quick (--preset standard for the full size)", highlight=False)
 
@@ -62,8 +62,10 @@ def run(
     from spectral_tl_bench.records import prepare_folder
     from spectral_tl_bench.report.tables import heading, render
     from spectral_tl_bench.runs.planning import plan
+    from spectral_tl_bench.runs.predict import pick_device
     from spectral_tl_bench.runs.runner import execute
 
+    pick_device(device)
     prepare_folder(out)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*geotransform.*")
@@ -87,7 +89,6 @@ def run(
             console.print(f"written to {done.folder}", highlight=False, soft_wrap=True)
             if maps:
                 from spectral_tl_bench.runs.maps import MAPS, write_maps
-                from spectral_tl_bench.runs.predict import pick_device
                 from spectral_tl_bench.runs.restore import restore_run
 
                 files = write_maps(restore_run(done.folder, ready.weights), ready, maps, pick_device(device))
@@ -150,7 +151,7 @@ def adapting_methods(console: Console) -> list[str]:
     from spectral_tl_bench.plugins import METHODS
 
     for problem in METHODS.usable()[1]:
-        console.print(f"[yellow]left out:[/] {escape(problem)}", highlight=False, soft_wrap=True)
+        console.print(Text.assemble(("left out: ", "yellow"), problem), soft_wrap=True)
     return method_names()
 
 

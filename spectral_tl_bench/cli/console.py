@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def console() -> Console:
-    """Where commands print."""
+    """Where commands print: text as it is, for a name in a file or on the command line may look like markup."""
     from rich.console import Console
 
-    return Console()
+    return Console(markup=False, emoji=False, highlight=False)

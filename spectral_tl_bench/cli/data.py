@@ -9,7 +9,13 @@ import typer
 
 from spectral_tl_bench.cli.console import console
 
-data_app = typer.Typer(help="Simulate, check, index, download and compare archives.", no_args_is_help=True)
+data_app = typer.Typer(help="Simulate, check, index, download and compare archives.", invoke_without_command=True)
+
+
+@data_app.callback()
+def _explain(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 @data_app.command("simulate")

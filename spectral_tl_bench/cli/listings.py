@@ -7,7 +7,6 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
 from rich.table import Table
 
 from spectral_tl_bench.backbones.registry import backbone_entry, backbone_names
@@ -41,7 +40,7 @@ def _rows(table: Table, names: Sequence[str], cells: Callable[[str], Sequence[st
         try:
             table.add_row(name, *cells(name))
         except PluginError as error:
-            table.add_row(name, escape(str(error)), style="red")
+            table.add_row(name, str(error), style="red")
     return table
 
 

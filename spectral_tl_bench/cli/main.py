@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+import traceback
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from spectral_tl_bench.cli.console import console
 from spectral_tl_bench.cli.data import data_app
+from spectral_tl_bench.cli.failure import failure
 from spectral_tl_bench.cli.train import assignments, predict, run, sweep
 from spectral_tl_bench.errors import SpectralBenchError
 
@@ -20,14 +23,12 @@ app = typer.Typer(
         "Does your way of adapting a foundation model to a multispectral or hyperspectral sensor still work in a "
         "region or season it has not seen?\n\nStart with: spectral-bench run --method spectralx --protocol whu_region"
     ),
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 app.add_typer(data_app, name="data", rich_help_panel=None)
-
-_state = {"debug": False}
 
 
 def _show_version(wanted: bool) -> None:
@@ -40,12 +41,15 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
+    # Taken off before Typer sees it, so that it may stand anywhere; here it is explained.
     debug: Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.")] = False,
     version: Annotated[
         bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:
-    _state["debug"] = debug
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 app.command()(run)
@@ -189,28 +193,34 @@ def report(
     results.report(run or [], runs, out, console())
 
 
-def _fail(message: str, status: int) -> NoReturn:
-    # A name in a file may hold anything; what is printed must not move the cursor.
-    text = "".join(c for c in " ".join(message.split()) if c.isprintable())
-    typer.echo(f"spectral-bench: {text}", err=True)
-    sys.exit(status)
+def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:
+    """Take ``--debug`` out of the arguments, wherever it stands; what follows ``--`` is no option."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    kept = [argument for argument in arguments[:end] if argument != "--debug"]
+    return kept + arguments[end:], len(kept) < end
 
 
-def main(arguments: list[str] | None = None) -> Any:
-    """Run the command line: exit status 0 done, 1 failed run, 2 wrong usage or bad input."""
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line: exit status 0 done, 1 failed run, 2 wrong usage or bad input.
+
+    Args:
+        arguments: What follows the command's name; None takes this process's.
+    """
     # Pixels of tiles without a geotransform are expected here; GDAL's complaint would bury the one line that matters.
     os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # The name of a file may hold what the terminal's encoding lacks.
+            stream.reconfigure(errors="backslashreplace")
+    given, debug = _without_debug(sys.argv[1:] if arguments is None else arguments)
     try:
-        return app(arguments, prog_name="spectral-bench")
-    except SpectralBenchError as error:
-        if _state["debug"]:
-            raise
-        _fail(str(error), error.exit_status)
-    except FileNotFoundError as error:
-        # TorchGeo's DatasetNotFoundError is one of these.
-        if _state["debug"]:
-            raise
-        _fail(str(error), SpectralBenchError.exit_status)
+        status = app(given, prog_name="spectral-bench", standalone_mode=False)
+    except Exception as error:  # noqa: BLE001  # the last place that can make one line of it
+        if debug:
+            traceback.print_exception(error)
+        message, status = failure(error)
+        typer.echo(f"spectral-bench: {message}", err=True)
+    sys.exit(status if isinstance(status, int) else 0)
 
 
 if __name__ == "__main__":

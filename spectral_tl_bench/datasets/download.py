@@ -18,8 +18,10 @@ import requests
 from huggingface_hub import HfApi, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError
 
-from spectral_tl_bench.datasets.unpack import is_archive, path_inside, unpack
+from spectral_tl_bench.datasets.unpack import is_archive, unpack
 from spectral_tl_bench.errors import DataError, UnknownNameError
+from spectral_tl_bench.paths import path_inside
+from spectral_tl_bench.values import parse_json
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
@@ -202,7 +204,7 @@ def _move_into_place(files: dict[str, Path], root: Path) -> dict[str, int]:
 def _is_complete(receipt: Path, root: Path) -> bool:
     """Whether an earlier download left its receipt and every file that it lists."""
     try:
-        files = json.loads(receipt.read_text(encoding="utf-8"))["files"]
+        files = parse_json(receipt.read_bytes())["files"]
         return all((root / name).stat().st_size == size for name, size in files.items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False

@@ -13,6 +13,7 @@ from spectral_tl_bench.datasets import blocks
 from spectral_tl_bench.datasets.base import Sample, TileDataset
 from spectral_tl_bench.datasets.files import Listing, Problem
 from spectral_tl_bench.errors import DataError
+from spectral_tl_bench.paths import path_inside
 from spectral_tl_bench.protocols import ProtocolFile, TileFolder
 
 _OWN_COLUMNS = ("image", "label", "height", "width", "bands", "dtype", "label_height", "label_width", "geometry")
@@ -116,6 +117,9 @@ def _read_csv(path: Path, folder: TileFolder, attributes: list[str]) -> pd.DataF
     twice = frame["tile"][frame["tile"].duplicated()]
     if len(twice):
         raise DataError(f"{path} lists tile {twice.iloc[0]!r} more than once; every row must be another tile")
+    outside = [name for name in frame["tile"] if path_inside(Path(), name) is None]
+    if outside:
+        raise DataError(f"{path} lists tile {outside[0]!r}, which leads out of the folder; name files below it")
     if "split" not in frame.columns:
         frame["split"] = "all"
     if folder.block:

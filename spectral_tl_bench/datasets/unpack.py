@@ -10,10 +10,11 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO
 
 from spectral_tl_bench.errors import DataError
+from spectral_tl_bench.paths import path_inside
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _BROKEN = (
@@ -30,15 +31,6 @@ _BROKEN = (
 def is_archive(name: str) -> bool:
     """Tell from a file's name whether :func:`unpack` can open it."""
     return name.lower().endswith(ARCHIVE_SUFFIXES)
-
-
-def path_inside(folder: Path, name: str) -> Path | None:
-    """Join a folder and a path that a stranger wrote; None where the path is absolute or climbs out of the folder."""
-    path = PurePosixPath(name.replace("\\", "/"))
-    drive = bool(path.parts) and path.parts[0].endswith(":")
-    if path.is_absolute() or drive or ".." in path.parts or not path.parts:
-        return None
-    return folder.joinpath(*path.parts)
 
 
 def unpack(archive: Path, folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from spectral_tl_bench.records.config import Where, read_run_yaml, write_run_yaml
 from spectral_tl_bench.records.confusion import ConfusionTable, Part, Selection, matrices, total
-from spectral_tl_bench.records.files import prepare_folder, write_bytes
+from spectral_tl_bench.records.files import inside, prepare_folder, write_bytes
 from spectral_tl_bench.records.provenance import Provenance, provenance
 from spectral_tl_bench.records.run import (
     HISTORY,
@@ -39,6 +39,7 @@ __all__ = [
     "TileCounts",
     "Where",
     "find_runs",
+    "inside",
     "matrices",
     "prepare_folder",
     "provenance",

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from spectral_tl_bench.errors import RecordError
+from spectral_tl_bench.paths import leads_out, path_inside
 
 
 def prepare_folder(folder: Path) -> None:
@@ -25,6 +26,24 @@ def prepare_folder(folder: Path) -> None:
     except OSError as error:
         reason = "a file of that name is in the way" if isinstance(error, FileExistsError) else error.strerror
         raise RecordError(f"cannot write to folder {folder}: {reason}; choose another with --out") from error
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The path of a file in a run's folder, whoever named it.
+
+    Args:
+        folder: The run's folder.
+        name: The file's path relative to it.
+
+    Raises:
+        RecordError: If it lies elsewhere: the name leads out of the folder, or the file is a link that does.
+    """
+    path = path_inside(folder, name)
+    if path is None:
+        raise RecordError(f"{name!r} is no file in {folder}: it leads out of that folder")
+    if leads_out(folder, path):
+        raise RecordError(f"{path} is a link out of the run's folder; put the file itself there")
+    return path
 
 
 @contextlib.contextmanager

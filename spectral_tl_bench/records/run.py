@@ -22,10 +22,10 @@ from spectral_tl_bench.errors import RecordError, first_problem
 from spectral_tl_bench.plugins import short_name
 from spectral_tl_bench.records.config import CONFIG
 from spectral_tl_bench.records.confusion import KEYS, MOST_CLASSES, MOST_ROWS, Counts, Part, Selection, check_counts
-from spectral_tl_bench.records.files import prepare_folder, write_bytes
+from spectral_tl_bench.records.files import inside, prepare_folder, write_bytes
 from spectral_tl_bench.records.provenance import Provenance
 from spectral_tl_bench.spec import RunSpec
-from spectral_tl_bench.values import Value
+from spectral_tl_bench.values import Value, parse_json
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -226,12 +226,12 @@ def _check_digest(folder: Path, spec: RunSpec, content: dict[str, Any]) -> None:
 
 def _read_record(path: Path) -> RunRecord:
     try:
-        content = json.loads(path.read_bytes())
+        content = parse_json(path.read_bytes())
     except FileNotFoundError as error:
         raise RecordError(f"{path.parent} has no {RECORD}: the run is not complete, run it again") from error
     except OSError as error:
         raise RecordError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise RecordError(f"{path} is not readable as JSON: {error}") from error
     if not isinstance(content, dict) or "format" not in content or not isinstance(content.get("spec"), dict):
         raise RecordError(f"{path} is not the record of a run")
@@ -279,8 +279,8 @@ def read_run(folder: Path) -> Run:
     Raises:
         RecordError: If the run is not complete, a file is damaged or not ours, or its parts contradict one another.
     """
-    record = _read_record(folder / RECORD)
-    counts = _read_counts(folder / CONFUSION)
+    record = _read_record(inside(folder, RECORD))
+    counts = _read_counts(inside(folder, CONFUSION))
     _check(counts, record, folder / CONFUSION)
     return Run(folder=folder, record=record, table=counts)
 

@@ -80,7 +80,7 @@ def write_maps(run: RestoredRun, plan: Plan, count: int, device: torch.device) -
     """
     index, split = plan.dataset.index, plan.split
     names = index["tile"].astype(str)
-    folder = run.folder / MAPS
+    folder = records.inside(run.folder, MAPS)
     records.prepare_folder(folder)
     written = []
     for position in spread(split.target, [split.subdomains[names.iloc[p]] for p in split.target], count):

@@ -83,7 +83,7 @@ def restore_run(folder: Path, weights: str | None = None) -> RestoredRun:
     """
     spec, where = _configuration(folder)
     method = _method(spec)
-    adapter, state, scaling = read_adapter(folder / ADAPTER)
+    adapter, state, scaling = read_adapter(records.inside(folder, ADAPTER))
     if adapter.spec != spec:
         raise CheckpointError(
             f"{folder / ADAPTER} is of another run than {folder / CONFIG}; restore the folder or run it again"
@@ -110,7 +110,7 @@ def _configuration(folder: Path) -> tuple[RunSpec, records.Where]:
         inside = [path for path in records.find_runs(folder) if (path / CONFIG).is_file()]
         hint = f"did you mean {inside[0]}?" if inside else "`spectral-bench run` makes one"
         raise RecordError(f"{folder} is not the folder of a run: {hint}")
-    return records.read_run_yaml(folder / CONFIG)
+    return records.read_run_yaml(records.inside(folder, CONFIG))
 
 
 def _method(spec: RunSpec) -> Method:

@@ -21,6 +21,7 @@ from spectral_tl_bench.plotting import png
 from spectral_tl_bench.report.tables import heading, write_table
 from spectral_tl_bench.runs.accounting import parameter_counts, segmenter_names
 from spectral_tl_bench.runs.adapter import ADAPTER, Adapter, pretrained_digest, write_adapter
+from spectral_tl_bench.runs.diagnostics import write_diagnostics
 from spectral_tl_bench.runs.pictures import images_by_domain, looking_at
 from spectral_tl_bench.runs.pixels import fit_and_score
 from spectral_tl_bench.runs.planning import Plan
@@ -204,9 +205,7 @@ class _Run:
                 name: self.backbone.enlarge(windows, self.training.upsample)
                 for name, windows in images_by_domain(self.data, self.training, device).items()
             }
-            files = self.method.diagnostics(segmenter.backbone, images, heading(self.spec))
-        for name, content in files.items():
-            records.write_bytes(self.folder / name, content)
+            write_diagnostics(self.method, segmenter.backbone, images, heading(self.spec), self.folder, self.console)
 
     def _collect(self, table: records.ConfusionTable, task: Segmentation, selection: records.Selection) -> None:
         index = self.plan.dataset.index

@@ -49,7 +49,7 @@ def read_stage1(path: Path) -> Stage1:
         CheckpointError: If it is missing, damaged, no such file, or of another version of this package.
     """
     metadata = read_metadata(path)
-    stage = metadata.get("stage") if isinstance(metadata, dict) else None
+    stage = metadata.get("stage")
     if stage != "reconstruction":
         raise CheckpointError(
             f"{path} holds weights of stage {stage}, not of reconstruction; --stage1 takes a run's stage1.safetensors"

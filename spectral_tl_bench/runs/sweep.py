@@ -185,7 +185,9 @@ def sweep(suite: Suite, root: Path | None, out: Path, console: Console, *, devic
     """
     from spectral_tl_bench import records
     from spectral_tl_bench.runs.planning import plan
+    from spectral_tl_bench.runs.predict import pick_device
 
+    pick_device(device)
     wanted = list(suite.requests(root))
     opened: dict[tuple[str, Path], TileDataset] = {}
     # Every input is opened before anything trains: a mistake in the last run shows at once.

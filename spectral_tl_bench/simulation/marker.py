@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from spectral_tl_bench.errors import DataError
+from spectral_tl_bench.values import parse_json
 
 MARKER_NAME = "SIMULATED.json"
 
@@ -39,7 +39,7 @@ def read_marker(root: str | Path) -> dict[str, Any] | None:
         marker = folder / MARKER_NAME
         if marker.is_file():
             try:
-                content = json.loads(marker.read_text(encoding="utf-8"))
+                content = parse_json(marker.read_bytes())
             except (OSError, ValueError) as error:
                 raise DataError(f"cannot read {marker}: {error}; simulate the archive again") from error
             if not isinstance(content, dict):

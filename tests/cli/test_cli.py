@@ -315,11 +315,30 @@ def test_an_output_folder_that_cannot_be_written_gets_one_line(spectral_bench, o
     assert (tmp_path / "blocked").read_text() == "precious"
 
 
-def test_debug_shows_the_traceback(spectral_bench):
-    from spectral_tl_bench.errors import UnknownNameError
+@pytest.mark.parametrize("place", [0, 1, 5], ids=["before the command", "after it", "last"])
+def test_debug_shows_the_traceback_above_the_line(spectral_bench, place):
+    arguments = ["run", "--method", "lorra", "--protocol", "whu_region"]
+    status, _, err = spectral_bench(*arguments[:place], "--debug", *arguments[place:])
+    assert status == 2
+    assert err.startswith("Traceback")
+    assert "UnknownNameError" in err
+    assert err.splitlines()[-1].startswith("spectral-bench: unknown method 'lorra'")
 
-    with pytest.raises(UnknownNameError):
-        spectral_bench("--debug", "run", "--method", "lorra", "--protocol", "whu_region")
+
+def test_what_nobody_foresaw_is_one_line_too_and_a_failed_run(spectral_bench, monkeypatch):
+    from spectral_tl_bench.cli import listings
+
+    def broken():
+        raise ZeroDivisionError("by nothing\nat all")
+
+    monkeypatch.setattr(listings, "protocols", broken)
+    status, _, err = spectral_bench("protocols")
+    assert status == 1
+    assert err.count("\n") == 1
+    assert "unexpected ZeroDivisionError" in err
+    assert "test_cli.py, line" in err
+    assert "by nothing at all" in err
+    assert "--debug" in err
 
 
 def test_the_installed_command_works():

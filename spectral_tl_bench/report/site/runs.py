@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from spectral_tl_bench.paths import leads_out
 from spectral_tl_bench.plotting import SOURCE_COLOR, TARGET_COLOR
 from spectral_tl_bench.records import HISTORY, Run
 from spectral_tl_bench.report.cells import plain
@@ -65,9 +66,10 @@ def run_page(run: Run, assets: Assets) -> RunPage:
     """
     names = [c.name for c in run.record.classes]
     _, stack = run.table.stack(run.num_classes, "subdomain", "target", run.selection)
-    found = sorted((run.folder / "maps").glob("*.png"))
+    found = [path for path in sorted((run.folder / "maps").glob("*.png")) if not leads_out(run.folder, path)]
     maps = [assets.picture(path, plain(path.stem)) for path in found[:MOST_MAPS]]
-    pictures = [assets.picture(run.folder / name, heading) for heading, name in _PICTURES]
+    own = [(heading, run.folder / name) for heading, name in _PICTURES]
+    pictures = [assets.picture(path, heading) for heading, path in own if not leads_out(run.folder, path)]
     return RunPage(
         facts=tuple((label, plain(text)) for label, text in facts(run) if label != "folder"),
         domains=_frame_table("domains", protocol_table(run), "Percent, by the step that the run selects"),
@@ -76,7 +78,7 @@ def run_page(run: Run, assets: Assets) -> RunPage:
         confusion=confusion(
             "confusion", stack.sum(axis=0), names, "Rows are truth, in percent of their pixels over all target tiles"
         ),
-        curves=_curves(run.folder / HISTORY),
+        curves=() if leads_out(run.folder, run.folder / HISTORY) else _curves(run.folder / HISTORY),
         legend=tuple((plain(c.name), _color(c.color)) for c in run.record.classes),
         maps=tuple(picture for picture in maps if picture is not None),
         more_maps=max(0, len(found) - MOST_MAPS),

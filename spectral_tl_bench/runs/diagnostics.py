@@ -1,0 +1,74 @@
+"""What a method shows of its own parts at the end of a run, written where it can do no harm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from spectral_tl_bench import records
+from spectral_tl_bench.errors import RecordError
+from spectral_tl_bench.records.config import CONFIG
+from spectral_tl_bench.records.run import CONFUSION, HISTORY, RECORD
+from spectral_tl_bench.runs.adapter import ADAPTER
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from spectral_tl_bench.backbones import Backbone
+    from spectral_tl_bench.methods import Method
+
+_OURS = (
+    RECORD,
+    CONFIG,
+    CONFUSION,
+    HISTORY,
+    ADAPTER,
+    "stage1.safetensors",
+    "reconstruction.png",
+    "table.csv",
+    "table.md",
+)
+
+
+def write_diagnostics(
+    method: Method, backbone: Backbone, images: Mapping[str, Tensor], title: str, folder: Path, console: Console
+) -> None:
+    """Ask a method for its files and write them beside the run's own.
+
+    A finished run is worth more than a picture of it: where the method fails, or names files that are not its own to
+    write, a note says so and the run goes on.
+
+    Args:
+        method: The method.
+        backbone: As for :meth:`spectral_tl_bench.methods.Method.diagnostics`.
+        images: The same.
+        title: The same.
+        folder: The run's folder.
+        console: Gets the note.
+    """
+    try:
+        files = dict(method.diagnostics(backbone, images, title))
+        paths = {_place(folder, name): content for name, content in files.items()}
+        for path, content in paths.items():
+            records.write_bytes(path, content)
+    except Exception as error:  # noqa: BLE001  # whatever a plugin raises
+        console.print(
+            f"  note: {type(method).__name__} shows nothing of its parts: {type(error).__name__}: {error}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def _place(folder: Path, name: str) -> Path:
+    """Path of a file of a method's own in a run's folder.
+
+    Raises:
+        RecordError: If it lies elsewhere or is one of the run's own files.
+    """
+    if name in _OURS or Path(name).name != name:
+        raise RecordError(f"diagnostics named {name!r}; give new files plain names")
+    return records.inside(folder, name)
