@@ -34,7 +34,7 @@ class Value(BaseModel):
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a file that nests without end, or is larger than it looks because its aliases repeat one another."""
+    """Refuses a key given twice, nesting without end, and a file that aliases make larger than it looks."""
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -60,6 +60,18 @@ class _Loader(yaml.SafeLoader):
             raise yaml.composer.ComposerError(None, None, f"more than {_MOST_NODES} values, aliases counted", mark)
         if isinstance(node, yaml.ScalarNode) and (problem := _strange(node)):
             raise yaml.composer.ComposerError(None, None, problem, mark)
+        return node
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Compose a mapping; of a key given twice YAML's own reader takes the last without a word."""
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if (key.tag, key.value) in seen:
+                raise yaml.composer.ComposerError(None, None, f"{key.value!r} is given twice", key.start_mark)
+            seen.add((key.tag, key.value))
         return node
 
 
