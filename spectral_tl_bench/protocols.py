@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -262,13 +263,15 @@ def _expand(file: ProtocolFile) -> list[Protocol]:
 
 def shipped_protocols() -> dict[str, Protocol]:
     """Every protocol of the installed ``benchmarks/*.yaml``, by name, in the order of the files' names."""
-    folder = files("spectral_tl_bench.benchmarks")
-    protocols = {}
-    for entry in sorted(folder.iterdir(), key=lambda e: e.name):
-        if entry.name.endswith(".yaml"):
-            for protocol in _expand(read_protocol_file(Path(str(entry)))):
-                protocols[protocol.name] = protocol
-    return protocols
+    folder = Path(str(files("spectral_tl_bench.benchmarks")))
+    found = (_read_shipped(path, path.stat().st_mtime_ns) for path in sorted(folder.glob("*.yaml")))
+    return {protocol.name: protocol for protocols in found for protocol in protocols}
+
+
+@lru_cache
+def _read_shipped(path: Path, changed: int) -> tuple[Protocol, ...]:
+    """Each file once as long as it does not change: a suite asks for protocols as often as it has runs."""
+    return tuple(_expand(read_protocol_file(path)))
 
 
 def load_protocols(name: str) -> list[Protocol]:

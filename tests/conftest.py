@@ -1,5 +1,6 @@
 """What every test needs: one thread, a cache of its own, and small archives."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,9 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep simulated archives and indices of the tests out of the user's cache, shared within one process."""
-    folder = tmp_path_factory.getbasetemp() / "cache"
+    """Keep simulated archives and indices of the tests out of the user's cache, shared by all test processes."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
     monkeypatch.setenv("SPECTRAL_TL_BENCH_CACHE", str(folder))
 
 

@@ -1,5 +1,4 @@
 import sys
-from importlib.metadata import EntryPoint
 from types import ModuleType
 
 import numpy as np
@@ -7,7 +6,7 @@ import pandas as pd
 import pytest
 from run_records import spec, write
 
-from spectral_tl_bench import metrics, plugins, scores
+from spectral_tl_bench import metrics, scores
 from spectral_tl_bench.errors import SpectralBenchError
 from spectral_tl_bench.records import read_run
 from spectral_tl_bench.report.tables import protocol_table
@@ -15,15 +14,19 @@ from spectral_tl_bench.scores import HEADLINE, Score, evaluate, per_class_iou
 
 
 @pytest.fixture
-def register(monkeypatch):
-    """Stand in for other packages' entry points."""
+def register(tmp_path, monkeypatch):
+    """Install another package's scores."""
 
     def do(**entries):
         module = ModuleType("other_scores")
         vars(module).update(entries)
         monkeypatch.setitem(sys.modules, "other_scores", module)
-        found = [EntryPoint(name, f"other_scores:{name}", scores.SCORES.group) for name in entries]
-        monkeypatch.setattr(plugins, "entry_points", lambda group: found if group == scores.SCORES.group else [])
+        info = tmp_path / "other_scores-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: other-scores\nVersion: 1.0\n")
+        lines = [f"{name} = other_scores:{name}\n" for name in entries]
+        (info / "entry_points.txt").write_text("".join([f"[{scores.SCORES.group}]\n", *lines]))
+        monkeypatch.syspath_prepend(tmp_path)
         scores.scores.cache_clear()
 
     yield do
@@ -60,12 +63,16 @@ def test_another_packages_score_is_a_column_of_every_table(register, tmp_path):
     assert pd.notna(frame["worst class"]).all()
 
 
-def test_what_is_no_score_or_takes_a_name_that_is_taken_is_refused(register):
-    register(broken="nothing")
-    with pytest.raises(SpectralBenchError, match="broken is registered as a score"):
-        scores.scores()
-    register(another=Score("miou", "mine", metrics.kappa))
-    with pytest.raises(SpectralBenchError, match="already there"):
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("broken", "nothing", "broken is registered as a score"),
+        ("another", Score("miou", "mine", metrics.kappa), "already there"),
+    ],
+)
+def test_what_is_no_score_or_takes_a_name_that_is_taken_is_refused(register, name, value, problem):
+    register(**{name: value})
+    with pytest.raises(SpectralBenchError, match=problem):
         scores.scores()
 
 

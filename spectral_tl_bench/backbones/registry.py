@@ -135,6 +135,7 @@ def _late(reference: str, *first: str) -> Callable[..., Any]:
 
 
 _VIT = _late("vit:VisionTransformerBackbone")
+_DOFA = _late("dofa:DOFABackbone")
 _DOFA_EXTRAS = (*HEADS, *DECODER, "projector.")
 
 _ENTRIES = (
@@ -205,7 +206,7 @@ _ENTRIES = (
         "dofa_b",
         "DOFA ViT-B/16, patch embedding generated from wavelengths",
         _late("dofa:make", "dofa_base_patch16_224"),
-        _late("dofa:DOFABackbone"),
+        _DOFA,
         torchgeo_weights("DOFABase16_Weights", "DOFA_MAE"),
         convert=as_it_is,
         ignorable=_DOFA_EXTRAS,
@@ -214,7 +215,7 @@ _ENTRIES = (
         "dofa_l",
         "DOFA ViT-L/16, patch embedding generated from wavelengths",
         _late("dofa:make", "dofa_large_patch16_224"),
-        _late("dofa:DOFABackbone"),
+        _DOFA,
         torchgeo_weights("DOFALarge16_Weights", "DOFA_MAE"),
         convert=as_it_is,
         ignorable=_DOFA_EXTRAS,

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from small_models import RGB, small_entry
+from small_models import FAMILIES, RGB, small_entry
 
 from spectral_tl_bench.backbones import backbone_names, build_backbone
 from spectral_tl_bench.backbones.registry import BACKBONES
@@ -35,7 +35,7 @@ def adapted(name, method_name):
     return backbone
 
 
-@pytest.mark.parametrize("name", BACKBONES.built_in)
+@pytest.mark.parametrize("name", FAMILIES)
 class TestEverySmallBackbone:
     def test_features_depend_on_every_band_and_every_place(self, name):
         torch.manual_seed(0)

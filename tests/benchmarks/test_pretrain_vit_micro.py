@@ -31,17 +31,21 @@ def made(tmp_path_factory):
     return make
 
 
-def test_the_script_repeats_its_file_and_a_backbone_takes_it(made):
-    first, again, other = made("a.safetensors", 1), made("b.safetensors", 1), made("c.safetensors", 2)
+@pytest.fixture(scope="module")
+def first(made):
+    return made("a.safetensors", 1)
+
+
+def test_the_script_repeats_its_file_and_a_backbone_takes_it(made, first):
+    again, other = made("b.safetensors", 1), made("c.safetensors", 2)
     assert first.read_bytes() == again.read_bytes() != other.read_bytes()
     backbone = build_backbone("vit_micro", OHS, str(first))
     assert torch.equal(backbone.cls_token, load_file(first)["cls_token"].float())
     assert all(torch.isfinite(f).all() for f in backbone(torch.randn(1, 32, 32, 32)))
 
 
-def test_pretraining_changes_every_block(made):
-    torch.manual_seed(1)
-    state = load_file(made("d.safetensors", 1))
+def test_pretraining_changes_every_block(first):
+    state = load_file(first)
     for key in ("patch_embed.proj.weight", "pos_embed", "blocks.0.attn.qkv.weight", "blocks.7.mlp.fc2.bias"):
         assert state[key].float().abs().sum() > 0
     assert (state["blocks.7.mlp.fc2.bias"] != 0).any()

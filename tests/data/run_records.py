@@ -1,5 +1,7 @@
 """Small finished runs, written for the tests."""
 
+from functools import cache
+
 import numpy as np
 import pandas as pd
 
@@ -19,6 +21,8 @@ from spectral_tl_bench.records import (
 from spectral_tl_bench.spec import RunSpec
 
 CLASSES = ("water", "forest", "urban")
+HERE = cache(provenance)
+"""Asked once: it starts git, and reads the metadata of packages."""
 
 
 def spec(**changes):
@@ -43,7 +47,7 @@ def record(run_spec=None, **changes):
         "spec": run_spec or spec(),
         "title": "Source to target",
         "classes": tuple(ClassLegend(name=name, color="#102030") for name in CLASSES),
-        "provenance": provenance(),
+        "provenance": HERE(),
         "stages": {"segmentation": StageRecord(steps=300, seconds=12.5)},
         "peak_memory_mib": 512.0,
         "parameters": ParameterCounts(allocated=3_000_000, trainable=40_000, gradient_receiving=40_000),

@@ -9,6 +9,7 @@ from torchgeo.models import DOFA, CopernicusFM, ScaleMAE
 from torchgeo.models.panopticon import PanopticonPE
 
 from spectral_tl_bench.backbones import backbone_entry
+from spectral_tl_bench.backbones.registry import BACKBONES
 from spectral_tl_bench.sensors import Band, Sensor
 
 RGB = Sensor(
@@ -71,6 +72,11 @@ SMALL = {
     "panopticon_b": panopticon,
     "copernicusfm_b": copernicusfm,
 }
+
+FAMILIES = list(
+    {(SMALL.get(name, name), backbone_entry(name).wrap): name for name in reversed(BACKBONES.built_in)}.values()
+)
+"""One backbone of each kind: the others of it differ in size alone, and none in their small models."""
 
 
 def randomise(model: nn.Module, seed: int = 0) -> nn.Module:

@@ -1,12 +1,38 @@
-"""What tests of runs share: the data of a small protocol."""
+"""What tests of runs share: the data of a small protocol, and a small run of every method."""
 
 import pytest
+from rich.console import Console
 
 from spectral_tl_bench.datamodules.protocol import ProtocolDataModule
 from spectral_tl_bench.datamodules.splits import split_tiles
 from spectral_tl_bench.datasets import open_dataset
+from spectral_tl_bench.methods import method_names
 from spectral_tl_bench.presets import override, preset
 from spectral_tl_bench.protocols import load_protocols
+from spectral_tl_bench.runs.planning import plan
+from spectral_tl_bench.runs.requests import requests
+from spectral_tl_bench.runs.runner import execute
+
+TWO_CITIES = """
+title: From one side to two cities
+dataset: whuohs
+source: {side: S}
+target: {city: [Jilin, Tangshan]}
+by: city
+"""
+
+TINIEST = {
+    "image_size": 32,
+    "batch_size": 2,
+    "reconstruction_batch_size": 2,
+    "reconstruction_steps": 2,
+    "segmentation_steps": 2,
+    "validations": 1,
+    "decoder_channels": 8,
+    "reconstruction_decoder_width": 16,
+    "reconstruction_decoder_depth": 1,
+    "reconstruction_decoder_heads": 2,
+}
 
 
 @pytest.fixture
@@ -20,3 +46,27 @@ def data(whuohs_root):
         return ProtocolDataModule(split, dataset, training, seed=0)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def train(whuohs_root, tmp_path_factory):
+    protocol = tmp_path_factory.mktemp("protocol") / "two_cities.yaml"
+    protocol.write_text(TWO_CITIES)
+
+    def make(out, method="lora", **changes):
+        training = TINIEST | changes.pop("training", {}) if "PixelForest" not in method else {}
+        usual = {"root": whuohs_root, "preset_name": "quick"}
+        (request,) = requests(method, str(protocol), training=training, **usual | changes)
+        return execute(plan(request), out, Console(quiet=True), device="cpu")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def every_method(train, tmp_path_factory):
+    """A run of every method, by its name; a test that changes one copies it first.
+
+    Tests that need them belong to the xdist group "every_method", so that one worker trains them once.
+    """
+    out = tmp_path_factory.mktemp("every_method") / "runs"
+    return {name: train(out, method=name) for name in method_names()}

@@ -8,7 +8,6 @@ import sys
 import pandas as pd
 import pytest
 import torch
-from rich.console import Console
 from safetensors.torch import load_file, save_file
 
 from spectral_tl_bench.backbones import backbone_entry, build_backbone
@@ -18,36 +17,12 @@ from spectral_tl_bench.methods import method_names
 from spectral_tl_bench.records import read_run, write_run_yaml
 from spectral_tl_bench.records.confusion import PIXELS
 from spectral_tl_bench.runs.adapter import ADAPTER, pretrained_digest, read_adapter
-from spectral_tl_bench.runs.planning import plan
-from spectral_tl_bench.runs.requests import requests
 from spectral_tl_bench.runs.restore import restore_run
-from spectral_tl_bench.runs.runner import execute
 from spectral_tl_bench.sensors import OHS
 from spectral_tl_bench.weights import load_weights, save_weights
 
 # One worker does them all: they share the runs.
-pytestmark = pytest.mark.xdist_group("restore")
-
-TINY = {
-    "image_size": 32,
-    "batch_size": 2,
-    "reconstruction_batch_size": 2,
-    "reconstruction_steps": 2,
-    "segmentation_steps": 2,
-    "validations": 1,
-    "decoder_channels": 8,
-    "reconstruction_decoder_width": 16,
-    "reconstruction_decoder_depth": 1,
-    "reconstruction_decoder_heads": 2,
-}
-
-ONE_CITY = """
-title: From one side to a city
-dataset: whuohs
-source: {side: S}
-target: {city: Jilin}
-by: city
-"""
+pytestmark = pytest.mark.xdist_group("every_method")
 
 RESCORE = """
 import json, sys
@@ -64,8 +39,8 @@ from spectral_tl_bench.runs.planning import plan
 from spectral_tl_bench.runs.requests import repeated
 from spectral_tl_bench.runs.restore import restore_run
 
-for name in sys.argv[1:]:
-    folder = Path(name)
+out, *folders = map(Path, sys.argv[1:])
+for folder in folders:
     run = restore_run(folder)
     made = plan(repeated(folder / "run.yaml", None))
     data = ProtocolDataModule(made.split, made.dataset, made.spec.training, seed=99)
@@ -78,7 +53,7 @@ for name in sys.argv[1:]:
     for loader, tile, matrix in run.task.confusions:
         part = "target" if loader == 1 else "held_out_source"
         table.add(made.spec.training.selection, part, tile, made.split.subdomains[tile], matrix)
-    table.frame().to_parquet(folder / "again.parquet")
+    table.frame().to_parquet(out / f"{folder.name}.parquet")
 """
 
 
@@ -93,35 +68,26 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="module")
-def train(whuohs_root, tmp_path_factory):
-    protocol = tmp_path_factory.mktemp("protocol") / "one_city.yaml"
-    protocol.write_text(ONE_CITY)
-
-    def make(out, method="lora", **changes):
-        training = TINY | changes.pop("training", {}) if "PixelForest" not in method else {}
-        usual = {"root": whuohs_root, "preset_name": "quick"}
-        (request,) = requests(method, str(protocol), training=training, **usual | changes)
-        return execute(plan(request), out, Console(quiet=True), device="cpu")
-
-    return make
+def runs(train, every_method, tmp_path_factory):
+    """Runs of every method and of other settings."""
+    folder = tmp_path_factory.mktemp("runs")
+    return every_method | {name: train(folder, **changes) for name, changes in SETTINGS.items()}
 
 
 @pytest.fixture(scope="module")
-def rescored(train, tmp_path_factory):
-    """Runs of every method, each rebuilt and scored again in one fresh process with another seed."""
-    folder = tmp_path_factory.mktemp("restored")
-    wanted = {name: {"method": name} for name in method_names()} | SETTINGS
-    runs = {name: train(folder / "runs", **changes) for name, changes in wanted.items()}
+def rescored(runs, tmp_path_factory):
+    """Their counts once more, by the folder's name: each rebuilt and scored in one fresh process with another seed."""
+    folder = tmp_path_factory.mktemp("rescored")
     script = folder / "rescore.py"
     script.write_text(RESCORE)
     done = subprocess.run(
-        [sys.executable, str(script), *(str(r.folder) for r in runs.values())],
+        [sys.executable, str(script), str(folder), *(str(r.folder) for r in runs.values())],
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return runs
+    return {path.stem: pd.read_parquet(path) for path in folder.glob("*.parquet")}
 
 
 def recorded(run):
@@ -131,20 +97,19 @@ def recorded(run):
 
 
 @pytest.mark.parametrize("name", [*method_names(), *SETTINGS])
-def test_a_fresh_process_with_another_seed_counts_exactly_what_was_recorded(rescored, name):
-    run = rescored[name]
-    pd.testing.assert_frame_equal(pd.read_parquet(run.folder / "again.parquet"), recorded(run))
+def test_a_fresh_process_with_another_seed_counts_exactly_what_was_recorded(runs, rescored, name):
+    pd.testing.assert_frame_equal(rescored[runs[name].folder.name], recorded(runs[name]))
 
 
 @pytest.fixture
-def run(rescored, tmp_path):
+def run(runs, tmp_path):
     """A run of its own for each test."""
-    folder = rescored["lora"].folder
+    folder = runs["lora"].folder
     return read_run(shutil.copytree(folder, tmp_path / "runs" / folder.name))
 
 
-def test_what_is_pretrained_is_left_out_and_what_is_drawn_at_random_kept(rescored):
-    pretrained, none = (load_file(rescored[n].folder / ADAPTER) for n in ("adapter", "without pretrained weights"))
+def test_what_is_pretrained_is_left_out_and_what_is_drawn_at_random_kept(runs):
+    pretrained, none = (load_file(runs[n].folder / ADAPTER) for n in ("adapter", "without pretrained weights"))
     projection, block = "tokenizer.projection.weight", "qkv.weight"
     assert any(name.endswith(projection) for name in pretrained)
     assert not any(name.endswith(block) for name in pretrained)
@@ -192,8 +157,8 @@ def test_an_unfinished_run_another_folder_and_one_above_get_one_line(run, tmp_pa
     refused(tmp_path / "nowhere", "nowhere", error=RecordError)
 
 
-def test_weights_of_another_run_are_refused(rescored, run):
-    shutil.copy(rescored["adapter"].folder / ADAPTER, run.folder)
+def test_weights_of_another_run_are_refused(runs, run):
+    shutil.copy(runs["adapter"].folder / ADAPTER, run.folder)
     refused(run.folder, "another run")
 
 

@@ -49,9 +49,10 @@ def run(request_for, tmp_path):
     return make
 
 
+@pytest.mark.xdist_group("every_method")
 @pytest.mark.parametrize("method", method_names())
-def test_every_method_runs_from_protocol_to_table(run, method):
-    done = run(method=method)
+def test_every_method_runs_from_protocol_to_table(every_method, method):
+    done = every_method[method]
     assert done.record.simulated
     table = pd.read_csv(done.folder / "table.csv")
     domains = table["domain"].tolist()
