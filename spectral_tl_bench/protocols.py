@@ -254,7 +254,8 @@ def read_protocol_file(path: Path) -> ProtocolFile:
         raise ProtocolError(f"{path}: {first_problem(error)} (docs/protocols.md explains the format)") from error
 
 
-def _expand(file: ProtocolFile) -> list[Protocol]:
+def protocols_of(file: ProtocolFile) -> list[Protocol]:
+    """Every transfer of a file as a protocol of its own."""
     return [
         Protocol(name=f"{file.name}/{member}" if member else file.name, file=file, transfer=transfer)
         for member, transfer in file.protocols.items()
@@ -268,10 +269,15 @@ def shipped_protocols() -> dict[str, Protocol]:
     return {protocol.name: protocol for protocols in found for protocol in protocols}
 
 
+def protocols_about(dataset: str) -> list[Protocol]:
+    """The shipped protocols about an archive."""
+    return [protocol for protocol in shipped_protocols().values() if protocol.file.dataset == dataset]
+
+
 @lru_cache
 def _read_shipped(path: Path, changed: int) -> tuple[Protocol, ...]:
     """Each file once as long as it does not change: a suite asks for protocols as often as it has runs."""
-    return tuple(_expand(read_protocol_file(path)))
+    return tuple(protocols_of(read_protocol_file(path)))
 
 
 def load_protocols(name: str) -> list[Protocol]:
@@ -290,7 +296,7 @@ def load_protocols(name: str) -> list[Protocol]:
     """
     path, _, member = name.partition(":")
     if names_yaml(path):
-        protocols = _expand(read_protocol_file(Path(path)))
+        protocols = protocols_of(read_protocol_file(Path(path)))
         if not member:
             return protocols
         chosen = [p for p in protocols if p.name.endswith(f"/{member}")]

@@ -203,7 +203,7 @@ class RunSpec(RunChoices):
         protocol: The protocol's name, ``group/member`` or ``group``.
         protocol_digest: Digest of what the protocol says that trains and scores; see ``Protocol.digest``.
         dataset: Name of the dataset.
-        data: Fingerprint of the archive.
+        data: Fingerprint of what the files of its tiles hold.
         split: Digest of which tiles train, select and test.
         simulated: Whether the archive is simulated; such a run never enters a real leaderboard.
         weights: Fingerprint of the backbone's weights: "none", "hub", or "sha256:..." of a file, embedded or given.

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from spectral_tl_bench.errors import SpectralBenchError
 from spectral_tl_bench.presets import DEFAULT_BACKBONE, preset
-from spectral_tl_bench.protocols import load_protocols
+from spectral_tl_bench.protocols import load_protocols, protocols_about, protocols_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -203,9 +203,16 @@ def _described(name: str) -> str | ProtocolFile:
 def check(dataset: str, folder: Path, console: Console, *, as_json: bool) -> bool:
     """Check an archive and print the report; return whether all is well."""
     from spectral_tl_bench.cli.check_view import render
+    from spectral_tl_bench.datamodules.soundness import protocol_problems
     from spectral_tl_bench.datasets.check import check_archive
 
-    report = check_archive(_described(dataset), folder)
+    described = _described(dataset)
+    report = check_archive(described, folder)
+    if report.ok:
+        shipped = isinstance(described, str)
+        meant = protocols_about(described) if isinstance(described, str) else protocols_of(described)
+        problems = protocol_problems(meant, folder, all_must_run=not shipped)
+        report = report.model_copy(update={"problems": tuple(problems)})
     if as_json:
         print(report.model_dump_json(indent=2))  # noqa: T201  # for a program: a console would break the lines
     else:

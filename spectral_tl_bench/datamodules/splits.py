@@ -39,6 +39,11 @@ class Split:
     subdomains: dict[str, str]
     origin: str | None
 
+    @property
+    def tiles(self) -> np.ndarray:
+        """Rows of every tile that takes part."""
+        return np.concatenate([self.training, self.held_out, self.target])
+
     def digest(self, index: pd.DataFrame) -> str:
         """Digest of the tiles' names and sub-domains in each part: lists that change make another run."""
         names = index["tile"].astype(str).to_numpy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -12,6 +13,7 @@ import pandas as pd
 import torch
 from torchgeo.datasets import DatasetNotFoundError, NonGeoDataset
 
+from spectral_tl_bench.datasets.contents import Contents, TileContent
 from spectral_tl_bench.datasets.files import Listing, raise_first
 from spectral_tl_bench.datasets.headers import Header, raster_header
 from spectral_tl_bench.datasets.index import survey
@@ -20,6 +22,7 @@ from spectral_tl_bench.errors import DataError
 from spectral_tl_bench.labels import IGNORE_INDEX, LandClass
 from spectral_tl_bench.protocols import Transfer
 from spectral_tl_bench.sensors import Sensor
+from spectral_tl_bench.simulation.marker import read_marker
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -176,6 +179,26 @@ class TileDataset(NonGeoDataset):
         for attribute in (*transfer.source.where, *transfer.target.where):
             if attribute in self.unknown:
                 raise DataError(self.unknown[attribute])
+
+    @cached_property
+    def known(self) -> Contents:
+        """What the files hold, as far as it was read before; of a simulated archive by pixels."""
+        return Contents(self, "bytes" if read_marker(self.root) is None else "pixels")
+
+    def contents(self, positions: Sequence[int]) -> dict[str, TileContent]:
+        """Tell what tiles hold; files that have not changed since it was read last are not read again.
+
+        Args:
+            positions: Rows of ``index``.
+
+        Returns:
+            Digests and label codes, by the tiles' names.
+
+        Raises:
+            DataError: If a file cannot be read, or a label map is none.
+        """
+        rows = self.index[["tile", "image", "label"]].iloc[list(positions)].to_dict("records")
+        return {str(row["tile"]): content for row, content in zip(rows, self.known.of(rows), strict=True)}
 
     def __len__(self) -> int:
         return len(self.index)

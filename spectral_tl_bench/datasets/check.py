@@ -1,4 +1,4 @@
-"""Checking an archive: every tile opened, its numbers set against what is published."""
+"""Checking an archive: every tile opened, its numbers set against what is published, files against their digests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from spectral_tl_bench.datasets import dataset_class, open_dataset
 from spectral_tl_bench.datasets.files import Problem
 from spectral_tl_bench.datasets.raster import map_labels
 from spectral_tl_bench.errors import DataError
-from spectral_tl_bench.protocols import ProtocolFile, Transfer, shipped_protocols
+from spectral_tl_bench.protocols import ProtocolFile, Transfer, protocols_about, protocols_of
 from spectral_tl_bench.values import Value
 
 if TYPE_CHECKING:
@@ -121,13 +121,15 @@ def check_archive(dataset: str | ProtocolFile, root: str | Path, sample: int | N
         if dataset == "tiles":
             raise DataError("your own tiles are described by their protocol file: give its path instead of 'tiles'")
         opened: TileDataset = cls(root, strict=False)
-        transfers = {p.name: p.transfer for p in shipped_protocols().values() if p.file.dataset == dataset}
+        transfers = {p.name: p.transfer for p in protocols_about(dataset)}
     else:
         opened = open_dataset(dataset, root, strict=False)
-        members = dataset.protocols.items()
-        transfers = {f"{dataset.name}/{m}" if m else dataset.name: transfer for m, transfer in members}
+        transfers = {p.name: p.transfer for p in protocols_of(dataset)}
     counts = [*_attribute_counts(opened), *_protocol_counts(opened, transfers)]
-    figures, problems = _read_tiles(opened, sample)
+    positions = _sample(len(opened), sample)
+    figures, problems = _read_tiles(opened, positions)
+    if not problems:
+        problems = opened.known.verify(opened.index[["image", "label"]].iloc[positions].to_dict("records"))
     bands = _band_statistics(opened, figures)
     pixels, valid = sum(f.pixels for f in figures), sum(f.valid for f in figures)
     return CheckReport(
@@ -164,11 +166,14 @@ def _protocol_counts(dataset: TileDataset, transfers: dict[str, Transfer]) -> It
             yield TileCount(what=f"{name} {side}", found=found, published=number)
 
 
-def _read_tiles(dataset: TileDataset, sample: int | None) -> tuple[list[_TileFigures], list[Problem]]:
-    positions = np.arange(len(dataset))
-    if sample is not None and sample < len(positions):
-        positions = np.unique(np.linspace(0, len(positions) - 1, max(sample, 1)).round().astype(int))
+def _sample(tiles: int, sample: int | None) -> list[int]:
+    if sample is None or sample >= tiles:
+        return list(range(tiles))
+    positions: list[int] = np.unique(np.linspace(0, tiles - 1, max(sample, 1)).round().astype(int)).tolist()
+    return positions
 
+
+def _read_tiles(dataset: TileDataset, positions: list[int]) -> tuple[list[_TileFigures], list[Problem]]:
     def read(position: int) -> _TileFigures | Problem:
         row = dataset.index.iloc[position]
         try:
@@ -179,7 +184,7 @@ def _read_tiles(dataset: TileDataset, sample: int | None) -> tuple[list[_TileFig
             return Problem("codes" if "label code" in message else "unreadable", path, message)
 
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        results = list(pool.map(read, positions.tolist()))
+        results = list(pool.map(read, positions))
     figures = [result for result in results if isinstance(result, _TileFigures)]
     return figures, [result for result in results if isinstance(result, Problem)]
 

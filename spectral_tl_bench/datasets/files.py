@@ -11,7 +11,9 @@ from typing import Any, Generic, Literal, TypeVar, cast
 from spectral_tl_bench.errors import DataError
 
 Role = Literal["image", "label"]
-ProblemKind = Literal["unpaired", "duplicate", "misplaced", "unreadable", "bands", "size", "codes"]
+ProblemKind = Literal[
+    "unpaired", "duplicate", "misplaced", "unreadable", "bands", "size", "codes", "changed", "twice", "unusable"
+]
 
 TIFF = (".tif", ".tiff")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +16,14 @@ from rasterio.windows import Window
 from shapely.geometry import Polygon
 
 from spectral_tl_bench.datasets.raster import unreadable
+from spectral_tl_bench.errors import DataError
 
 _SAMPLED_ROWS = (0.25, 0.5, 0.75)
+
+LARGEST_TILE = 2.0
+"""GiB that a tile may take as float32: four times a whole tile of 4096 x 4096 px and 8 bands."""
+LARGEST_TILE_VARIABLE = "SPECTRAL_TL_BENCH_TILE_GIB"
+"""Environment variable that sets another limit."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,36 @@ class Header:
     dtype: str
     footprint: Polygon | None = None
     content: str = ""
+
+
+def require_usable(path: Path | str, height: int, width: int, bands: int, dtype: str) -> None:
+    """Refuse what no tile can be, before any of its pixels is read.
+
+    Args:
+        path: The file.
+        height: Rows.
+        width: Columns.
+        bands: Channels that are read.
+        dtype: Type on disk.
+
+    Raises:
+        DataError: If the values are complex, or a tile is scored whole that does not fit into memory.
+    """
+    if "complex" in dtype:
+        raise DataError(
+            f"{path} holds complex numbers ({dtype}), which are no reflectance; write their magnitude as float32"
+        )
+    given = os.environ.get(LARGEST_TILE_VARIABLE, str(LARGEST_TILE))
+    try:
+        limit = float(given)
+    except ValueError:
+        raise DataError(f"{LARGEST_TILE_VARIABLE} is {given!r}; set it to a number of GiB, such as 8") from None
+    needed = height * width * bands * np.float32().itemsize / 2**30
+    if needed > limit:
+        raise DataError(
+            f"{path} is {height} x {width} px with {bands} bands, {needed:.3g} GiB in memory where a tile may take "
+            f"{limit:g}; cut it into tiles (gdal_retile.py does), or set {LARGEST_TILE_VARIABLE}={math.ceil(needed)}"
+        )
 
 
 def _footprint(source: rasterio.DatasetReader) -> Polygon | None:
@@ -73,13 +111,14 @@ def raster_header(path: Path | str, sample: bool = False) -> Header:
 
     Args:
         path: The file.
-        sample: Take the digest of its pixels too.
+        sample: It is an image: take the digest of its pixels too. Of a label map only the first band counts.
 
     Raises:
-        DataError: If the file cannot be read to its end.
+        DataError: If the file cannot be read to its end, or cannot be a tile's.
     """
     try:
         with rasterio.open(path) as source:
+            require_usable(path, source.height, source.width, source.count if sample else 1, source.dtypes[0])
             rows = min(source.block_shapes[-1][0], source.height)
             source.read(source.count, window=Window(0, source.height - rows, source.width, rows))
             content = _content(source) if sample else ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,14 +15,14 @@ import pandas as pd
 from pyarrow import ArrowException
 from shapely.errors import GEOSException
 
-from spectral_tl_bench.cache import cache_dir
+from spectral_tl_bench.datasets.beside import cache_folders, keep
 from spectral_tl_bench.datasets.files import Listing, Problem
 from spectral_tl_bench.datasets.headers import Header
 from spectral_tl_bench.errors import DataError, RecordError
 from spectral_tl_bench.records.files import replacing
 from spectral_tl_bench.sensors import Sensor
 
-_FORMAT = 2
+_FORMAT = 3
 """Raised when the columns or meaning of a cached index change."""
 
 FACTS = ("height", "width", "bands", "dtype", "label_height", "label_width", "geometry")
@@ -105,37 +104,19 @@ def survey(archive: Archive) -> Survey:
     return Survey(index, problems, left_out, notes, listing.unknown)
 
 
-def data_fingerprint(index: pd.DataFrame) -> str:
-    """Identify the data by its tiles' names and file sizes: the same for a copy elsewhere, whatever its dates.
-
-    Args:
-        index: Tiles with columns ``tile``, ``image`` and ``label``.
-
-    Returns:
-        The first 16 hexadecimal digits of a SHA-256.
-    """
-    digest = hashlib.sha256()
-    tiles = index.sort_values("tile")
-    for tile, image, label in zip(tiles["tile"], tiles["image"], tiles["label"], strict=True):
-        digest.update(f"{tile}\0{os.stat(image).st_size}\0{os.stat(label).st_size}\n".encode())
-    return digest.hexdigest()[:16]
-
-
 def _read_facts(archive: Archive, rows: Sequence[dict[str, Any]]) -> tuple[dict[str, dict[str, Any]], list[Problem]]:
     """Header facts by tile, from the cache where the files have not changed."""
     if not rows:
         return {}, []
     name = f"index-{archive.name}-{_state(archive, rows)}.parquet"
-    for folder in _cache_folders(archive):
+    for folder in cache_folders(archive.root):
         cached = _load(folder / name)
         if cached is not None and len(cached) == len(rows):
             return cached, []
     facts, problems = _read_headers(archive, rows)
     # Only a sound archive is remembered: the other is read again once it is mended.
     if not problems:
-        beside, own = _cache_folders(archive)
-        if _is_read_only(beside.parent) or not _store(facts, beside, name):
-            _store(facts, own, name)
+        keep(archive.root, lambda folder: _store(facts, folder, name))
     return facts, problems
 
 
@@ -180,18 +161,6 @@ def _stamp(path: str) -> str:
         # A link to nowhere; reading its header says so by name.
         return "missing"
     return f"{status.st_size}\0{status.st_mtime_ns}"
-
-
-def _cache_folders(archive: Archive) -> tuple[Path, Path]:
-    """Beside the archive, so that whoever shares it shares the index; else the user's own cache, by the root."""
-    root = os.path.abspath(archive.root)
-    mine = hashlib.sha256(os.path.realpath(root).encode()).hexdigest()[:16]
-    return Path(root, ".spectral_tl_bench"), cache_dir() / "index" / mine
-
-
-def _is_read_only(root: Path) -> bool:
-    """Whether nobody has the right to write; asked of the mode, since the superuser could and yet should not."""
-    return not root.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _load(path: Path) -> dict[str, dict[str, Any]] | None:

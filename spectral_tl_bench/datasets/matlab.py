@@ -55,6 +55,8 @@ def read_array(path: Path, names: Sequence[str]) -> np.ndarray:
         raise _too_new(path) from error
     except _BROKEN as error:
         raise unreadable(path, error) from error
+    if isinstance(array, np.ndarray) and array.dtype.kind == "c":
+        raise DataError(f"{path}: {name!r} holds complex numbers, which are no reflectance; write their magnitude")
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "uifb":
         raise DataError(f"{path}: {name!r} is not an array of numbers; fetch the file again")
     return array

@@ -21,7 +21,7 @@ from spectral_tl_bench.datasets.files import (
     find_pairs,
     role_by_folder,
 )
-from spectral_tl_bench.datasets.headers import Header
+from spectral_tl_bench.datasets.headers import Header, require_usable
 from spectral_tl_bench.datasets.matlab import array_shape, read_array
 from spectral_tl_bench.datasets.raster import Window, whole_numbers
 from spectral_tl_bench.errors import DataError
@@ -157,6 +157,7 @@ class MTS12(TileDataset):
             return super().image_header(path)
         _, shape, kind = array_shape(path, _IMAGE_KEYS)
         _require_stack(path, shape)
+        require_usable(path, shape[1], shape[2], shape[0] * shape[3], kind)
         return Header(shape[1], shape[2], len(self.sensor.bands), kind)
 
     def label_header(self, path: Path) -> Header:
@@ -165,6 +166,7 @@ class MTS12(TileDataset):
             return super().label_header(path)
         _, shape, kind = array_shape(path, _LABEL_KEYS)
         height, width = _map_size(path, shape)
+        require_usable(path, height, width, 1, kind)
         return Header(height, width, 1, kind)
 
     def read_image(self, path: Path, window: Window | None = None) -> tuple[np.ndarray, np.ndarray | None]:

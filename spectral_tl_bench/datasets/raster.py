@@ -160,6 +160,19 @@ def label_table(codes: Sequence[int], ignored: Sequence[int] | None) -> np.ndarr
     return table
 
 
+def unknown_codes(codes: Sequence[int], table: np.ndarray) -> list[int]:
+    """Tell which of some codes are neither a class nor ignored in a lookup table."""
+    return [code for code in codes if table[code] == _UNKNOWN]
+
+
+def unknown_code_error(path: Path | str, codes: Sequence[int]) -> DataError:
+    """Return the error for a label map with codes that are neither a class nor ignored."""
+    return DataError(
+        f"{path} holds label code {', '.join(map(str, codes[:5]))}, which is neither a class nor ignored; "
+        "correct the label, or list the code under 'ignore' in the protocol file"
+    )
+
+
 def map_labels(codes: np.ndarray, table: np.ndarray, path: Path | str, ignore_index: int) -> np.ndarray:
     """Turn codes on disk into contiguous class ids.
 
@@ -179,10 +192,6 @@ def map_labels(codes: np.ndarray, table: np.ndarray, path: Path | str, ignore_in
     lowest = ids.min(initial=0)
     if lowest < 0:
         if (ids == _UNKNOWN).any():
-            unknown = np.unique(codes[ids == _UNKNOWN])
-            raise DataError(
-                f"{path} holds label code {', '.join(map(str, unknown[:5]))}, which is neither a class nor ignored; "
-                "correct the label, or list the code under 'ignore' in the protocol file"
-            )
+            raise unknown_code_error(path, np.unique(codes[ids == _UNKNOWN]).tolist())
         ids[ids == _IGNORED] = ignore_index
     return ids.astype(np.int64)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectral_tl_bench.backbones import weights_fingerprint
+from spectral_tl_bench.datamodules.soundness import Parts
 from spectral_tl_bench.datamodules.splits import Split, split_tiles
 from spectral_tl_bench.datasets import open_dataset
-from spectral_tl_bench.datasets.index import data_fingerprint
+from spectral_tl_bench.datasets.contents import TileContent, data_fingerprint
+from spectral_tl_bench.datasets.files import raise_first
 from spectral_tl_bench.errors import ProtocolError, SpectralBenchError
 from spectral_tl_bench.methods import AnyMethod, PixelModel, build_any_method
 from spectral_tl_bench.plugins import short_name, source_digest
@@ -31,6 +34,7 @@ class Plan:
     spec: RunSpec
     dataset: TileDataset
     split: Split
+    contents: Mapping[str, TileContent]
     method: AnyMethod
 
     @property
@@ -94,6 +98,9 @@ def plan(request: Request, opened: dict[tuple[str, Path], TileDataset] | None = 
         raise SpectralBenchError(
             f"--stage1 was given, but {choices.method} has no reconstruction stage with these options"
         )
+    contents = dataset.contents(split.tiles.tolist())
+    parts = Parts(request.protocol.name, dataset, split, contents, training.label_fraction, choices.seed)
+    raise_first(list(parts.problems()))
     spec = RunSpec(
         **choices.model_dump(exclude={"method_options"}),
         method_options=method.options(),
@@ -102,7 +109,7 @@ def plan(request: Request, opened: dict[tuple[str, Path], TileDataset] | None = 
         protocol=request.protocol.name,
         protocol_digest=request.protocol.digest,
         dataset=short_name(file.dataset),
-        data=data_fingerprint(dataset.index),
+        data=data_fingerprint(contents),
         split=split.digest(dataset.index),
         simulated=read_marker(root) is not None,
         weights="none"
@@ -113,5 +120,6 @@ def plan(request: Request, opened: dict[tuple[str, Path], TileDataset] | None = 
     )
     if where.stage1 is not None:
         names = dataset.index["tile"].astype(str).to_numpy()
-        check_stage1(where.stage1, spec, dataset.sensor, [*names[split.held_out], *names[split.target]])
-    return Plan(request, spec, dataset, split, method)
+        unseen = [*names[split.held_out], *names[split.target]]
+        check_stage1(where.stage1, spec, dataset.sensor, {name: contents[name].image for name in unseen})
+    return Plan(request, spec, dataset, split, contents, method)

@@ -112,6 +112,7 @@ class _Run:
         self.stages["reconstruction"] = records.StageRecord(
             steps=spec.reconstruction_steps, seconds=seconds["fit"], errors=shown.errors
         )
+        tiles = sorted(self.data.tiles.index["tile"].iloc[self.plan.split.training].astype(str))
         save_weights(
             self.folder / STAGE1,
             trained_state(self.backbone, self.pretrained),
@@ -123,7 +124,8 @@ class _Run:
                 "seconds": seconds["fit"],
                 "trainable": sorted(self.trainable),
                 "gradient_receiving": sorted(self.receiving),
-                "tiles": sorted(self.data.tiles.index["tile"].iloc[self.plan.split.training].astype(str)),
+                "tiles": tiles,
+                "images": {tile: self.plan.contents[tile].image for tile in tiles},
                 "errors": shown.errors.model_dump(),
             },
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import Field, ValidationError
@@ -28,6 +28,7 @@ class Stage1(Value):
         trainable: Names of the backbone's parameters that trained.
         gradient_receiving: Names of those that received a gradient.
         tiles: Names of the source tiles that it was trained on.
+        images: Digests of their images by name; empty in files from before they were kept.
         errors: Of reconstruction on held-out source tiles; None in files from before they were kept.
     """
 
@@ -39,6 +40,7 @@ class Stage1(Value):
     trainable: tuple[str, ...]
     gradient_receiving: tuple[str, ...]
     tiles: tuple[str, ...]
+    images: dict[str, str] = Field(default_factory=dict)
     errors: ReconstructionErrors | None = None
 
 
@@ -62,7 +64,7 @@ def read_stage1(path: Path) -> Stage1:
         ) from error
 
 
-def check_stage1(path: Path, spec: RunSpec, sensor: Sensor, unseen: Iterable[str]) -> None:
+def check_stage1(path: Path, spec: RunSpec, sensor: Sensor, unseen: Mapping[str, str]) -> None:
     """Refuse reconstruction-stage weights that are not this run's to use.
 
     They may come from another protocol, seed or training length. What they belong to must be the same: sensor,
@@ -72,7 +74,7 @@ def check_stage1(path: Path, spec: RunSpec, sensor: Sensor, unseen: Iterable[str
         path: The file.
         spec: The run that is to use them.
         sensor: Its sensor.
-        unseen: Names of its held-out and target tiles.
+        unseen: Digests of the images of its held-out and target tiles, by the tiles' names.
 
     Raises:
         CheckpointError: If they do not belong together; the message names both sides.
@@ -96,18 +98,21 @@ def check_stage1(path: Path, spec: RunSpec, sensor: Sensor, unseen: Iterable[str
             f"--stage1 {path} was trained with another version of the file of {short_name(spec.method)} "
             f"({theirs.method_source}), this run has {spec.method_source}; train stage 1 again"
         )
-    if archive(theirs) == archive(spec):
-        seen = sorted(set(given.tiles) & set(unseen))
-        if seen:
-            raise CheckpointError(
-                f"--stage1 {path} was trained on the source of {theirs.protocol}, {len(seen)} tiles of which "
-                f"({seen[0]} ...) select or test the model of {spec.protocol}; give one trained on the same source"
-            )
+    seen = sorted(name for name, image in unseen.items() if _has_seen(given, spec, name, image))
+    if seen:
+        raise CheckpointError(
+            f"--stage1 {path} was trained on the source of {theirs.protocol}, {len(seen)} tiles of which "
+            f"({seen[0]} ...) select or test the model of {spec.protocol}; give one trained on the same source"
+        )
 
 
-def archive(spec: RunSpec) -> tuple[str, str]:
-    """What tells whether two runs' tiles of one name are the same tile: the dataset and the archive's fingerprint."""
-    return spec.dataset, spec.data.partition("-")[0]
+def _has_seen(given: Stage1, spec: RunSpec, name: str, image: str) -> bool:
+    """Whether a tile trained them: one of that name with these pixels; another archive may have the name too."""
+    if given.images:
+        return given.images.get(name) == image
+    # A file from before digests were kept is not given the benefit of the doubt.
+    same_archive = (given.spec.dataset, given.spec.simulated) == (spec.dataset, spec.simulated)
+    return same_archive and name in given.tiles
 
 
 def origin(given: Stage1, spec: RunSpec) -> str:

@@ -182,7 +182,7 @@ def test_the_second_start_reads_no_file_of_the_release(tmp_path, monkeypatch):
 )
 def test_counts_that_releases_are_known_to_have_are_a_note_of_their_own(tmp_path, monkeypatch, published, variants):
     monkeypatch.setattr(WHUOHS, "expected_counts", {"split": published})
-    monkeypatch.setattr("spectral_tl_bench.datasets.check.shipped_protocols", dict)
+    monkeypatch.setattr("spectral_tl_bench.datasets.check.protocols_about", lambda dataset: [])
     if variants is not None:
         monkeypatch.setattr(WHUOHS, "count_variants", variants)
     report = check_archive("whuohs", write_whuohs_release(tmp_path))

@@ -8,7 +8,6 @@ from pandas.testing import assert_frame_equal
 
 from spectral_tl_bench.datasets.blocks import cells, runs
 from spectral_tl_bench.datasets.dfc2020 import DFC2020
-from spectral_tl_bench.datasets.index import data_fingerprint
 from spectral_tl_bench.datasets.indomain import blocked_split
 from spectral_tl_bench.datasets.mts12 import MTS12
 from spectral_tl_bench.datasets.whuohs import WHUOHS
@@ -171,22 +170,6 @@ def test_without_strictness_bad_tiles_are_left_out_and_listed(root):
     assert len(dataset) == 7
     assert {problem.kind for problem in dataset.problems} == {"bands", "unreadable"}
     assert {problem.kind for problem in dataset.left_out} == {"unpaired"}
-
-
-def test_the_fingerprint_does_not_depend_on_place_or_time(root, tmp_path):
-    first = data_fingerprint(WHUOHS(root).index)
-    copy = tmp_path / "elsewhere"
-    shutil.copytree(root, copy, copy_function=shutil.copyfile)
-    assert data_fingerprint(WHUOHS(copy).index) == first
-    assert len(first) == 16
-    int(first, 16)
-
-
-def test_the_fingerprint_changes_with_the_data(root):
-    first = data_fingerprint(WHUOHS(root).index)
-    for role in ("image", "label"):
-        (root / "tr" / role / "S1_0001.tif").unlink()
-    assert data_fingerprint(WHUOHS(root).index) != first
 
 
 def test_an_indexed_archive_opens_without_opening_a_tile(tmp_path, monkeypatch):

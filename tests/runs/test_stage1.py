@@ -26,6 +26,7 @@ def file(tmp_path):
             "trainable": ["backbone.tokenizer.scale"],
             "gradient_receiving": [],
             "tiles": ["a", "b"],
+            "images": {"a": "a0", "b": "b0"},
         }
         path = tmp_path / "stage1.safetensors"
         save_weights(path, {"tokenizer.scale": torch.ones(3)}, content | (metadata or {}))
@@ -34,9 +35,9 @@ def file(tmp_path):
     return make
 
 
-def refusal(path, sensor=OHS, unseen=("c", "d"), **changes):
+def refusal(path, sensor=OHS, unseen=None, **changes):
     with pytest.raises(CheckpointError) as caught:
-        check_stage1(path, spec(**(RUN | changes)), sensor, unseen)
+        check_stage1(path, spec(**(RUN | changes)), sensor, unseen or {"c": "c0", "d": "d0"})
     assert "\n" not in str(caught.value)
     assert caught.value.exit_status == 2
     return str(caught.value)
@@ -45,7 +46,7 @@ def refusal(path, sensor=OHS, unseen=("c", "d"), **changes):
 def test_other_targets_seeds_lengths_and_options_of_the_same_source_are_served(file):
     path = file(seed=1)
     longer = spec().training.model_copy(update={"segmentation_steps": 7})
-    check_stage1(path, spec(**RUN, protocol="mine/other", training=longer), OHS, ["c"])
+    check_stage1(path, spec(**RUN, protocol="mine/other", training=longer), OHS, {"c": "c0"})
 
 
 @pytest.mark.parametrize(
@@ -76,15 +77,21 @@ def test_another_sensor_is_refused_naming_both_sides(file):
 
 
 def test_weights_that_have_seen_target_or_held_out_tiles_are_refused(file):
-    message = refusal(file(), unseen=["z", "b"], protocol="whu_region/t2s")
+    message = refusal(file(), unseen={"z": "z0", "b": "b0"}, protocol="whu_region/t2s")
     assert "whu_region/s2t" in message
     assert "whu_region/t2s" in message
     assert "1 tiles" in message
 
 
 def test_tiles_of_another_archive_may_have_the_same_names(file):
-    check_stage1(file(data="bb-1"), spec(**RUN), OHS, ["a", "b"])
-    check_stage1(file(dataset="tiles"), spec(**RUN), OHS, ["a", "b"])
+    check_stage1(file(), spec(**RUN), OHS, {"a": "other", "b": "pixels"})
+
+
+def test_a_file_that_does_not_say_which_pixels_it_saw_is_judged_by_the_names_of_its_archive(file):
+    old = file({"images": {}})
+    assert "1 tiles" in refusal(old, unseen={"z": "z0", "b": "b0"})
+    check_stage1(old, spec(**(RUN | {"dataset": "tiles"})), OHS, {"b": "b0"})
+    check_stage1(old, spec(**(RUN | {"simulated": True})), OHS, {"b": "b0"})
 
 
 def test_weights_of_another_stage_or_version_are_refused(file):

@@ -1,0 +1,246 @@
+"""What the files of tiles hold: a digest of each, and the codes in each label map, read once and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+import pandas as pd
+from pyarrow import ArrowException
+
+from spectral_tl_bench.datasets.beside import cache_folders, keep
+from spectral_tl_bench.datasets.files import Problem, Role
+from spectral_tl_bench.datasets.raster import unreadable
+from spectral_tl_bench.errors import DataError, RecordError
+from spectral_tl_bench.records.files import replacing
+
+_FORMAT = 1
+"""Raised when the columns or meaning of what is kept change."""
+_COLUMNS = ["role", "path", "stamp", "digest", "codes"]
+_DIGEST_BYTES = 16
+_FILES_AT_A_TIME = 1000
+"""How many files are read before what is known is written: an interrupted start need not begin again."""
+_ROLES: tuple[Role, Role] = ("image", "label")
+
+
+class Readable(Protocol):
+    """What is asked of an archive; every :class:`~spectral_tl_bench.datasets.base.TileDataset` is one."""
+
+    @property
+    def name(self) -> str:
+        """Name of the archive."""
+
+    @property
+    def root(self) -> Path:
+        """Folder of the archive."""
+
+    def read_image(self, path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+        """Read an image."""
+
+    def read_label(self, path: Path) -> np.ndarray:
+        """Read a label map as integer codes."""
+
+
+@dataclass(frozen=True)
+class TileContent:
+    """What the two files of a tile hold.
+
+    Attributes:
+        image: Digest of the image.
+        label: Digest of the label map.
+        codes: Codes that occur in the label map.
+    """
+
+    image: str
+    label: str
+    codes: tuple[int, ...]
+
+
+class _Known(NamedTuple):
+    stamp: str
+    digest: str
+    codes: tuple[int, ...]
+
+
+class Contents:
+    """Digests and codes of an archive's files.
+
+    A file is read again only when its path, size, time of change or inode is another. What is known is kept beside the
+    archive, as the index is.
+    """
+
+    def __init__(self, archive: Readable, by: Literal["bytes", "pixels"] = "bytes") -> None:
+        """Read nothing yet.
+
+        Args:
+            archive: The archive.
+            by: What the digests are of. By pixels, an archive that is written again has the same digests although the
+                library that compresses is another, or the file has a date in it.
+        """
+        self._archive = archive
+        self._by = by
+        self._root = os.path.abspath(archive.root)
+        self._name = f"contents-{archive.name}-{by}{_FORMAT}{_reader(type(archive))}.parquet"
+        self._known: dict[tuple[str, str], _Known] | None = None
+
+    def of(self, rows: Iterable[Mapping[Any, Any]]) -> list[TileContent]:
+        """Tell what tiles hold.
+
+        Args:
+            rows: Tiles with ``image`` and ``label``, absolute paths.
+
+        Returns:
+            One entry a tile.
+
+        Raises:
+            DataError: If a file cannot be read, or a label map is none.
+        """
+        known = self._load()
+        tiles = [[(role, str(row[role])) for role in _ROLES] for row in rows]
+        files = [file for tile in tiles for file in tile]
+        self._read([file for file in files if not self._is_known(file)])
+        pairs = ([known[self._key(file)] for file in tile] for tile in tiles)
+        return [TileContent(image.digest, label.digest, label.codes) for image, label in pairs]
+
+    def verify(self, rows: Iterable[Mapping[Any, Any]]) -> list[Problem]:
+        """Read every file again that seems unchanged and compare; what is known is right afterwards.
+
+        Args:
+            rows: Tiles with ``image`` and ``label``.
+
+        Returns:
+            A problem for each file with another content than its size, time and inode promise.
+        """
+        known = self._load()
+        files = [(role, str(row[role])) for row in rows for role in _ROLES]
+        before = {file: known[self._key(file)].digest for file in files if self._is_known(file)}
+        self._read(list(before))
+        return [
+            Problem(
+                "changed",
+                file[1],
+                f"{file[1]} was changed without its date or size showing it; runs until now took it for what it was. "
+                "That is put right: the next run is another run. `touch` what you change in such a way",
+            )
+            for file, digest in before.items()
+            if known[self._key(file)].digest != digest
+        ]
+
+    def _key(self, file: tuple[str, str]) -> tuple[str, str]:
+        return file[0], file[1].removeprefix(self._root)
+
+    def _is_known(self, file: tuple[str, str]) -> bool:
+        known = self._load().get(self._key(file))
+        return known is not None and known.stamp == _stamp(file[1])
+
+    def _read(self, files: Sequence[tuple[str, str]]) -> None:
+        """Read files and remember what they hold.
+
+        Raises:
+            DataError: If one cannot be read; what the others hold is remembered.
+        """
+        known, todo = self._load(), iter(files)
+        # Hashing and GDAL work without holding Python's lock.
+        with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+            while some := list(islice(todo, _FILES_AT_A_TIME)):
+                found = list(pool.map(self._content, some))
+                known |= {self._key(f): c for f, c in zip(some, found, strict=True) if isinstance(c, _Known)}
+                keep(self._archive.root, self._store)
+                for content in found:
+                    if isinstance(content, DataError):
+                        raise content
+
+    def _content(self, file: tuple[str, str]) -> _Known | DataError:
+        role, path = file
+        try:
+            # Before the content: a file that changes meanwhile has another stamp afterwards.
+            stamp = _stamp(path)
+            labels = self._archive.read_label(Path(path)) if role == "label" else None
+            codes = () if labels is None else tuple(np.flatnonzero(np.bincount(labels.ravel())).tolist())
+            if self._by == "pixels":
+                return _Known(
+                    stamp, _of_pixels(self._archive.read_image(Path(path))[0] if labels is None else labels), codes
+                )
+            with open(path, "rb") as opened:
+                digest = hashlib.file_digest(opened, lambda: hashlib.blake2b(digest_size=_DIGEST_BYTES))
+            return _Known(stamp, digest.hexdigest(), codes)
+        except OSError as error:
+            return unreadable(path, error)
+        except DataError as error:
+            return error
+
+    def _load(self) -> dict[tuple[str, str], _Known]:
+        if self._known is None:
+            self._known = {}
+            for folder in reversed(cache_folders(self._archive.root)):
+                self._known |= _read_table(folder / self._name)
+        return self._known
+
+    def _store(self, folder: Path) -> bool:
+        rows = [(*key, k.stamp, k.digest, " ".join(map(str, k.codes))) for key, k in self._load().items()]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with replacing(folder / self._name) as temporary:
+                pd.DataFrame(rows, columns=_COLUMNS).to_parquet(temporary, index=False)
+        except (OSError, RecordError):
+            return False
+        return True
+
+
+def data_fingerprint(contents: Mapping[str, TileContent]) -> str:
+    """Identify data by what they hold: the same for a copy elsewhere, another once a pixel or a label changes.
+
+    Args:
+        contents: Tiles by their names.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    for tile in sorted(contents):
+        digest.update(f"{tile}\0{contents[tile].image}\0{contents[tile].label}\n".encode())
+    return digest.hexdigest()
+
+
+def _of_pixels(pixels: np.ndarray) -> str:
+    """Digest of an array, the same whatever the machine's byte order."""
+    digest = hashlib.blake2b(f"{pixels.dtype.kind} {pixels.shape}".encode(), digest_size=_DIGEST_BYTES)
+    digest.update(np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("<")).data)
+    return digest.hexdigest()
+
+
+def _stamp(path: str) -> str:
+    """What changes whenever a file does, unless someone takes care that it does not."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
+
+
+def _reader(cls: type) -> str:
+    """What tells readings of another package's, or a user's, dataset apart once its code changes."""
+    if cls.__module__.startswith("spectral_tl_bench."):
+        return ""
+    return f"-{hashlib.blake2b(Path(inspect.getfile(cls)).read_bytes(), digest_size=4).hexdigest()}"
+
+
+def _read_table(path: Path) -> dict[tuple[str, str], _Known]:
+    """What a file keeps; nothing where it is missing or damaged."""
+    try:
+        columns = [pd.read_parquet(path)[name].tolist() for name in _COLUMNS]
+        rows = list(zip(*columns, strict=True))
+        return {
+            (role, file): _Known(stamp, digest, tuple(map(int, codes.split())))
+            for role, file, stamp, digest, codes in rows
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArrowException):
+        return {}
