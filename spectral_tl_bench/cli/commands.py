@@ -232,6 +232,7 @@ def index(dataset: str, folder: Path, out: Path | None, console: Console) -> Non
         opened.index.to_parquet(buffer)
         write_bytes(out, buffer.getvalue())
         console.print(f"written: {out}", highlight=False)
+    opened.contents(range(len(opened)))
     console.print(f"{len(opened)} tiles of {opened.name} indexed", highlight=False)
 
 

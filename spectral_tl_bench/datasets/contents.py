@@ -26,7 +26,7 @@ _FORMAT = 1
 """Raised when the columns or meaning of what is kept change."""
 _COLUMNS = ["role", "path", "stamp", "digest", "codes"]
 _DIGEST_BYTES = 16
-_FILES_AT_A_TIME = 1000
+_FILES_AT_A_TIME = 250
 """How many files are read before what is known is written: an interrupted start need not begin again."""
 _ROLES: tuple[Role, Role] = ("image", "label")
 
