@@ -56,7 +56,7 @@ def test_a_sweep_does_what_is_missing_and_a_failure_ends_nothing_else(whuohs_roo
             sweep(suite, whuohs_root, tmp_path / "runs", Console(), device="cpu", jobs=2)
         output = capfd.readouterr().out
         assert expected in output
-        assert "FAILED: it does not work" in output
+        assert "FAILED: method Broken fails to adapt the backbone: LookupError: it does not work" in output
     runs = [read_run(folder) for folder in find_runs(tmp_path / "runs") if (folder / RECORD).is_file()]
     assert [(run.record.spec.method_name, run.record.spec.method_options["rank"]) for run in runs] == [("lora", 2)]
 
