@@ -1,6 +1,5 @@
 """What a stranger adds: each thing in one file outside the package, by path and by entry point."""
 
-import subprocess
 import sys
 
 import numpy as np
@@ -72,7 +71,13 @@ def install(folder, monkeypatch):
         monkeypatch.syspath_prepend(folder)
         return folder
 
-    return install
+    yield install
+    for name in [name for name, module in sys.modules.items() if is_below(folder, module)]:
+        del sys.modules[name]
+
+
+def is_below(folder, module):
+    return (getattr(module, "__file__", None) or "").startswith(str(folder))
 
 
 def test_everything_of_a_stranger_runs_by_path(folder, monkeypatch):
@@ -101,7 +106,6 @@ def test_everything_of_a_stranger_runs_by_entry_point(install, monkeypatch):
     folder = install({registry.group: {f"their_{registry.kind}": value} for registry, value in NAMES.items()})
     monkeypatch.chdir(folder)
     (folder / "harbours.yaml").write_text(strangers.PROTOCOL.replace("harbours.py:Harbours", "their_dataset"))
-    # In a process of its own: entry points are those of the environment it starts in.
     command = ["run", "--method", "their_method", "--backbone", "their_backbone", "--weights", "none"]
     command += ["--protocol", "harbours.yaml", "--root", "tiles", "--preset", "quick", "--out", "out"]
     for setting in ("decoder=their_decoder", "loss=their_loss", "sampler=their_sampler", "image_size=32"):
@@ -109,11 +113,7 @@ def test_everything_of_a_stranger_runs_by_entry_point(install, monkeypatch):
     command += ["--train", "segmentation_steps=3", "--train", "validations=1"]
     # The entry of a name must carry it, as docs/add-a-backbone.md says.
     (folder / "tiny.py").write_text(strangers.BACKBONE.replace('"tiny"', '"their_backbone"'))
-    code = (
-        f"import sys; sys.path.insert(0, {str(folder)!r}); from spectral_tl_bench.cli.main import main; main({command})"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    main_exits_well(*command)
     (run,) = find_runs(folder / "out")
     assert read_run(run).record.spec.sources == {}
 

@@ -49,14 +49,19 @@ def data(whuohs_root):
 
 
 @pytest.fixture(scope="session")
-def train(whuohs_root, tmp_path_factory):
-    protocol = tmp_path_factory.mktemp("protocol") / "two_cities.yaml"
-    protocol.write_text(TWO_CITIES)
+def two_cities(tmp_path_factory):
+    """A protocol with few target tiles, whose scoring takes no time."""
+    path = tmp_path_factory.mktemp("protocol") / "two_cities.yaml"
+    path.write_text(TWO_CITIES)
+    return str(path)
 
+
+@pytest.fixture(scope="session")
+def train(whuohs_root, two_cities):
     def make(out, method="lora", **changes):
         training = TINIEST | changes.pop("training", {}) if "PixelForest" not in method else {}
         usual = {"root": whuohs_root, "preset_name": "quick"}
-        (request,) = requests(method, str(protocol), training=training, **usual | changes)
+        (request,) = requests(method, two_cities, training=training, **usual | changes)
         return execute(plan(request), out, Console(quiet=True), device="cpu")
 
     return make

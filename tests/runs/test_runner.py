@@ -1,5 +1,7 @@
 """Whole runs, as small as they get, on a simulated archive."""
 
+import shutil
+
 import pandas as pd
 import pytest
 import torch
@@ -31,8 +33,8 @@ TINY = {
 
 
 @pytest.fixture
-def request_for(whuohs_root):
-    def make(method="lora", protocol="whu_region/s2t", **changes):
+def request_for(whuohs_root, two_cities):
+    def make(method="lora", protocol=two_cities, **changes):
         training = TINY | changes.pop("training", {})
         usual = {"root": whuohs_root, "preset_name": "quick", "weights": "none"}
         (request,) = requests(method, protocol, training=training, **usual | changes)
@@ -98,11 +100,13 @@ def test_a_finished_run_is_not_repeated_unless_forced(request_for, tmp_path):
 
 def test_an_interrupted_run_goes_on_after_its_first_stage_with_the_same_result(run, tmp_path):
     whole = run(method="spectralx", out="whole")
-    again = run(method="spectralx", out="again")
+    again = tmp_path / "again" / whole.folder.relative_to(tmp_path / "whole")
+    shutil.copytree(whole.folder, again)
     for name in ("run.json", "confusion.parquet", "adapter.safetensors"):
-        (again.folder / name).unlink()
-    before = (again.folder / "stage1.safetensors").stat().st_mtime_ns
+        (again / name).unlink()
+    before = (again / "stage1.safetensors").stat().st_mtime_ns
     resumed = run(method="spectralx", out="again")
+    assert resumed.folder == again
     assert (resumed.folder / "stage1.safetensors").stat().st_mtime_ns == before
     for name in ("reconstruction.png", "experts.csv", "experts.png"):
         assert (resumed.folder / name).read_bytes() == (whole.folder / name).read_bytes()
