@@ -18,7 +18,8 @@ def first_problem(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {message}" if where else message
+    # A key that nobody knows may be any text.
+    return " ".join((f"{where}: {message}" if where else message).split())
 
 
 class SpectralBenchError(Exception):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from spectral_tl_bench.errors import ProtocolError, UnknownNameError, first_problem
-from spectral_tl_bench.labels import LandClass
+from spectral_tl_bench.labels import IGNORE_INDEX, LandClass
 from spectral_tl_bench.paths import path_inside
 from spectral_tl_bench.plugins import short_name, split_file
 from spectral_tl_bench.sensors import Sensor
@@ -152,7 +152,7 @@ class ProtocolFile(Value):
     title: str
     dataset: str
     sensor: Sensor | None = None
-    classes: tuple[LandClass, ...] | None = None
+    classes: tuple[LandClass, ...] | None = Field(default=None, min_length=1, max_length=IGNORE_INDEX)
     ignore: Literal["rest"] | tuple[int, ...] = ()
     folder: TileFolder | None = None
     protocols: dict[str, Transfer] = Field(min_length=1)

@@ -12,6 +12,7 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 
 from spectral_tl_bench.methods import StageName
 from spectral_tl_bench.plugins import DECODERS, LOSSES, SAMPLERS, Registry, short_name
+from spectral_tl_bench.seeds import LARGEST_SEED
 from spectral_tl_bench.values import Value
 
 
@@ -178,14 +179,16 @@ class RunChoices(Value):
     backbone: str = Field(min_length=1)
     preset: str
     training: TrainingSpec
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
 
     @field_validator("method_options", mode="before")
     @classmethod
     def _options_as_json(cls, value: Any) -> Any:
         """Tuples become lists, so that a specification read back equals the one written."""
+        if not isinstance(value, dict):
+            raise ValueError("options are names with their values")
         try:
-            return json.loads(json.dumps(dict(value), allow_nan=False))
+            return json.loads(json.dumps(value, allow_nan=False))
         except TypeError as error:
             raise ValueError(f"{error}; options must be numbers, text, booleans or lists of them") from error
 

@@ -60,7 +60,9 @@ def read_state(path: Path) -> StateDict:
     for key in ("model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()
+    ):
         raise CheckpointError(f"{path} holds no table of named tensors")
     return _single(content)
 

@@ -117,7 +117,8 @@ def parameters(
     if options and method is None:
         raise SpectralBenchError("--set changes an option of one method; name it with --method")
     known, classes = accounting.sensor_and_classes(sensor)
-    name = preset_name or next((n for n, usual in DEFAULT_BACKBONE.items() if usual == backbone), "standard")
+    usual = next((name for name, its in DEFAULT_BACKBONE.items() if its == backbone), "standard")
+    name = usual if preset_name is None else preset_name
     training = preset(name)
     names = [method] if method is not None else adapting_methods(console)
     chosen = {n: build_method(n, dict(options)) for n in names}
@@ -197,6 +198,8 @@ def _described(name: str) -> str | ProtocolFile:
     from spectral_tl_bench.runs.requests import protocol_file
 
     path = protocol_file(name)
+    if name == "tiles":
+        raise SpectralBenchError("your own tiles are described by their protocol file: give its path instead of tiles")
     return name if path is None else read_protocol_file(path)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from spectral_tl_bench.cli.console import console
+from spectral_tl_bench.seeds import LARGEST_SEED
 
 data_app = typer.Typer(help="Simulate, check, index, download and compare archives.", invoke_without_command=True)
 
@@ -22,7 +23,7 @@ def _explain(context: typer.Context) -> None:
 def data_simulate(
     dataset: Annotated[str, typer.Argument(help="whuohs, dfc2020, mts12 or all.")],
     folder: Annotated[Path, typer.Argument(help="Folder to write; with `all` one sub-folder each.")],
-    seed: Annotated[int, typer.Option(help="Seed of every random choice.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of every random choice.", min=0, max=LARGEST_SEED)] = 0,
     tile_size: Annotated[int | None, typer.Option(help="Side of a tile in pixels; default 64.", min=8)] = None,
     real_size: Annotated[bool, typer.Option("--real-size", help="Tiles as large as the archive's own.")] = False,
     real_counts: Annotated[bool, typer.Option("--real-counts", help="As many tiles as the archive has.")] = False,
@@ -80,7 +81,7 @@ def data_shift(
     protocol: Annotated[str, typer.Argument(help="A protocol's name, or a YAML file of your own.")],
     root: Annotated[Path | None, typer.Option(help="Folder of the archive; without it a simulated one.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the table and the picture.")] = Path("shift"),
-    seed: Annotated[int, typer.Option(help="Seed of the choice of pixels.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the choice of pixels.", min=0, max=LARGEST_SEED)] = 0,
 ) -> None:
     """Measure and draw how far source and target are apart."""
     from spectral_tl_bench.cli import commands

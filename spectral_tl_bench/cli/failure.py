@@ -45,7 +45,9 @@ def failure(error: BaseException) -> tuple[str, int]:
 def one_line(text: str) -> str:
     """Text on one line without what would move the cursor: a name in a file may hold anything."""
     line = "".join(c for c in " ".join(text.split()) if c.isprintable())
-    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ..."
+    if len(line) <= _LONGEST:
+        return line
+    return f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
 
 
 def _usage(error: Any) -> str:

@@ -6,6 +6,7 @@ import io
 import os
 import sys
 import traceback
+import warnings
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -100,8 +101,8 @@ def methods(
     from spectral_tl_bench.cli import commands
 
     commands.parameters(
-        backbone or "vit_micro",
-        sensor or "ohs",
+        "vit_micro" if backbone is None else backbone,
+        "ohs" if sensor is None else sensor,
         console(),
         preset_name=preset,
         method=method,
@@ -214,7 +215,11 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             stream.reconfigure(errors="backslashreplace")
     given, debug = _without_debug(sys.argv[1:] if arguments is None else arguments)
     try:
-        status = app(given, prog_name="spectral-bench", standalone_mode=False)
+        with warnings.catch_warnings():
+            if not debug:
+                # What libraries tell those who call them is not for the person at the terminal. Filters set stand.
+                warnings.simplefilter("ignore", append=True)
+            status = app(given, prog_name="spectral-bench", standalone_mode=False)
     except Exception as error:  # noqa: BLE001  # the last place that can make one line of it
         if debug:
             traceback.print_exception(error)

@@ -9,6 +9,7 @@ import typer
 
 from spectral_tl_bench.cli.console import console
 from spectral_tl_bench.errors import SpectralBenchError
+from spectral_tl_bench.seeds import LARGEST_SEED
 
 
 def assignments(pairs: list[str], option: str) -> dict[str, str]:
@@ -45,7 +46,9 @@ def run(
             "where the backbone has them, else hub."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of every random choice.", min=0)] = 0,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of every random choice; default 0.", min=0, max=LARGEST_SEED)
+    ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="An option of the method, name=value; may be repeated.")
     ] = None,
@@ -79,10 +82,21 @@ def run(
     training = assignments(train or [], "--train")
     training |= {k: str(v) for k, v in (("sampler", sampler), ("label_fraction", label_fraction)) if v is not None}
     if config is not None:
-        if method or protocol or options or training:
-            raise SpectralBenchError(
-                "--config repeats a run as it was: leave --method, --protocol, --set and --train out"
-            )
+        given = {
+            "--method": method,
+            "--protocol": protocol,
+            "--preset": preset,
+            "--backbone": backbone,
+            "--weights": weights,
+            "--seed": seed,
+            "--set": set_,
+            "--train": train,
+            "--sampler": sampler,
+            "--label-fraction": label_fraction,
+            "--stage1": stage1,
+        }
+        for option in (name for name, value in given.items() if value is not None):
+            raise SpectralBenchError(f"--config repeats a run as it was: leave {option} out")
         wanted = [repeated(config, root)]
     else:
         wanted = requests(
@@ -92,7 +106,7 @@ def run(
             preset_name=preset,
             backbone=backbone,
             weights=weights,
-            seed=seed,
+            seed=seed or 0,
             options=options,
             training=training,
             stage1=stage1,

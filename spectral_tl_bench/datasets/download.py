@@ -72,6 +72,8 @@ def download(dataset: str, root: str | Path) -> Path:
         raise UnknownNameError("downloadable dataset", dataset, PATTERNS, hint)
     root = Path(root).expanduser()
     receipt = root / ".spectral_tl_bench" / f"downloaded-{dataset}.json"
+    if root.exists() and not root.is_dir():
+        raise DataError(f"{root} is no folder; name the folder to unpack into")
     if _is_complete(receipt, root):
         return root
     staging = root / ".spectral_tl_bench" / f"download-{dataset}"

@@ -15,7 +15,7 @@ from rasterio.warp import transform
 from rasterio.windows import Window
 from shapely.geometry import Polygon
 
-from spectral_tl_bench.datasets.raster import unreadable
+from spectral_tl_bench.datasets.raster import open_tile, unreadable
 from spectral_tl_bench.errors import DataError
 
 _SAMPLED_ROWS = (0.25, 0.5, 0.75)
@@ -117,7 +117,7 @@ def raster_header(path: Path | str, sample: bool = False) -> Header:
         DataError: If the file cannot be read to its end, or cannot be a tile's.
     """
     try:
-        with rasterio.open(path) as source:
+        with rasterio.Env(), open_tile(path) as source:
             require_usable(path, source.height, source.width, source.count if sample else 1, source.dtypes[0])
             rows = min(source.block_shapes[-1][0], source.height)
             source.read(source.count, window=Window(0, source.height - rows, source.width, rows))

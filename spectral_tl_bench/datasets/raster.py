@@ -21,6 +21,10 @@ warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
 Window = tuple[int, int, int, int]
 """(top, left, height, width) in pixels."""
 
+_FORMATS = ["GTiff", "ENVI", "HFA", "JP2OpenJPEG", "PNG", "JPEG", "BMP", "NITF", "EHdr", "PCIDSK", "AAIGrid"]
+"""GDAL's names of the formats in which a tile may be stored. All hold their pixels themselves: a virtual raster or a
+map service in a stranger's archive would make GDAL read other files, or from a network."""
+
 _TABLE_SIZE = 65_536
 _UNKNOWN = -1
 _IGNORED = -2
@@ -38,6 +42,12 @@ def _mapped() -> rasterio.Env:
     Files that cannot be mapped (compressed, larger than the memory) are read as always.
     """
     return rasterio.Env(GTIFF_VIRTUAL_MEM_IO="IF_ENOUGH_RAM")
+
+
+def open_tile(path: Path | str) -> rasterio.DatasetReader:
+    """Open an image or a label map; only formats that hold their pixels themselves are tried."""
+    # rasterio.open would try them all, or a single one.
+    return rasterio.DatasetReader(path, driver=_FORMATS)
 
 
 def _rasterio_window(window: Window | None) -> RasterioWindow | None:
@@ -77,7 +87,7 @@ def read_image(path: Path | str, window: Window | None = None) -> tuple[np.ndarr
         DataError: If the file cannot be read.
     """
     try:
-        with _mapped(), rasterio.open(path) as source:
+        with _mapped(), open_tile(path) as source:
             pixels = _read_pixels(source, window)
             nodata = source.nodata
     except (RasterioIOError, RasterioError) as error:
@@ -107,7 +117,7 @@ def read_label(path: Path | str, window: Window | None = None) -> np.ndarray:
         DataError: If the file cannot be read or holds fractions.
     """
     try:
-        with _mapped(), rasterio.open(path) as source:
+        with _mapped(), open_tile(path) as source:
             codes = source.read(1, window=_rasterio_window(window))
     except (RasterioIOError, RasterioError) as error:
         raise unreadable(path, error) from error

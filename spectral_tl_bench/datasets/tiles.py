@@ -101,6 +101,10 @@ def _read_csv(path: Path, folder: TileFolder, attributes: list[str]) -> pd.DataF
             f"cannot read the tile index {path}: {reason}; it must be a CSV with one row a tile "
             "('index' under 'folder' in the protocol file says where)"
         ) from error
+    if not isinstance(frame.index, pd.RangeIndex):
+        raise DataError(f"{path} has rows of more fields than its header; name every column, and quote commas")
+    if frame.empty:
+        raise DataError(f"{path} lists no tile; it must be a CSV with one row a tile")
     wanted = [folder.tile, *attributes, *([folder.block] if folder.block else [])]
     missing = [column for column in wanted if column not in frame.columns]
     if missing:

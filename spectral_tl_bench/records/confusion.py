@@ -124,7 +124,10 @@ class Counts:
         names, codes = {}, {}
         for key in KEYS:
             column = table[key].unify_dictionaries() if pa.types.is_dictionary(table[key].type) else table[key]
-            column = column.combine_chunks().dictionary_encode()
+            try:
+                column = column.combine_chunks().dictionary_encode()
+            except pa.ArrowException as error:
+                raise RecordError(f"{path} is damaged: its column {key} holds no text") from error
             values = column.dictionary.to_pylist()
             if column.null_count or not all(isinstance(value, str) for value in values):
                 raise RecordError(f"{path} is damaged: rows without a {key}")

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, PositiveInt, ValidationError
 from torch import Tensor
 
 from spectral_tl_bench.errors import CheckpointError, first_problem
@@ -45,7 +45,7 @@ class Adapter(Value):
     sensor: Sensor
     classes: tuple[LandClass, ...] = Field(min_length=1)
     step: int = Field(ge=0)
-    tile: tuple[int, int]
+    tile: tuple[PositiveInt, PositiveInt]
     pretrained: str | None
 
 

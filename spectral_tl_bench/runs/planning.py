@@ -40,7 +40,8 @@ class Plan:
     @property
     def weights(self) -> str:
         """Pretrained weights as :func:`~spectral_tl_bench.backbones.build_backbone` takes them."""
-        return self.request.where.weights or "none"
+        given = self.request.where.weights
+        return "none" if given is None else given
 
 
 def archive_root(dataset: str, root: Path | None) -> Path:
@@ -114,7 +115,7 @@ def plan(request: Request, opened: dict[tuple[str, Path], TileDataset] | None = 
         simulated=read_marker(root) is not None,
         weights="none"
         if isinstance(method, PixelModel)
-        else weights_fingerprint(choices.backbone, where.weights or "none"),
+        else weights_fingerprint(choices.backbone, "none" if where.weights is None else where.weights),
         stage1=None if where.stage1 is None else fingerprint(where.stage1),
         sources=_sources(choices, file.dataset),
     )

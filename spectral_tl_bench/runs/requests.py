@@ -111,7 +111,7 @@ def requests(
 
     if method is None or protocol is None:
         raise SpectralBenchError("name what to run: --method and --protocol, or --config run.yaml")
-    name = preset_name or default_preset(root)
+    name = default_preset(root) if preset_name is None else preset_name
     usual = preset(name)
     if issubclass(method_class(method), PixelModel):
         given = {"--backbone": backbone, "--weights": weights, "--stage1": stage1}
@@ -119,8 +119,8 @@ def requests(
         settings = training_without_backbone(override(usual, training or {}))
         backbone, weights, name = WITHOUT_BACKBONE, "none", WITHOUT_BACKBONE
     else:
-        backbone = backbone or DEFAULT_BACKBONE[name]
-        weights = weights or backbone_entry(backbone).default_weights
+        backbone = DEFAULT_BACKBONE[name] if backbone is None else backbone
+        weights = backbone_entry(backbone).default_weights if weights is None else weights
         settings = training_of(name, method, backbone, training or {})
     choices = RunChoices(
         method=method,

@@ -102,7 +102,7 @@ def restore_run(folder: Path, weights: str | None = None) -> RestoredRun:
         segmenter = Segmenter.of(backbone, len(adapter.classes), spec.training)
     restore(segmenter, state, backbone.pretrained_parameters, str(folder / ADAPTER))
     task = Segmentation(segmenter, method, spec.training, len(adapter.classes))
-    return RestoredRun(folder, adapter, task.eval(), _radiometry(scaling, folder, spec))
+    return RestoredRun(folder, adapter, task.eval(), _radiometry(scaling, folder, spec, len(adapter.sensor.bands)))
 
 
 def _configuration(folder: Path) -> tuple[RunSpec, records.Where]:
@@ -132,9 +132,9 @@ def _pretrained(spec: RunSpec, given: str | None, recorded: str | None) -> str:
     """The argument of ``--weights`` that gives the run's pretrained weights."""
     if spec.weights in ("none", "hub"):
         # A file is taken for a hub's weights too, where there is no network; their digest is compared when it is read.
-        return given or spec.weights
+        return spec.weights if given is None else given
     entry = backbone_entry(spec.backbone)
-    tried = [given] if given else [recorded, "embedded" if entry.embedded is not None else None]
+    tried = [given] if given is not None else [recorded, "embedded" if entry.embedded is not None else None]
     for candidate in filter(None, tried):
         there = candidate in _NAMED_WEIGHTS or Path(candidate).is_file()
         if there and entry.fingerprint(candidate) == spec.weights:
@@ -146,9 +146,14 @@ def _pretrained(spec: RunSpec, given: str | None, recorded: str | None) -> str:
     )
 
 
-def _radiometry(scaling: dict[str, Tensor], folder: Path, spec: RunSpec) -> Radiometry:
+def _radiometry(scaling: dict[str, Tensor], folder: Path, spec: RunSpec, bands: int) -> Radiometry:
     if spec.training.radiometry == "minmax":
         return MinMax()
     if set(scaling) != {"mean", "std"}:
         raise CheckpointError(f"{folder / ADAPTER} is damaged: it lacks the source's statistics; run it again")
-    return SourceStatistics(scaling["mean"].flatten(), scaling["std"].flatten())
+    mean, std = scaling["mean"].flatten(), scaling["std"].flatten()
+    if not len(mean) == len(std) == bands or not (mean.isfinite().all() and std.isfinite().all() and (std > 0).all()):
+        raise CheckpointError(
+            f"{folder / ADAPTER} is damaged: its statistics of the source are not those of {bands} bands"
+        )
+    return SourceStatistics(mean, std)

@@ -128,8 +128,8 @@ def open_scene(
     """
     if not path.exists():
         raise DataError(f"there is no scene {path}")
-    if scale is not None and not scale > 0:
-        raise DataError(f"--scale {scale:g}: the stored value that means a reflectance of 1 is greater than 0")
+    if scale is not None and not 0 < scale < math.inf:
+        raise DataError(f"--scale {scale:g}: the stored value that means a reflectance of 1 is a number greater than 0")
     try:
         source = rasterio.open(path)
     except RasterioError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -12,21 +13,25 @@ from importlib.resources import files
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from spectral_tl_bench.errors import RunFailedError, SpectralBenchError, UnknownNameError, first_problem
 from spectral_tl_bench.methods import PixelModel, method_class
 from spectral_tl_bench.plugins import METHODS
 from spectral_tl_bench.presets import SETTINGS_WITHOUT_BACKBONE
 from spectral_tl_bench.runs.requests import Request, requests
+from spectral_tl_bench.seeds import LARGEST_SEED
 from spectral_tl_bench.values import Value, names_yaml, read_mapping
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from spectral_tl_bench.datasets.base import TileDataset
+
+
+_MOST_RUNS = 10_000
 
 
 class SuiteMethod(Value):
@@ -52,21 +57,33 @@ class Suite(Value):
     """
 
     title: str
-    methods: Literal["all"] | tuple[SuiteMethod, ...]
+    methods: Literal["all"] | Annotated[tuple[SuiteMethod, ...], Field(min_length=1)]
     protocols: tuple[str, ...] = Field(min_length=1)
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0, le=LARGEST_SEED)], ...] = Field(default=(0,), min_length=1)
     preset: str | None = None
     backbones: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
     train: dict[str, Any] = Field(default_factory=dict)
-    tries: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
+    tries: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = Field(default_factory=dict)
 
     @field_validator("methods", mode="before")
     @classmethod
     def _names_alone_are_enough(cls, value: Any) -> Any:
         if not isinstance(value, list):
             return value
-        return [{"name": entry} if isinstance(entry, str) else entry for entry in value]
+        try:
+            # Checked here, so that what is said of a wrong one is not that it is no "all".
+            return tuple(SuiteMethod.model_validate({"name": e} if isinstance(e, str) else e) for e in value)
+        except ValidationError as error:
+            raise ValueError(first_problem(error)) from error
+
+    @model_validator(mode="after")
+    def _can_be_done(self) -> Suite:
+        lists = (self.methods, self.protocols, self.seeds, self.backbones, self.weights, *self.tries.values())
+        runs = math.prod(len(values) or 1 for values in lists if values != "all")
+        if runs > _MOST_RUNS:
+            raise ValueError(f"these lists make {runs:,} runs; a suite has at most {_MOST_RUNS:,}")
+        return self
 
     def requests(self, root: Path | None) -> Iterator[Request]:
         """One request for each combination of the lists, and for each protocol that a name stands for."""

@@ -34,7 +34,7 @@ from spectral_tl_bench.simulation.marker import GENERATOR_VERSION, MARKER_NAME, 
 from spectral_tl_bench.simulation.scene import View, calibrate, photograph, sensor_view
 
 DEFAULT_TILE_SIZE = 64
-_SMALLEST_TILE = 8
+_SMALLEST_TILE, _LARGEST_TILE = 8, 2048
 
 Progress = Callable[[int, int], None]
 """Called after each tile with the number written and the number in all."""
@@ -78,6 +78,8 @@ def simulate_archive(
     size = archive.tile_size if tile_size == "real" else tile_size
     if size < _SMALLEST_TILE:
         raise DataError(f"tile size {size} is too small; simulated tiles have at least {_SMALLEST_TILE} px")
+    if size > _LARGEST_TILE:
+        raise DataError(f"tile size {size} is too large; simulated tiles have at most {_LARGEST_TILE} px")
     if seed < 0:
         raise DataError(f"seed {seed} is negative; choose 0 or more")
     if tiles != "real" and not 0 < float(tiles) < 1000:
