@@ -23,7 +23,7 @@ fuzzed = settings(
     derandomize=True,
     deadline=None,
     database=None,
-    max_examples=100,
+    max_examples=60,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 SUITE = {"title": "x", "methods": ["lora", {"name": "frozen"}], "protocols": ["whu_region/s2t"], "seeds": [0, 1]}

@@ -120,9 +120,9 @@ def parameters(
     usual = next((name for name, its in DEFAULT_BACKBONE.items() if its == backbone), "standard")
     name = usual if preset_name is None else preset_name
     training = preset(name)
+    size = accounting.backbone_size(backbone, known)
     names = [method] if method is not None else adapting_methods(console)
     chosen = {n: build_method(n, dict(options)) for n in names}
-    size = accounting.backbone_size(backbone, known)
     measured = size <= accounting.SMALL if gradients is None else gradients
     pretrained = build_backbone(backbone, known) if measured else None
     counts = [

@@ -7,8 +7,9 @@ import os
 import sys
 import traceback
 import warnings
+from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -194,6 +195,12 @@ def report(
     results.report(run or [], runs, out, console())
 
 
+@lru_cache
+def command_line() -> Any:
+    """Every command with its options, put together once a process."""
+    return typer.main.get_command(app)
+
+
 def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:
     """Take ``--debug`` out of the arguments, wherever it stands; what follows ``--`` is no option."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
@@ -219,7 +226,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             if not debug:
                 # What libraries tell those who call them is not for the person at the terminal. Filters set stand.
                 warnings.simplefilter("ignore", append=True)
-            status = app(given, prog_name="spectral-bench", standalone_mode=False)
+            status = command_line().main(given, prog_name="spectral-bench", standalone_mode=False)
     except Exception as error:  # noqa: BLE001  # the last place that can make one line of it
         if debug:
             traceback.print_exception(error)

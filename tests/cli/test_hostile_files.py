@@ -16,6 +16,10 @@ from command_line import content, refused
 from place import Evil
 from safetensors.torch import save
 
+from spectral_tl_bench.backbones.loading import read_state
+from spectral_tl_bench.errors import CheckpointError
+from spectral_tl_bench.runs.stage1 import read_stage1
+
 ROWS = [f"{number:03d}.tif,{'coast' if number < 4 else 'inland'},sheet{number // 2}" for number in range(8)]
 HEADER = "name,region,sheet"
 
@@ -209,8 +213,20 @@ PICKLES = [
 ]
 
 
-@each(PICKLES)
-def test_weights_that_cannot_be_used_are_one_line_and_run_nothing(unharmed, tmp_path, written, parts):
+@each([row for row in PICKLES if "does not fit" not in row[-1]])
+def test_weights_that_cannot_be_used_are_refused_and_run_nothing(monkeypatch, tmp_path, written, parts):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "theirs.pth"
+    path.write_bytes(written)
+    with pytest.raises(CheckpointError) as caught:
+        read_state(path)
+    assert "\n" not in str(caught.value)
+    assert all(part in str(caught.value) for part in parts)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@each([PICKLES[2], PICKLES[4], PICKLES[-1]])
+def test_weights_that_a_run_cannot_use_are_one_line_and_run_nothing(unharmed, tmp_path, written, parts):
     path = tmp_path / "theirs.pth"
     path.write_bytes(written)
     arguments = ["run", "--method", "frozen", "--protocol", "villages.yaml", "--root", "own", "--preset", "quick"]
@@ -255,6 +271,16 @@ STAGES = [
 
 
 @each([*ANY_TENSORS, *STAGES])
+def test_a_file_that_is_no_stage_1_is_refused(tmp_path, written, parts):
+    path = tmp_path / "theirs.safetensors"
+    path.write_bytes(written)
+    with pytest.raises(CheckpointError) as caught:
+        read_stage1(path)
+    assert "\n" not in str(caught.value)
+    assert all(part in str(caught.value) for part in (*parts, "theirs.safetensors"))
+
+
+@each([ANY_TENSORS[2], ANY_TENSORS[-2], STAGES[1]])
 def test_a_stage_1_that_cannot_be_used_is_one_line(unharmed, tmp_path, written, parts):
     path = tmp_path / "theirs.safetensors"
     path.write_bytes(written)

@@ -114,7 +114,7 @@ PROTOCOLS = [
     ("no such dataset", b"title: x\ndataset: '[/]'\nsource: {a: b}\ntarget: {a: c}\nby: a", "unknown dataset '[/]'"),
     ("dataset is a number", b"title: x\ndataset: 3\nsource: {a: b}\ntarget: {a: c}\nby: a", "dataset"),
     ("dataset in no file", b"title: x\ndataset: no.py:X\nsource: {a: b}\ntarget: {a: c}\nby: a", "no.py"),
-    ("a million spaces", b"title: " + b" " * 1_000_000 + b"[", "line 1"),
+    ("100,000 spaces", b"title: " + b" " * 100_000 + b"[", "line 1"),
 ]
 SUITE = {"title": "x", "methods": ["lora"], "protocols": ["whu_region/s2t"], "preset": "quick"}
 SUITES = [
@@ -144,7 +144,7 @@ SUITES = [
     ("keys are numbers", {1: 2}, "1"),
     (
         "more runs than anybody can do",
-        {**SUITE, "seeds": list(range(1000)), "tries": {"batch_size": list(range(1, 2000))}},
+        {**SUITE, "seeds": list(range(200)), "tries": {"batch_size": list(range(1, 200))}},
         "runs",
     ),
 ]

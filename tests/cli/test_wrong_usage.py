@@ -7,10 +7,9 @@ import shlex
 
 import pytest
 import torch
-import typer
 from command_line import content, refused
 
-from spectral_tl_bench.cli.main import app
+from spectral_tl_bench.cli.main import command_line
 
 # As little training as can be, should one of these be let through.
 SHORT = " ".join(f"--train {name}=1" for name in ("segmentation_steps", "reconstruction_steps", "validations"))
@@ -351,8 +350,7 @@ TABLE = [*COMMANDS, *RUN, *SWEEP, *PREDICT, *METHODS_COMMAND, *RESULTS, *DATA]
 
 def commands():
     """Every command as it is typed, with its parameters."""
-    group = typer.main.get_command(app)
-    for name, found in group.commands.items():
+    for name, found in command_line().commands.items():
         for member, below in getattr(found, "commands", {}).items():
             yield f"{name} {member}", below
         if not hasattr(found, "commands"):
@@ -403,7 +401,7 @@ def test_an_option_that_no_command_has_is_named(asked, name):
     refused(asked(f"{name} --no-such-option"), "--no-such-option", f"spectral-bench {name} --help")
 
 
-@pytest.mark.parametrize(("name", "option"), VALUE_OPTIONS, ids=" ".join)
+@pytest.mark.parametrize(("name", "option"), VALUE_OPTIONS, ids=[" ".join(pair) for pair in VALUE_OPTIONS])
 def test_an_option_without_its_value_is_named(asked, name, option):
     refused(asked(f"{name} {option}"), option, "requires an argument")
 
