@@ -170,7 +170,7 @@ def test_a_folder_linked_into_the_training_folder_makes_no_test_tile_train(tmp_p
 def test_the_second_start_reads_no_file_of_the_release(tmp_path, monkeypatch):
     root = write_whuohs_release(tmp_path)
     first = WHUOHS(root)
-    monkeypatch.setattr(rasterio, "open", None)
+    monkeypatch.setattr(rasterio, "DatasetReader", None)
     second = WHUOHS(root)
     assert second.index["tile"].tolist() == first.index["tile"].tolist()
     assert second.notes == first.notes

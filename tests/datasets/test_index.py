@@ -182,7 +182,7 @@ def test_an_indexed_archive_opens_without_opening_a_tile(tmp_path, monkeypatch):
     def refuse(*arguments, **keywords):
         raise AssertionError("a tile was opened")
 
-    monkeypatch.setattr(rasterio, "open", refuse)
+    monkeypatch.setattr(rasterio, "DatasetReader", refuse)
     assert len(WHUOHS(tmp_path)) == 30
     copy = shutil.copytree(tmp_path / "tr", tmp_path / "elsewhere" / "tr").parent
     with pytest.raises(AssertionError, match="a tile was opened"):
