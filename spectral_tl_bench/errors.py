@@ -6,8 +6,9 @@ The command line prints the message without a traceback and ends with ``exit_sta
 from __future__ import annotations
 
 import difflib
+import signal
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -22,10 +23,21 @@ def first_problem(error: ValidationError) -> str:
     return " ".join((f"{where}: {message}" if where else message).split())
 
 
+def _rebuilt(cls: type[SpectralBenchError], message: str, attributes: dict[str, Any]) -> SpectralBenchError:
+    error = cls.__new__(cls, message)
+    error.args = (message,)
+    error.__dict__.update(attributes)
+    return error
+
+
 class SpectralBenchError(Exception):
     """Wrong usage or bad input; the message names the fix."""
 
     exit_status = 2
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Subclasses build their message of other arguments, which Python would not find when a worker sends one.
+        return _rebuilt, (type(self), str(self), self.__dict__)
 
 
 class UnknownNameError(SpectralBenchError):
@@ -65,3 +77,23 @@ class RunFailedError(SpectralBenchError):
     """A run that started properly and did not finish."""
 
     exit_status = 1
+
+
+class RunInUseError(SpectralBenchError):
+    """A run that another process is at."""
+
+    exit_status = 1
+
+
+class InterruptedRunError(SpectralBenchError):
+    """A run that was asked to end by a signal; the same command goes on with it."""
+
+    def __init__(self, received: signal.Signals, place: str) -> None:
+        """Build the message.
+
+        Args:
+            received: The signal.
+            place: How far the run was.
+        """
+        super().__init__(f"stopped by {received.name} ({place}); the same command goes on from there")
+        self.exit_status = 128 + (received if received != getattr(signal, "SIGUSR1", None) else signal.SIGTERM)

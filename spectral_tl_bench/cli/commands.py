@@ -33,6 +33,7 @@ def run(
     device: str,
     workers: int,
     force: bool,
+    checkpoint_minutes: float,
     maps: int = 0,
 ) -> None:
     """Do one run or several and print a table for each.
@@ -45,6 +46,7 @@ def run(
         device: "auto", "cpu" or "cuda".
         workers: Reading processes.
         force: Run again what has a record.
+        checkpoint_minutes: From one checkpoint to the next.
         maps: Target tiles of each run to write maps of.
     """
     first = requests[0]
@@ -84,7 +86,15 @@ def run(
                 markup=False,
                 soft_wrap=True,
             )
-            done = execute(ready, out, console, device=device, workers=workers, force=force)
+            done = execute(
+                ready,
+                out,
+                console,
+                device=device,
+                workers=workers,
+                checkpoint_minutes=checkpoint_minutes,
+                force=force,
+            )
             console.print(render(done))
             console.print(f"written to {done.folder}", highlight=False, soft_wrap=True)
             if maps:
@@ -138,12 +148,14 @@ def parameters(
     console.print(listings.parameters(counts, details))
 
 
-def sweep(suite: str, root: Path | None, console: Console, *, out: Path, device: str, jobs: int) -> None:
+def sweep(
+    suite: str, root: Path | None, console: Console, *, out: Path, device: str, jobs: int, checkpoint_minutes: float
+) -> None:
     """Do every run of a suite that has no record yet."""
     from spectral_tl_bench.runs.sweep import find_suite
     from spectral_tl_bench.runs.sweep import sweep as do
 
-    do(find_suite(suite), root, out, console, device=device, jobs=jobs)
+    do(find_suite(suite), root, out, console, device=device, jobs=jobs, checkpoint_minutes=checkpoint_minutes)
 
 
 def adapting_methods(console: Console) -> list[str]:

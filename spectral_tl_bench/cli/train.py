@@ -9,6 +9,7 @@ import typer
 
 from spectral_tl_bench.cli.console import console
 from spectral_tl_bench.errors import SpectralBenchError
+from spectral_tl_bench.runs.interruption import CHECKPOINT_MINUTES
 from spectral_tl_bench.seeds import LARGEST_SEED
 
 
@@ -69,7 +70,12 @@ def run(
     out: Annotated[Path, typer.Option(help="Folder for all runs.")] = Path("runs"),
     device: Annotated[str, typer.Option(help="auto, cpu or cuda; does not enter the record's hash.")] = "auto",
     workers: Annotated[int, typer.Option(help="Processes that read tiles; changes the speed only.", min=0)] = 0,
-    force: Annotated[bool, typer.Option("--force", help="Run again even if a complete record exists.")] = False,
+    checkpoint_minutes: Annotated[
+        float, typer.Option(help="Minutes from one checkpoint to the next; a killed run goes on from the last.", min=0)
+    ] = CHECKPOINT_MINUTES,
+    force: Annotated[
+        bool, typer.Option("--force", help="Run again even if a complete record exists; it stays until then.")
+    ] = False,
     maps: Annotated[
         int, typer.Option(help="Write maps and pictures of so many target tiles into the run's folder maps/.", min=0)
     ] = 0,
@@ -119,6 +125,7 @@ def run(
         device=device,
         workers=workers,
         force=force,
+        checkpoint_minutes=checkpoint_minutes,
         maps=maps,
     )
 
@@ -174,8 +181,11 @@ def sweep(
     out: Annotated[Path, typer.Option(help="Folder for all runs.")] = Path("runs"),
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     jobs: Annotated[int, typer.Option(help="Runs at a time; they share the CPU cores evenly.", min=1)] = 1,
+    checkpoint_minutes: Annotated[
+        float, typer.Option(help="Minutes from one checkpoint to the next; a killed run goes on from the last.", min=0)
+    ] = CHECKPOINT_MINUTES,
 ) -> None:
     """Do every run of a suite that has no record yet; one that fails does not end the others."""
     from spectral_tl_bench.cli import commands
 
-    commands.sweep(suite, root, console(), out=out, device=device, jobs=jobs)
+    commands.sweep(suite, root, console(), out=out, device=device, jobs=jobs, checkpoint_minutes=checkpoint_minutes)

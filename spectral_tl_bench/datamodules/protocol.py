@@ -20,6 +20,7 @@ from spectral_tl_bench.datasets.base import Sample, TileDataset
 from spectral_tl_bench.methods import StageName
 from spectral_tl_bench.plugins import SAMPLERS
 from spectral_tl_bench.spec import TrainingSpec
+from spectral_tl_bench.tasks.base import AdaptationTask
 
 
 class ProtocolDataModule(NonGeoDataModule):
@@ -28,6 +29,7 @@ class ProtocolDataModule(NonGeoDataModule):
     Attributes:
         split: The protocol's tiles as rows of the dataset's index.
         training: Rows whose labels train; fewer than ``split.training`` with ``label_fraction``.
+        scored: Loaders and tiles that :meth:`test_dataloader` leaves out: an earlier process has scored them.
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class ProtocolDataModule(NonGeoDataModule):
         self.training_spec = training
         self.seed = seed
         self.stage: StageName = "segmentation"
-        self.steps_done = 0
+        self.scored: set[tuple[int, str]] = set()
         self._batches = 0
         self.training = labelled_tiles(split, dataset.index, training.label_fraction, seed)
         self.radiometry = build_radiometry(training.radiometry, dataset, split.training.tolist())
@@ -63,14 +65,9 @@ class ProtocolDataModule(NonGeoDataModule):
     def _domains(self, positions: np.ndarray) -> pd.Series:
         return domains_of(self.split, self.tiles.index, positions)
 
-    def begin_stage(self, stage: StageName, steps_done: int = 0) -> None:
-        """Say which stage trains next; reconstruction uses every source tile's image, labelled or not.
-
-        Args:
-            stage: The stage.
-            steps_done: Steps of it that an earlier process has trained.
-        """
-        self.stage, self.steps_done = stage, steps_done
+    def begin_stage(self, stage: StageName) -> None:
+        """Say which stage trains next; reconstruction uses every source tile's image, labelled or not."""
+        self.stage = stage
 
     def setup(self, stage: str) -> None:
         """Do nothing: the tiles are known from the start."""
@@ -97,6 +94,8 @@ class ProtocolDataModule(NonGeoDataModule):
             normalise=self._normalise if self._normalised_before_resizing else None,
         )
         stage = self.training_spec.stage(self.stage)
+        task = self.trainer.lightning_module if self.trainer is not None else None
+        done = task.steps_done if isinstance(task, AdaptationTask) else 0
         sampler = WindowSampler(
             positions.tolist(),
             windows.heights,
@@ -105,9 +104,9 @@ class ProtocolDataModule(NonGeoDataModule):
             count=stage.steps * stage.batch_size,
             seed=self.seed,
             weights=self._weights(positions),
-            start=self.steps_done * stage.batch_size,
+            start=done * stage.batch_size,
         )
-        self._batches = self.steps_done
+        self._batches = done
         return DataLoader(
             windows,
             batch_size=stage.batch_size,
@@ -117,9 +116,12 @@ class ProtocolDataModule(NonGeoDataModule):
             pin_memory=torch.cuda.is_available(),
         )
 
-    def _whole(self, positions: np.ndarray) -> DataLoader[Any]:
+    def _whole(self, positions: np.ndarray, loader: int | None = None) -> DataLoader[Any]:
+        if loader is not None:
+            names = self.tiles.index["tile"].iloc[positions].astype(str)
+            positions = positions[[(loader, name) not in self.scored for name in names]]
         index = self.tiles.index.iloc[positions]
-        area = float((index["height"] * index["width"]).median())
+        area = float((index["height"] * index["width"]).median()) if len(index) else 1.0
         tiles_a_batch = max(1, int(self.training_spec.batch_size * self.training_spec.image_size**2 / area))
         return DataLoader(
             WholeTiles(self.tiles, positions.tolist()),
@@ -134,7 +136,7 @@ class ProtocolDataModule(NonGeoDataModule):
 
     def test_dataloader(self) -> Any:
         """Return the held-out source tiles and the target tiles, whole, as two loaders."""
-        return [self._whole(self.split.held_out), self._whole(self.split.target)]
+        return [self._whole(self.split.held_out, 0), self._whole(self.split.target, 1)]
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Seed what a training step draws, from the augmentation below to the last dropout, by the step's number."""

@@ -86,7 +86,7 @@ class WindowSampler(Sampler[WindowKey]):
         self.start = start
 
     def __len__(self) -> int:
-        return self.count
+        return self.count - self.start
 
     def __iter__(self) -> Iterator[WindowKey]:
         first, passed = divmod(self.start, len(self.positions))

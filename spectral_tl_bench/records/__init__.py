@@ -2,7 +2,7 @@
 
 from spectral_tl_bench.records.config import Where, read_run_yaml, write_run_yaml
 from spectral_tl_bench.records.confusion import ConfusionTable, Part, Selection, matrices, total
-from spectral_tl_bench.records.files import inside, prepare_folder, write_bytes
+from spectral_tl_bench.records.files import inside, prepare_folder, replacing, sweep_up, write_bytes
 from spectral_tl_bench.records.provenance import Provenance, provenance
 from spectral_tl_bench.records.run import (
     HISTORY,
@@ -45,6 +45,8 @@ __all__ = [
     "provenance",
     "read_run",
     "read_run_yaml",
+    "replacing",
+    "sweep_up",
     "total",
     "write_bytes",
     "write_run",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +45,13 @@ def inside(folder: Path, name: str) -> Path:
     if leads_out(folder, path):
         raise RecordError(f"{path} is a link out of the run's folder; put the file itself there")
     return path
+
+
+def sweep_up(folder: Path) -> None:
+    """Delete the temporary files that a process which was killed left in a folder."""
+    for path in folder.iterdir():
+        if re.fullmatch(r"\..+-[0-9a-f]{32}", path.name) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -293,4 +293,6 @@ def find_runs(root: Path) -> list[Path]:
     """
     if not root.is_dir():
         raise RecordError(f"there is no folder of runs {root}; `spectral-bench run` makes one")
-    return sorted({path.parent for name in (RECORD, CONFIG, CONFUSION) for path in root.rglob(name)})
+    found = {path.parent for name in (RECORD, CONFIG, CONFUSION) for path in root.rglob(name)}
+    # A run that replaces another stands in a hidden folder until it is complete.
+    return sorted(path for path in found if not path.name.startswith("."))

@@ -18,7 +18,7 @@ from spectral_tl_bench.datasets.base import Sample
 from spectral_tl_bench.errors import DataError
 from spectral_tl_bench.labels import IGNORE_INDEX
 from spectral_tl_bench.metrics import Matrix, confusion_matrix
-from spectral_tl_bench.tasks.fit import peak_memory_mib, stopwatch
+from spectral_tl_bench.tasks.fit import Stopwatch, peak_memory_mib
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -131,13 +131,15 @@ def fit_and_score(
 
     rows = labelled_tiles(split, plan.dataset.index, spec.training.label_fraction, spec.seed).tolist()
     classifier = model.classifier(spec.seed)
-    seconds: dict[str, float] = {}
     threads = torch.get_num_threads()
     # Threads change how long it takes and nothing else: each tree of a forest has its own seed.
-    with stopwatch(seconds, "fit"), joblib.parallel_config(backend="threading", n_jobs=threads):
+    fitting = Stopwatch()
+    with joblib.parallel_config(backend="threading", n_jobs=threads):
         classifier.fit(*draw_pixels(plan.dataset, rows, model.pixels, spec.seed, watch))
-    with stopwatch(seconds, "scoring"):
-        table = _score(plan, classifier, threads, watch)
+    seconds = {"fit": fitting.seconds}
+    scoring = Stopwatch()
+    table = _score(plan, classifier, threads, watch)
+    seconds["scoring"] = scoring.seconds
     record = records.RunRecord(
         spec=spec,
         title=plan.request.protocol.title,

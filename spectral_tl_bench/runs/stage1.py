@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, ValidationError
 
@@ -30,6 +31,7 @@ class Stage1(Value):
         tiles: Names of the source tiles that it was trained on.
         images: Digests of their images by name; empty in files from before they were kept.
         errors: Of reconstruction on held-out source tiles; None in files from before they were kept.
+        history: The training curve, empty in files from before it was kept.
     """
 
     stage: str
@@ -42,6 +44,7 @@ class Stage1(Value):
     tiles: tuple[str, ...]
     images: dict[str, str] = Field(default_factory=dict)
     errors: ReconstructionErrors | None = None
+    history: tuple[dict[str, Any], ...] = ()
 
 
 def read_stage1(path: Path) -> Stage1:

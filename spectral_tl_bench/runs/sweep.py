@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import os
+import signal
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import CancelledError, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from spectral_tl_bench.errors import RunFailedError, SpectralBenchError, UnknownNameError, first_problem
+from spectral_tl_bench.errors import (
+    InterruptedRunError,
+    RecordError,
+    RunFailedError,
+    RunInUseError,
+    SpectralBenchError,
+    UnknownNameError,
+    first_problem,
+)
 from spectral_tl_bench.methods import PixelModel, method_class
 from spectral_tl_bench.plugins import METHODS
 from spectral_tl_bench.presets import SETTINGS_WITHOUT_BACKBONE
+from spectral_tl_bench.runs.interruption import CHECKPOINT_MINUTES, Interruption
 from spectral_tl_bench.runs.requests import Request, requests
 from spectral_tl_bench.seeds import LARGEST_SEED
 from spectral_tl_bench.values import Value, names_yaml, read_mapping
@@ -148,12 +160,17 @@ _opened: dict[tuple[str, Path], TileDataset] = {}
 """Archives that this worker has opened: most runs of a suite share one."""
 
 
+_interruption = Interruption()
+"""Hears signals for as long as this worker lives."""
+
+
 @dataclass(frozen=True)
 class _Job:
     request: Request
     out: Path
     device: str
     threads: int
+    checkpoint_minutes: float
 
 
 def _execute(job: _Job) -> str:
@@ -165,16 +182,25 @@ def _execute(job: _Job) -> str:
     from spectral_tl_bench.runs.planning import plan
     from spectral_tl_bench.runs.runner import execute
 
+    _interruption.end_if_asked("before it began")
     torch.set_num_threads(job.threads)
     started = time.monotonic()
-    run = execute(plan(job.request, _opened), job.out, Console(quiet=True), device=job.device)
+    run = execute(
+        plan(job.request, _opened),
+        job.out,
+        Console(quiet=True),
+        device=job.device,
+        checkpoint_minutes=job.checkpoint_minutes,
+        interruption=_interruption,
+    )
     table = protocol_table(run).set_index("domain")["mIoU"]
     seconds = time.monotonic() - started
     return f"target mIoU {table[ALL_TARGETS]:.2f} %, held-out {table[HELD_OUT]:.2f} %, {seconds:.0f} s"
 
 
-def end_with_parent() -> None:
-    """Let this process end when its parent does, however that ends: a killed sweep shall not train on unseen."""
+def begin_worker() -> None:
+    """Hear signals, and end when the parent does, however that ends: a killed sweep shall not train on unseen."""
+    _interruption.listen()
     parent = parent_process()
 
     def watch() -> None:
@@ -185,7 +211,36 @@ def end_with_parent() -> None:
     Thread(target=watch, daemon=True).start()
 
 
-def sweep(suite: Suite, root: Path | None, out: Path, console: Console, *, device: str, jobs: int) -> None:
+def _is_done(folder: Path) -> bool:
+    """Whether a folder holds a complete and sound run."""
+    from spectral_tl_bench import records
+
+    try:
+        records.read_run(folder)
+    except RecordError:
+        return False
+    return True
+
+
+def _pass_on(pool: ProcessPoolExecutor) -> None:
+    """Let the workers write checkpoints and end, and begin nothing new."""
+    for worker in active_children():
+        if worker.pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker.pid, signal.SIGTERM)
+    pool.shutdown(wait=False, cancel_futures=True)
+
+
+def sweep(
+    suite: Suite,
+    root: Path | None,
+    out: Path,
+    console: Console,
+    *,
+    device: str,
+    jobs: int,
+    checkpoint_minutes: float = CHECKPOINT_MINUTES,
+) -> None:
     """Do every run of a suite that has no record yet.
 
     Args:
@@ -195,9 +250,11 @@ def sweep(suite: Suite, root: Path | None, out: Path, console: Console, *, devic
         console: Gets one line a run.
         device: "auto", "cpu" or "cuda".
         jobs: Runs at a time; they share the CPU cores evenly.
+        checkpoint_minutes: From one checkpoint of a run to the next.
 
     Raises:
         SpectralBenchError: If an input is wrong (nothing has run then).
+        InterruptedRunError: If a signal asked the sweep to end; every run under way has written a checkpoint.
         RunFailedError: At the end, if a run failed; the others are complete.
     """
     from spectral_tl_bench import records
@@ -209,7 +266,7 @@ def sweep(suite: Suite, root: Path | None, out: Path, console: Console, *, devic
     opened: dict[tuple[str, Path], TileDataset] = {}
     # Every input is opened before anything trains: a mistake in the last run shows at once.
     specs = [plan(request, opened).spec for request in wanted]
-    missing = [r for r, spec in zip(wanted, specs, strict=True) if not (out / spec.folder / records.RECORD).is_file()]
+    missing = [r for r, spec in zip(wanted, specs, strict=True) if not _is_done(out / spec.folder)]
     simulated = ", SIMULATED data" if any(spec.simulated for spec in specs) else ""
     console.print(
         f"{suite.title}: {len(wanted)} runs, {len(wanted) - len(missing)} of them already there{simulated}",
@@ -222,19 +279,30 @@ def sweep(suite: Suite, root: Path | None, out: Path, console: Console, *, devic
     threads = max(1, (os.cpu_count() or 1) // jobs)
     failures = []
     # Fresh processes: a forked one would inherit locks of torch's threads.
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
-        running = {pool.submit(_execute, _Job(r, out, device, threads)): r.label for r in missing}
-        for number, done in enumerate(as_completed(running), start=1):
-            label = running[done]
-            # Whatever a method raises is its own failure, not that of the sweep.
-            error = done.exception()
-            if error is None:
-                outcome = done.result()
-            else:
-                outcome = f"FAILED: {' '.join(str(error).split()) or type(error).__name__}"
-                failures.append(label)
-            line = f"[{number}/{len(missing)}] {label}: {outcome}"
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=begin_worker) as pool:
+        interruption = Interruption(tell=partial(_pass_on, pool))
+        with interruption.listening():
+            running = {
+                pool.submit(_execute, _Job(r, out, device, threads, checkpoint_minutes)): r.label for r in missing
+            }
+            done = 0
+            for future in as_completed(running):
+                label = running[future]
+                # Whatever a method raises is its own failure, not that of the sweep.
+                error = future.exception() if not future.cancelled() else CancelledError()
+                if isinstance(error, CancelledError | InterruptedRunError) and interruption.asked:
+                    continue
+                done += 1
+                if error is None:
+                    outcome = future.result()
+                elif isinstance(error, RunInUseError):
+                    outcome = "left to another process, which is at it"
+                else:
+                    outcome = f"FAILED: {' '.join(str(error).split()) or type(error).__name__}"
+                    failures.append(label)
+                line = f"[{done}/{len(missing)}] {label}: {outcome}"
+                console.print(line, highlight=False, markup=False, soft_wrap=True)
+    interruption.end_if_asked(f"{done} of {len(missing)} runs are done")
     if failures:
         raise RunFailedError(
             f"{len(failures)} of {len(missing)} runs failed, first {failures[0]}; "

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import lightning
 import torch
 from torch import Tensor, nn
 
+from spectral_tl_bench.errors import RunFailedError
 from spectral_tl_bench.spec import TrainingSpec
 
 if TYPE_CHECKING:
@@ -36,11 +37,18 @@ def learning_rate_factor(step: int, steps: int, schedule: str, warmup_fraction: 
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
+REMEDY = "try a smaller --train learning_rate; there is no record of this run"
+"""What helps where numbers are not finite."""
+
+
 class AdaptationTask(lightning.LightningModule):
     """What both stages share: the optimiser, its schedule, the method's extra loss, and who receives gradients.
 
     Attributes:
         stage: Which of the two stages this is.
+        steps_done: Optimiser steps of the stage before the current part of it: parts end at validations, and a part
+            may go on where an earlier process stopped.
+        optimizer_state: What the optimiser knew at the end of those steps.
         gradient_names: Names (in ``self``) of the parameters that received a gradient other than 0 in the first steps.
     """
 
@@ -49,6 +57,9 @@ class AdaptationTask(lightning.LightningModule):
     _STEPS_WATCHED = 3
     """A zero-initialised layer passes no gradient back in the first step, so several are looked at."""
 
+    _STEPS_UNSEEN = 50
+    """A loss is looked at so often on an accelerator: each look waits until it has caught up."""
+
     def __init__(self, backbone: Backbone, method: Method, training: TrainingSpec) -> None:
         """Keep what the stage adapts; subclasses add their heads."""
         super().__init__()
@@ -56,6 +67,30 @@ class AdaptationTask(lightning.LightningModule):
         self.method = method
         self.training_spec = training
         self.gradient_names: set[str] = set()
+        self.steps_done = 0
+        self.optimizer_state: dict[str, Any] | None = None
+        self._first_bad: Tensor | None = None
+        kernels = backbone.tokenizer.kernels()
+        # As the stage begins: a rate that followed the kernels would depend on where the stage was interrupted.
+        if kernels is None or kernels[0].is_meta:
+            self._kernel_size: float | None = None
+        else:
+            self._kernel_size = float(kernels[0].detach().square().mean().sqrt())
+
+    @property
+    def step(self) -> int:
+        """Optimiser steps of the stage so far."""
+        return self.steps_done + self.global_step
+
+    @property
+    def validated(self) -> frozenset[int]:
+        """Steps after which held-out tiles were scored; none where a stage has no such score."""
+        return frozenset()
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the stage in all."""
+        return self.training_spec.stage(self.stage).steps
 
     def head_learning_rates(self) -> Iterator[tuple[nn.Parameter, float]]:
         """Parameters whose peak learning rate is not that of what adapts, with theirs; none by default."""
@@ -75,9 +110,9 @@ class AdaptationTask(lightning.LightningModule):
             for name, parameter in self.backbone.tokenizer.named_parameters()
         }
         kernels = self.backbone.tokenizer.kernels()
-        if spec.patch_embedding_step is not None and kernels is not None and id(kernels[0]) in tokenizer:
-            size = float(kernels[0].detach().square().mean().sqrt())
-            tokenizer[id(kernels[0])] = min(tokenizer[id(kernels[0])], spec.patch_embedding_step * size)
+        step, size = spec.patch_embedding_step, self._kernel_size
+        if step is not None and size is not None and kernels is not None and id(kernels[0]) in tokenizer:
+            tokenizer[id(kernels[0])] = min(tokenizer[id(kernels[0])], step * size)
         groups: dict[float, list[nn.Parameter]] = {}
         for parameter in self.parameters():
             if parameter.requires_grad:
@@ -88,14 +123,19 @@ class AdaptationTask(lightning.LightningModule):
             betas=stage.betas,
             weight_decay=spec.weight_decay,
         )
+        if self.optimizer_state is not None:
+            # Its moments alone: rates are those of this schedule.
+            groups_now = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": self.optimizer_state["state"], "param_groups": groups_now})
+        done = self.steps_done
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: learning_rate_factor(step, stage.steps, spec.schedule, spec.warmup_fraction)
+            optimizer, lambda step: learning_rate_factor(done + step, stage.steps, spec.schedule, spec.warmup_fraction)
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Note which parameters receive a gradient."""
-        if self.global_step < self._STEPS_WATCHED:
+        if self.step < self._STEPS_WATCHED:
             self.gradient_names |= {
                 name for name, p in self.named_parameters() if p.grad is not None and bool(p.grad.any())
             }
@@ -107,4 +147,24 @@ class AdaptationTask(lightning.LightningModule):
             self.log("extra_loss", extra.detach())
             loss = loss + extra
         self.log("loss", loss.detach())
+        self._watch(loss.detach())
         return loss
+
+    def _watch(self, loss: Tensor) -> None:
+        """Remember the first step whose loss is not finite, and end the run once it is known."""
+        if self._first_bad is None:
+            self._first_bad = torch.full((), -1, device=loss.device)
+        bad = (self._first_bad < 0) & ~loss.isfinite()
+        self._first_bad = torch.where(bad, self.step + 1, self._first_bad)
+        if loss.device.type == "cpu" or self.step % self._STEPS_UNSEEN == 0:
+            self.require_finite()
+
+    def require_finite(self) -> None:
+        """Look at the losses so far.
+
+        Raises:
+            RunFailedError: If one is not finite; the message names the step.
+        """
+        first = -1 if self._first_bad is None else int(self._first_bad)
+        if first >= 0:
+            raise RunFailedError(f"the loss of step {first}/{self.steps} of {self.stage} is not finite; {REMEDY}")

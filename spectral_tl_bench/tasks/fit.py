@@ -9,7 +9,7 @@ import resource
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,18 @@ class KeepBest(lightning.Callback):
             self.state = trained_state(pl_module.segmenter, self.pretrained)
 
 
+def parts(steps: int, validations: int) -> list[int]:
+    """Where the parts of a stage end: at evenly spaced validations and at the last step.
+
+    >>> parts(10, 3)
+    [3, 6, 9, 10]
+    >>> parts(10, 0)
+    [10]
+    """
+    interval = max(1, steps // validations) if validations else steps
+    return [*range(interval, steps, interval), steps]
+
+
 def fit(
     task: AdaptationTask,
     data: lightning.LightningDataModule,
@@ -86,42 +98,52 @@ def fit(
     device: str,
     callbacks: list[lightning.Callback],
     validations: int,
+    after_part: Callable[[], None] = lambda: None,
 ) -> lightning.Trainer:
-    """Train one stage.
+    """Train one stage, or what is left of it.
+
+    A trainer trains up to the next validation and makes it; the next one goes on with the optimiser's state. So a stage
+    that goes on in the middle does what it would have done, and the state to go on from is in the task.
 
     Args:
-        task: The stage.
+        task: The stage; ``task.steps_done`` of its steps are done already.
         data: Already told which stage it is.
         training: Precision.
         device: "auto", "cpu" or "cuda".
         callbacks: Progress, history, selection.
         validations: Evenly spaced scorings of the held-out tiles, and one after the last step; 0 for none.
+        after_part: Called after every part, its validation included.
 
     Returns:
-        The trainer, for scoring.
+        The last trainer, for scoring.
     """
-    steps = training.stage(task.stage).steps
-    interval = max(1, steps // validations) if validations else None
-    with _quiet():
-        trainer = lightning.Trainer(
-            accelerator={"cuda": "gpu"}.get(device, device),
-            devices=1,
-            precision=training.precision,
-            max_steps=steps,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            val_check_interval=interval,
-            limit_val_batches=1.0 if validations else 0,
-            log_every_n_steps=1,
-            callbacks=callbacks,
-        )
-        trainer.fit(task, datamodule=data)
-        if interval is not None and steps % interval:
-            # The last step is a candidate too, even where the spacing passes it by.
-            trainer.validate(task, datamodule=data, verbose=False)
+    for end in parts(task.steps, validations):
+        validated = not validations or end in task.validated
+        if task.steps_done >= end and validated and end < task.steps:
+            continue
+        with _quiet():
+            trainer = lightning.Trainer(
+                accelerator={"cuda": "gpu"}.get(device, device),
+                devices=1,
+                precision=training.precision,
+                max_steps=max(0, end - task.steps_done),
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                num_sanity_val_steps=0,
+                limit_val_batches=0,
+                log_every_n_steps=1,
+                callbacks=callbacks,
+            )
+            if task.steps_done < end:
+                trainer.fit(task, datamodule=data)
+                task.optimizer_state = trainer.optimizers[0].state_dict()
+            if not validated:
+                trainer.limit_val_batches = 1.0
+                trainer.validate(task, datamodule=data, verbose=False)
+        task.steps_done = end
+        after_part()
     return trainer
 
 
@@ -131,14 +153,17 @@ def score(trainer: lightning.Trainer, task: Segmentation, data: lightning.Lightn
         trainer.test(task, datamodule=data, verbose=False)
 
 
-@contextlib.contextmanager
-def stopwatch(into: dict[str, float], name: str) -> Iterator[None]:
-    """Add the seconds spent in the block to ``into[name]``."""
-    started = time.monotonic()
-    try:
-        yield
-    finally:
-        into[name] = into.get(name, 0.0) + time.monotonic() - started
+class Stopwatch:
+    """Seconds since it was made, and those of earlier processes."""
+
+    def __init__(self) -> None:
+        self.before = 0.0
+        self._started = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds."""
+        return self.before + time.monotonic() - self._started
 
 
 def reset_peak_memory() -> None:

@@ -9,6 +9,8 @@ import lightning
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from spectral_tl_bench.tasks.base import AdaptationTask
+
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
@@ -24,6 +26,12 @@ def _score(trainer: lightning.Trainer) -> str:
     """The last validation as tables show it: in percent."""
     score = _figures(trainer).get("held_out_miou")
     return "" if score is None else f"held-out mIoU {100 * score:.2f} %"
+
+
+def _task(module: lightning.LightningModule) -> AdaptationTask:
+    if not isinstance(module, AdaptationTask):
+        raise TypeError(f"only an adaptation task has a stage, not {type(module).__name__}")
+    return module
 
 
 class StageProgress(lightning.Callback):
@@ -43,12 +51,14 @@ class StageProgress(lightning.Callback):
         self.bar: Progress | None = None
         self.task: TaskID | None = None
         self.started = 0.0
+        self.first = 0
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Open the bar."""
-        self.started = time.monotonic()
-        self._every = max(1, trainer.max_steps // _PLAIN_LINES)
-        if self.console.is_terminal:
+        """Open the bar where none is open: a stage is trained in parts."""
+        task = _task(pl_module)
+        if not self.started:
+            self.started, self.first = time.monotonic(), task.steps_done
+        if self.console.is_terminal and self.bar is None:
             self.bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -61,30 +71,31 @@ class StageProgress(lightning.Callback):
                 transient=True,
             )
             self.bar.start()
-            self.task = self.bar.add_task(self.title, total=trainer.max_steps, figures="")
+            self.task = self.bar.add_task(self.title, total=task.steps, completed=task.steps_done, figures="")
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *args: Any, **kwargs: Any
     ) -> None:
         """Advance."""
-        step = trainer.global_step
+        task = _task(pl_module)
+        step, steps = task.step, task.steps
         if self.bar is not None and self.task is not None:
-            if step % 10 == 0 or step == trainer.max_steps:
+            if step % 10 == 0 or step == steps:
                 self.bar.update(self.task, completed=step, figures=self._text(trainer))
-        elif step % self._every == 0:
+        elif step % max(1, steps // _PLAIN_LINES) == 0:
             elapsed = time.monotonic() - self.started
-            left = elapsed / step * (trainer.max_steps - step)
+            left = elapsed / (step - self.first) * (steps - step)
             self.console.print(
-                f"  {self.title}: step {step}/{trainer.max_steps}, {left:.0f} s left, {self._losses(trainer)}",
+                f"  {self.title}: step {step}/{steps}, {left:.0f} s left, {self._losses(trainer)}",
                 highlight=False,
             )
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Show the validation just made: the line of its step was written before it."""
         if self.bar is not None and self.task is not None:
-            self.bar.update(self.task, completed=trainer.global_step, figures=self._text(trainer))
+            self.bar.update(self.task, completed=_task(pl_module).step, figures=self._text(trainer))
         elif score := _score(trainer):
-            step = f"step {trainer.global_step}/{trainer.max_steps}"
+            step = f"step {_task(pl_module).step}/{_task(pl_module).steps}"
             self.console.print(f"  {self.title}: {step}, {score}", highlight=False)
 
     def _losses(self, trainer: lightning.Trainer) -> str:
@@ -96,8 +107,9 @@ class StageProgress(lightning.Callback):
         return ", ".join(filter(None, (self._losses(trainer), _score(trainer))))
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Close the bar."""
-        self._close()
+        """Close the bar after the last part."""
+        if _task(pl_module).step >= _task(pl_module).steps:
+            self._close()
 
     def on_exception(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
@@ -115,6 +127,7 @@ class History(lightning.Callback):
     """The training curve: one row every few steps and one at each validation."""
 
     ROWS = 100
+    COLUMNS = ("stage", "step", "learning_rate", "loss", "extra_loss", "held_out_miou")
 
     def __init__(self, stage: str, rows: list[dict[str, Any]]) -> None:
         """Append to ``rows``, shared by the stages of a run."""
@@ -125,13 +138,13 @@ class History(lightning.Callback):
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *args: Any, **kwargs: Any
     ) -> None:
         """Note the losses."""
-        every = max(1, trainer.max_steps // self.ROWS)
-        if trainer.global_step % every == 0:
+        task = _task(pl_module)
+        if task.step % max(1, task.steps // self.ROWS) == 0:
             rate = trainer.optimizers[0].param_groups[0]["lr"]
             figures = {k: v for k, v in _figures(trainer).items() if k != "held_out_miou"}
-            self.rows.append({"stage": self.stage, "step": trainer.global_step, "learning_rate": rate, **figures})
+            self.rows.append({"stage": self.stage, "step": task.step, "learning_rate": rate, **figures})
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Note the score on held-out source tiles."""
         score = _figures(trainer).get("held_out_miou")
-        self.rows.append({"stage": self.stage, "step": trainer.global_step, "held_out_miou": score})
+        self.rows.append({"stage": self.stage, "step": _task(pl_module).step, "held_out_miou": score})

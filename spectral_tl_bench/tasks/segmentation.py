@@ -12,11 +12,12 @@ from torch.nn import functional as F
 
 from spectral_tl_bench.datamodules.windows import resize_image, resize_sample, sliding_windows
 from spectral_tl_bench.datasets.base import Sample
+from spectral_tl_bench.errors import RunFailedError
 from spectral_tl_bench.labels import IGNORE_INDEX
-from spectral_tl_bench.metrics import confusion_matrix, mean_iou
+from spectral_tl_bench.metrics import Matrix, confusion_matrix, mean_iou
 from spectral_tl_bench.plugins import LOSSES
 from spectral_tl_bench.spec import TrainingSpec
-from spectral_tl_bench.tasks.base import AdaptationTask
+from spectral_tl_bench.tasks.base import REMEDY, AdaptationTask
 
 if TYPE_CHECKING:
     from spectral_tl_bench.decoders import Segmenter
@@ -31,6 +32,7 @@ class Segmentation(AdaptationTask):
 
     Attributes:
         confusions: From the last validation or test: loader index, tile name and K x K matrix (rows = truth).
+        on_scored: Called in a test with each of these as soon as it is known.
         held_out_miou: mIoU (0-1) of each validation so far, on held-out source tiles, with its step.
     """
 
@@ -42,8 +44,14 @@ class Segmentation(AdaptationTask):
         self.segmenter = segmenter
         self.num_classes = num_classes
         self.loss: Loss = LOSSES.load(training.loss)
-        self.confusions: list[tuple[int, str, np.ndarray]] = []
+        self.confusions: list[tuple[int, str, Matrix]] = []
         self.held_out_miou: list[tuple[int, float]] = []
+        self.on_scored: Callable[[int, str, Matrix], None] = lambda loader, tile, matrix: None
+
+    @property
+    def validated(self) -> frozenset[int]:
+        """Steps after which held-out tiles were scored."""
+        return frozenset(step for step, _ in self.held_out_miou)
 
     def head_learning_rates(self) -> Iterator[tuple[nn.Parameter, float]]:
         """The decoder's, where it has a rate of its own."""
@@ -76,7 +84,7 @@ class Segmentation(AdaptationTask):
         """Log the mIoU over all held-out tiles."""
         total = np.sum([matrix for _, _, matrix in self.confusions], axis=0)
         score = float(mean_iou(total))
-        self.held_out_miou.append((self.global_step, score))
+        self.held_out_miou.append((self.step, score))
         self.log("held_out_miou", score)
 
     def _score(self, batch: list[Sample], loader: int) -> None:
@@ -87,6 +95,8 @@ class Segmentation(AdaptationTask):
             truth = sample["mask"].cpu().numpy()
             matrix = confusion_matrix(truth, prediction.cpu().numpy(), self.num_classes, IGNORE_INDEX)
             self.confusions.append((loader, sample["tile"], matrix))
+            if self.trainer.testing:
+                self.on_scored(loader, sample["tile"], matrix)
 
     @torch.no_grad()
     def predict_tiles(self, batch: Iterable[Sample]) -> list[Tensor]:
@@ -105,7 +115,11 @@ class Segmentation(AdaptationTask):
 
     def _forward(self, images: list[Tensor]) -> Tensor:
         size = self.training_spec.batch_size
-        return torch.cat([self.segmenter(torch.stack(images[i : i + size])) for i in range(0, len(images), size)])
+        logits = torch.cat([self.segmenter(torch.stack(images[i : i + size])) for i in range(0, len(images), size)])
+        if not bool(logits.isfinite().all()):
+            # The largest of NaNs is still a class: a map of it would look like any other.
+            raise RunFailedError(f"the model's logits are not finite after step {self.step}; {REMEDY}")
+        return logits
 
     @torch.no_grad()
     def window_logits(self, images: Tensor) -> Tensor:

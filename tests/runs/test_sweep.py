@@ -105,9 +105,9 @@ def test_a_killed_sweep_leaves_no_worker_behind(tmp_path):
         "import os, time\n"
         "from concurrent.futures import ProcessPoolExecutor\n"
         "from multiprocessing import get_context\n"
-        "from spectral_tl_bench.runs.sweep import end_with_parent\n\n"
+        "from spectral_tl_bench.runs.sweep import begin_worker\n\n"
         "if __name__ == '__main__':\n"
-        "    with ProcessPoolExecutor(1, mp_context=get_context('spawn'), initializer=end_with_parent) as pool:\n"
+        "    with ProcessPoolExecutor(1, mp_context=get_context('spawn'), initializer=begin_worker) as pool:\n"
         "        print(pool.submit(os.getpid).result(), flush=True)\n"
         "        pool.submit(time.sleep, 120).result()\n"
     )

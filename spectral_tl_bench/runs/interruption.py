@@ -1,0 +1,76 @@
+"""Signals that want a process to end: heard at once, obeyed when what was computed is safe."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+from spectral_tl_bench.errors import InterruptedRunError
+
+# Schedulers announce preemption by SIGTERM or, as Slurm's --signal is mostly used, SIGUSR1.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, *((signal.SIGUSR1,) if hasattr(signal, "SIGUSR1") else ()))
+
+
+CHECKPOINT_MINUTES = 10.0
+"""From one checkpoint to the next where nobody says otherwise: what a kill may cost."""
+
+
+class Interruption:
+    """Whether somebody wants the process to end."""
+
+    def __init__(self, tell: Callable[[], None] = lambda: None) -> None:
+        """Hear nothing yet.
+
+        Args:
+            tell: Called once, when the first signal comes.
+        """
+        self.signal: signal.Signals | None = None
+        self.tell = tell
+
+    @property
+    def asked(self) -> bool:
+        """Whether a signal has come."""
+        return self.signal is not None
+
+    def end_if_asked(self, place: str) -> None:
+        """End the run where everything so far is on disk.
+
+        Args:
+            place: How far it is.
+
+        Raises:
+            InterruptedRunError: If a signal has come.
+        """
+        if self.signal is not None:
+            raise InterruptedRunError(self.signal, place)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is None:
+            self.signal = signal.Signals(number)
+            self.tell()
+        elif number == self.signal == signal.SIGINT:
+            # Whoever types Ctrl-C twice will not wait; schedulers repeat themselves and do.
+            raise InterruptedRunError(self.signal, "without waiting for a checkpoint")
+
+    def listen(self) -> None:
+        """Hear signals from now on."""
+        for number in SIGNALS:
+            signal.signal(number, self._hear)
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Hear signals inside the block; what they did before, they do again after it."""
+        if threading.current_thread() is not threading.main_thread():
+            # Python delivers signals to the main thread alone.
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+        self.listen()
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

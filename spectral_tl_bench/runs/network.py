@@ -1,0 +1,310 @@
+"""One run of an adapted backbone: train the stages, select, score, and leave a record on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightning
+import pandas as pd
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from spectral_tl_bench import records
+from spectral_tl_bench.backbones import build_backbone
+from spectral_tl_bench.datamodules.protocol import ProtocolDataModule
+from spectral_tl_bench.decoders import Segmenter
+from spectral_tl_bench.decoders.reconstruction import ReconstructionDecoder
+from spectral_tl_bench.errors import CheckpointError
+from spectral_tl_bench.methods import Method, StageName
+from spectral_tl_bench.metrics import Matrix
+from spectral_tl_bench.plotting import png
+from spectral_tl_bench.report.tables import heading
+from spectral_tl_bench.runs.accounting import parameter_counts, segmenter_names
+from spectral_tl_bench.runs.adapter import ADAPTER, Adapter, pretrained_digest, write_adapter
+from spectral_tl_bench.runs.checkpoints import Checkpoints, StageCheckpoints
+from spectral_tl_bench.runs.diagnostics import write_diagnostics
+from spectral_tl_bench.runs.frozen import FrozenWeights
+from spectral_tl_bench.runs.interruption import CHECKPOINT_MINUTES, Interruption
+from spectral_tl_bench.runs.pictures import images_by_domain, looking_at
+from spectral_tl_bench.runs.planning import Plan
+from spectral_tl_bench.runs.reconstructions import Reconstructions
+from spectral_tl_bench.runs.scores import ScoreJournal
+from spectral_tl_bench.runs.stage1 import origin, read_stage1
+from spectral_tl_bench.tasks.base import AdaptationTask
+from spectral_tl_bench.tasks.fit import KeepBest, Stopwatch, fit, peak_memory_mib, score, seed_all
+from spectral_tl_bench.tasks.progress import History, StageProgress
+from spectral_tl_bench.tasks.reconstruction import MaskedReconstruction
+from spectral_tl_bench.tasks.segmentation import Segmentation
+from spectral_tl_bench.weights import load_weights, restore, save_weights, trained_state
+
+if TYPE_CHECKING:
+    from spectral_tl_bench.backbones import Backbone
+
+STAGE1, RECONSTRUCTION, SCORES = "stage1.safetensors", "reconstruction.png", "scores.jsonl"
+
+
+@dataclass(frozen=True)
+class Means:
+    """How a run is done; none of it changes the result.
+
+    Attributes:
+        device: "auto", "cpu" or "cuda".
+        workers: Reading processes.
+        checkpoint_minutes: From one checkpoint to the next, besides those at validations.
+        interruption: Hears that the process should end.
+    """
+
+    device: str = "auto"
+    workers: int = 0
+    checkpoint_minutes: float = CHECKPOINT_MINUTES
+    interruption: Interruption = field(default_factory=Interruption)
+
+
+class NetworkRun:
+    """The state of a run while it goes on; each part goes on where an earlier process ended."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        method: Method,
+        provenance: records.Provenance,
+        folder: Path,
+        console: Console,
+        means: Means,
+    ) -> None:
+        self.plan, self.spec, self.method, self.provenance = plan, plan.spec, method, provenance
+        self.training = plan.spec.training
+        self.folder, self.console, self.means = folder, console, means
+        self.checkpoints = Checkpoints(folder, self.spec.digest)
+        self.data = ProtocolDataModule(
+            plan.split, plan.dataset, self.training, seed=plan.spec.seed, num_workers=means.workers
+        )
+        seed_all(self.spec.seed)
+        self.backbone: Backbone = build_backbone(self.spec.backbone, plan.dataset.sensor, plan.weights)
+        self.pretrained_digest = pretrained_digest(self.backbone)
+        self.frozen = FrozenWeights(self.backbone)
+        self.method.apply(self.backbone)
+        self.pretrained = self.backbone.pretrained_parameters
+        self.stages: dict[str, records.StageRecord] = {}
+        self.history: list[dict[str, Any]] = []
+        self.frozen.require_unchanged(self.backbone)
+        self.trainable: set[str] = set()
+        self.receiving: set[str] = set()
+
+    def _begin(self, stage: StageName) -> str:
+        # Every stage starts from the seed, so that a resumed run draws what an uninterrupted one would.
+        seed_all(self.spec.seed)
+        self.method.begin_stage(self.backbone, stage)
+        names = self.method.stages
+        self.data.begin_stage(stage)
+        return f"stage {names.index(stage) + 1}/{len(names)} {stage}"
+
+    def _note(self, task: AdaptationTask) -> None:
+        """Remember which parameters trained and which received a gradient, by their names in the segmenter."""
+        self.trainable |= segmenter_names(task, (n for n, p in task.named_parameters() if p.requires_grad))
+        self.receiving |= segmenter_names(task, task.gradient_names)
+
+    def reconstruct(self) -> None:
+        """Stage 1, or its weights from an earlier run or an interrupted attempt at this one."""
+        title = self._begin("reconstruction")
+        given = self.plan.request.where.stage1
+        saved = given if given is not None else self.folder / STAGE1
+        if saved.is_file():
+            self._restore_stage1(saved, title, own=given is None)
+            return
+        decoder = ReconstructionDecoder.of(self.backbone, self.training)
+        task = MaskedReconstruction(self.backbone, self.method, self.training, decoder)
+        trainer, seconds = self._fit(task, title, validations=0)
+        shown = Reconstructions.of(task, self.data, trainer.strategy.root_device)
+        self.stages["reconstruction"] = records.StageRecord(steps=task.steps, seconds=seconds, errors=shown.errors)
+        # Before the weights: where they are, a later process goes on without the decoder that this needs.
+        figure = shown.figure(task, self.data, heading(self.spec))
+        records.write_bytes(self.folder / RECONSTRUCTION, png(figure))
+        tiles = sorted(self.data.tiles.index["tile"].iloc[self.plan.split.training].astype(str))
+        save_weights(
+            self.folder / STAGE1,
+            trained_state(self.backbone, self.pretrained),
+            {
+                "stage": "reconstruction",
+                "sensor": self.backbone.sensor.name,
+                "bands": len(self.backbone.sensor.bands),
+                "spec": self.spec.model_dump(mode="json"),
+                "seconds": seconds,
+                "trainable": sorted(self.trainable),
+                "gradient_receiving": sorted(self.receiving),
+                "tiles": tiles,
+                "images": {tile: self.plan.contents[tile].image for tile in tiles},
+                "errors": shown.errors.model_dump(),
+                "history": self.history,
+            },
+        )
+
+    def _fit(
+        self, task: AdaptationTask, title: str, *, validations: int, best: KeepBest | None = None
+    ) -> tuple[lightning.Trainer, float]:
+        """Train what is left of a stage; returns the trainer and the seconds of all processes."""
+        watch = Stopwatch()
+        keeper = StageCheckpoints(
+            self.checkpoints,
+            task,
+            self.pretrained,
+            self.history,
+            watch,
+            self.means.interruption,
+            minutes=self.means.checkpoint_minutes,
+            best=best,
+        )
+        keeper.resume(self.console, title)
+        trainer = fit(
+            task,
+            self.data,
+            self.training,
+            device=self.means.device,
+            callbacks=[
+                StageProgress(self.console, title, self.method.extra_loss_name),
+                History(task.stage, self.history),
+                *([] if best is None else [best]),
+                keeper,
+            ],
+            validations=validations,
+            after_part=keeper.after_part,
+        )
+        self._note(task)
+        self.frozen.require_unchanged(self.backbone)
+        return trainer, watch.seconds
+
+    def _restore_stage1(self, path: Path, title: str, *, own: bool) -> None:
+        given = read_stage1(path)
+        if own and given.spec != self.spec:
+            raise CheckpointError(
+                f"{path} is of another run ({given.spec.folder}); delete it, or name it with --stage1 to start from it"
+            )
+        # What trained in stage 1 is not what it was before it.
+        self.frozen.require_unchanged(self.backbone)
+        state, _ = load_weights(path)
+        restore(self.backbone, state, self.pretrained, str(path))
+        self.trainable |= set(given.trainable)
+        self.receiving |= set(given.gradient_receiving)
+        steps = given.spec.training.reconstruction_steps
+        self.stages["reconstruction"] = records.StageRecord(steps=steps, seconds=given.seconds, errors=given.errors)
+        if own:
+            self.history.extend(given.history)
+        self.console.print(
+            f"  {title}: taken from {path} ({origin(given, self.spec)})", highlight=False, markup=False, soft_wrap=True
+        )
+
+    def segment(self) -> None:
+        """Stage 2, scoring, and everything that is written."""
+        title = self._begin("segmentation")
+        classes = self.plan.dataset.classes
+        # Whatever the method has drawn, every method's decoder starts alike: they are compared seed by seed.
+        seed_all(self.spec.seed)
+        segmenter = Segmenter.of(self.backbone, len(classes), self.training)
+        task = Segmentation(segmenter, self.method, self.training, len(classes))
+        best = KeepBest(self.pretrained)
+        trainer, seconds = self._fit(task, title, validations=self.training.validations, best=best)
+        self.stages["segmentation"] = records.StageRecord(steps=task.steps, seconds=seconds)
+        last = trained_state(segmenter, self.pretrained)
+        by_score = self.training.selection == "best"
+        selected = best.state if by_score else last
+        # Before anything is scored: from here on nothing but scores can be lost.
+        self._save(selected, best.step if by_score else task.steps)
+        watch = Stopwatch()
+        table = self._score(trainer, task, last, best)
+        self.stages["scoring"] = records.StageRecord(steps=0, seconds=watch.seconds)
+        device = trainer.strategy.root_device
+        restore(segmenter, selected, self.pretrained, "the selected weights")
+        self._diagnose(segmenter, device)
+        self._write(segmenter, table, best.step, device)
+
+    def _score(
+        self, trainer: lightning.Trainer, task: Segmentation, last: dict[str, Tensor], best: KeepBest
+    ) -> records.ConfusionTable:
+        """Score the last weights and the best ones, apart from the tiles that an earlier process has scored."""
+        journal = ScoreJournal(self.folder / SCORES, self.spec.digest, task.num_classes)
+        same = best.step == task.steps
+        for selection, state in (("last", last), ("best", best.state)):
+            if selection == "best" and same:
+                continue
+            self.data.scored = journal.done(selection)
+            restore(task.segmenter, state, self.pretrained, f"the {selection} weights")
+
+            def keep(loader: int, tile: str, matrix: Matrix, selection: records.Selection = selection) -> None:
+                journal.add(selection, loader, tile, matrix)
+                self.means.interruption.end_if_asked("scoring")
+
+            task.on_scored = keep
+            score(trainer, task, self.data)
+        table = records.ConfusionTable()
+        self._collect(table, journal.of("last"), "last")
+        self._collect(table, journal.of("last" if same else "best"), "best")
+        return table
+
+    def _save(self, selected: dict[str, Tensor], step: int) -> None:
+        """Write all that the model is rebuilt from, its pretrained weights apart."""
+        training_tiles = self.data.tiles.index.iloc[self.plan.split.training]
+        adapter = Adapter(
+            spec=self.spec,
+            sensor=self.backbone.sensor,
+            classes=self.plan.dataset.classes,
+            step=step,
+            tile=(int(training_tiles["height"].median()), int(training_tiles["width"].median())),
+            pretrained=self.pretrained_digest,
+        )
+        write_adapter(self.folder / ADAPTER, adapter, selected, self.data.radiometry)
+
+    def _diagnose(self, segmenter: Segmenter, device: torch.device) -> None:
+        """Write what the method shows of its own parts."""
+        with looking_at(segmenter, device):
+            images = {
+                name: self.backbone.enlarge(windows, self.training.upsample)
+                for name, windows in images_by_domain(self.data, self.training, device).items()
+            }
+            write_diagnostics(self.method, segmenter.backbone, images, heading(self.spec), self.folder, self.console)
+
+    def _collect(
+        self,
+        table: records.ConfusionTable,
+        scored: Iterable[tuple[int, str, Matrix]],
+        selection: records.Selection,
+    ) -> None:
+        index = self.plan.dataset.index
+        side = self.training.image_size if self.training.scoring == "reference" else None
+        areas = dict(zip(index["tile"].astype(str), index["height"] * index["width"], strict=True))
+        for loader, tile, matrix in scored:
+            part: records.Part = "target" if loader == 1 else "held_out_source"
+            pixels = side**2 if side else int(areas[tile])
+            table.add(selection, part, tile, self.plan.split.subdomains[tile], matrix, pixels)
+
+    def _write(self, segmenter: Segmenter, table: records.ConfusionTable, best_step: int, device: torch.device) -> None:
+        # The device it ran on: the trainer has taken the model back to the processor by now.
+        gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+        without, with_decoder = parameter_counts(segmenter, self.trainable, self.receiving)
+        record = records.RunRecord(
+            spec=self.spec,
+            title=self.plan.request.protocol.title,
+            split_origin=self.plan.split.origin,
+            classes=tuple(records.ClassLegend(name=c.name, color=c.color) for c in self.plan.dataset.classes),
+            provenance=self.provenance.model_copy(update={"gpu": gpu}),
+            stages=self.stages,
+            peak_memory_mib=peak_memory_mib(device),
+            parameters=without,
+            parameters_with_decoder=with_decoder,
+            selected=records.Selected(best_step=best_step, last_step=self.training.segmentation_steps),
+            tiles=records.TileCounts(
+                train=len(self.data.training),
+                held_out=len(self.plan.split.held_out),
+                target=len(self.plan.split.target),
+            ),
+        )
+        columns = [name for name in History.COLUMNS if any(name in row for row in self.history)]
+        records.write_run(self.folder, record, table.frame(), pd.DataFrame(self.history, columns=columns))
+
+    def tidy(self) -> None:
+        """Delete what only an unfinished run needs."""
+        self.checkpoints.remove()
+        (self.folder / SCORES).unlink(missing_ok=True)
