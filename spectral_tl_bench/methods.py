@@ -61,6 +61,9 @@ class Method(_Options, abc.ABC):
     extra_loss_name: ClassVar[str] = "extra loss"
     """What the progress line calls :meth:`extra_loss`."""
 
+    trains_backbone: ClassVar[bool] = True
+    """False of a probe, which means to leave every parameter of the backbone as it was."""
+
     @abc.abstractmethod
     def adapt(self, backbone: Backbone) -> None:
         """Change the backbone in place: every parameter arrives frozen, new modules arrive training.
@@ -107,6 +110,9 @@ class Method(_Options, abc.ABC):
 
         Args:
             backbone: The pretrained backbone; changed in place.
+
+        Raises:
+            SpectralBenchError: If :meth:`adapt` returns something, such as a backbone that nobody would use.
         """
         backbone.requires_grad_(False)
         backbone.pretrained_parameters = frozenset(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +46,24 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         Tensors by name, and the metadata.
 
     Raises:
-        CheckpointError: If the file is missing, damaged or not from this package.
+        CheckpointError: If the file is missing, damaged, not from this package, or holds numbers that are not finite.
     """
     with _opened(path) as file:
         metadata = _metadata(path, file)
-        return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118  # no mapping
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+    require_finite(path, tensors)
+    return tensors, metadata
+
+
+def require_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse weights of which some are no numbers: a model made of them gives the same class everywhere.
+
+    Raises:
+        CheckpointError: If a floating-point tensor holds NaN or infinity; the message names it.
+    """
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise CheckpointError(f"{path}: {name} holds numbers that are not finite; take another file")
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

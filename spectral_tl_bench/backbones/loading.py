@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from spectral_tl_bench.errors import CheckpointError
 from spectral_tl_bench.sensors import Sensor
+from spectral_tl_bench.weights import require_finite
 
 StateDict = dict[str, Tensor]
 
@@ -51,10 +52,12 @@ def read_state(path: Path) -> StateDict:
     existing(path)
     try:
         if path.suffix == ".safetensors":
-            return _single(load_file(path))
+            return _finite(path, load_file(path))
         # A namespace only keeps the attributes it is given, so that rebuilding one runs no code.
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
     except Exception as error:  # a damaged pickle raises whatever its bytes happen to mean
         raise CheckpointError(f"{path} is not a plain file of weights: {_reason(error)}") from error
     for key in ("model", "state_dict"):
@@ -64,7 +67,12 @@ def read_state(path: Path) -> StateDict:
         isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()
     ):
         raise CheckpointError(f"{path} holds no table of named tensors")
-    return _single(content)
+    return _finite(path, content)
+
+
+def _finite(path: Path, state: StateDict) -> StateDict:
+    require_finite(path, state)
+    return _single(state)
 
 
 def _single(state: StateDict) -> StateDict:

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from pydantic import Field
+
 import spectral_tl_bench
 from spectral_tl_bench.values import Value
 
@@ -27,6 +29,8 @@ class Provenance(Value):
         platform: Operating system and architecture.
         cpu: Name of the processor.
         gpu: Name of the accelerator used, None for a run on the processor.
+        threads: Threads of torch, whose number can change the last bit of a sum; None in records from before it was
+            kept.
         date: Start of the run, ISO 8601, UTC.
     """
 
@@ -38,6 +42,7 @@ class Provenance(Value):
     platform: str
     cpu: str
     gpu: str | None = None
+    threads: int | None = Field(default=None, ge=1)
     date: str
 
 
@@ -90,11 +95,11 @@ def _cpu() -> str:
     return platform.processor() or platform.machine()
 
 
-def provenance(gpu: str | None = None) -> Provenance:
+def provenance(threads: int | None = None) -> Provenance:
     """Describe this process: software, hardware and time.
 
     Args:
-        gpu: Name of the accelerator in use.
+        threads: How many torch has.
     """
     commit, dirty = git_state()
     return Provenance(
@@ -105,6 +110,6 @@ def provenance(gpu: str | None = None) -> Provenance:
         git_dirty=dirty,
         platform=platform.platform(),
         cpu=_cpu(),
-        gpu=gpu,
+        threads=threads,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
     )

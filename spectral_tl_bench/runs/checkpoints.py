@@ -11,9 +11,9 @@ import torch
 from rich.console import Console
 
 from spectral_tl_bench import records
-from spectral_tl_bench.errors import CheckpointError
+from spectral_tl_bench.errors import CheckpointError, RunFailedError
 from spectral_tl_bench.runs.interruption import Interruption
-from spectral_tl_bench.tasks.base import AdaptationTask
+from spectral_tl_bench.tasks.base import REMEDY, AdaptationTask
 from spectral_tl_bench.tasks.fit import KeepBest, Stopwatch
 from spectral_tl_bench.tasks.segmentation import Segmentation
 from spectral_tl_bench.weights import restore, trained_state
@@ -132,10 +132,20 @@ class StageCheckpoints(lightning.Callback):
         console.print(line, highlight=False, markup=False)
 
     def save(self, step: int, optimizer: dict[str, Any] | None) -> None:
-        """Write the stage's state after a step."""
+        """Write the stage's state after a step.
+
+        Raises:
+            RunFailedError: If it holds numbers that are not finite: nothing sound could come of it.
+            RecordError: If it cannot be written.
+        """
         task = self.task
+        model = trained_state(task, self.pretrained)
+        task.require_finite()
+        for name, tensor in model.items():
+            if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+                raise RunFailedError(f"the weights {name} are not finite after step {step} of {task.stage}; {REMEDY}")
         state = {
-            "model": trained_state(task, self.pretrained),
+            "model": model,
             "optimizer": optimizer,
             "gradient_receiving": sorted(task.gradient_names),
             "history": [row for row in self.history if row["stage"] == task.stage],

@@ -27,8 +27,8 @@ from spectral_tl_bench.runs.accounting import parameter_counts, segmenter_names
 from spectral_tl_bench.runs.adapter import ADAPTER, Adapter, pretrained_digest, write_adapter
 from spectral_tl_bench.runs.checkpoints import Checkpoints, StageCheckpoints
 from spectral_tl_bench.runs.diagnostics import write_diagnostics
-from spectral_tl_bench.runs.frozen import FrozenWeights
 from spectral_tl_bench.runs.interruption import CHECKPOINT_MINUTES, Interruption
+from spectral_tl_bench.runs.method_checks import FrozenWeights, require_repeatable, require_training
 from spectral_tl_bench.runs.pictures import images_by_domain, looking_at
 from spectral_tl_bench.runs.planning import Plan
 from spectral_tl_bench.runs.reconstructions import Reconstructions
@@ -92,6 +92,7 @@ class NetworkRun:
         self.stages: dict[str, records.StageRecord] = {}
         self.history: list[dict[str, Any]] = []
         self.frozen.require_unchanged(self.backbone)
+        require_repeatable(plan, self.backbone)
         self.trainable: set[str] = set()
         self.receiving: set[str] = set()
 
@@ -175,6 +176,7 @@ class NetworkRun:
         )
         self._note(task)
         self.frozen.require_unchanged(self.backbone)
+        require_training(self.method, task)
         return trainer, watch.seconds
 
     def _restore_stage1(self, path: Path, title: str, *, own: bool) -> None:
@@ -227,7 +229,8 @@ class NetworkRun:
         """Score the last weights and the best ones, apart from the tiles that an earlier process has scored."""
         journal = ScoreJournal(self.folder / SCORES, self.spec.digest, task.num_classes)
         same = best.step == task.steps
-        for selection, state in (("last", last), ("best", best.state)):
+        weights: dict[records.Selection, dict[str, Tensor]] = {"last": last, "best": best.state}
+        for selection, state in weights.items():
             if selection == "best" and same:
                 continue
             self.data.scored = journal.done(selection)

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from spectral_tl_bench.datasets.base import TileDataset
 
 
+_STAGES = (("segmentation",), ("reconstruction", "segmentation"))
+
+
 @dataclass(frozen=True)
 class Plan:
     """A run whose inputs are open and whose specification is complete."""
@@ -86,6 +89,11 @@ def plan(request: Request, opened: dict[tuple[str, Path], TileDataset] | None = 
     for registry, name in training.seams():
         registry.load(name)
     method = build_any_method(choices.method, dict(choices.method_options))
+    if not isinstance(method, PixelModel) and tuple(method.stages) not in _STAGES:
+        raise SpectralBenchError(
+            f"{choices.method} has the stages {', '.join(method.stages) or 'none'}; a method has segmentation, or "
+            "reconstruction and then segmentation"
+        )
     root = archive_root(file.dataset, where.root)
     opened = {} if opened is None else opened
     # Protocols of one file share an archive, whatever tiles they take of it.

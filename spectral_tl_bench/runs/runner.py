@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 from filelock import FileLock, Timeout
 from rich.console import Console
 
@@ -96,7 +97,7 @@ def _run(plan: Plan, folder: Path, console: Console, means: Means) -> None:
     records.sweep_up(folder)
     records.write_run_yaml(folder, plan.spec, plan.request.where.absolute())
     # Before anything trains: the code that ran, not what lies there when it has finished, and this run's memory alone.
-    provenance = records.provenance()
+    provenance = records.provenance(torch.get_num_threads())
     reset_peak_memory()
     if isinstance(plan.method, PixelModel):
         fit_and_score(plan, plan.method, provenance, folder, console)

@@ -1,0 +1,104 @@
+"""What a method must keep to for its record to be true: frozen weights stay, chance is the seed's, something learns."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import torch
+
+from spectral_tl_bench.backbones import build_backbone
+from spectral_tl_bench.errors import RunFailedError, SpectralBenchError
+from spectral_tl_bench.methods import Method, build_any_method
+from spectral_tl_bench.tasks.fit import seed_all
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from spectral_tl_bench.backbones import Backbone
+    from spectral_tl_bench.runs.planning import Plan
+    from spectral_tl_bench.tasks.base import AdaptationTask
+
+
+class FrozenWeights:
+    """Digests of a backbone's parameters before a method sees them."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        """Remember the parameters of a backbone as it was built."""
+        self._before = {id(p): (name, _digest(p)) for name, p in backbone.named_parameters()}
+        # What is replaced must outlive it, or a new parameter may get its identity and pass for it.
+        self._alive = tuple(backbone.parameters())
+
+    def require_unchanged(self, backbone: Backbone) -> None:
+        """Look at what holds pretrained weights and is frozen, and stop looking at what trains.
+
+        Raises:
+            SpectralBenchError: If one is not what it was.
+        """
+        for parameter in backbone.parameters():
+            if parameter.requires_grad or id(parameter) not in backbone.pretrained_parameters:
+                self._before.pop(id(parameter), None)
+            elif id(parameter) in self._before:
+                name, digest = self._before[id(parameter)]
+                if _digest(parameter) != digest:
+                    raise SpectralBenchError(
+                        f"the method changes the pretrained weights {name}, which are frozen; let them train "
+                        "(requires_grad_) or put what changes into a module of your own"
+                    )
+
+
+def require_repeatable(plan: Plan, backbone: Backbone) -> None:
+    """Adapt another backbone with the same seed and compare.
+
+    Methods of this package are known to; one of a user's file may draw from a generator that has no seed.
+
+    Args:
+        plan: The run.
+        backbone: As the method has adapted it.
+
+    Raises:
+        SpectralBenchError: If anything that the method drew differs.
+    """
+    if plan.spec.method_source is None or not isinstance(plan.method, Method):
+        return
+    method = build_any_method(plan.spec.method, dict(plan.spec.method_options))
+    seed_all(plan.spec.seed)
+    other: Backbone = build_backbone(plan.spec.backbone, plan.dataset.sensor, plan.weights)
+    if isinstance(method, Method):
+        method.apply(other)
+    name = plan.spec.method_name
+    ours, theirs = backbone.state_dict(), other.state_dict()
+    if ours.keys() != theirs.keys():
+        raise SpectralBenchError(
+            f"{plan.spec.method_name}.adapt adds other modules each time; let it depend on nothing else"
+        )
+    for part, tensor in ours.items():
+        if not torch.equal(tensor, theirs[part]):
+            raise SpectralBenchError(
+                f"{name}.adapt draws {part} from a generator without a seed, so no run could be repeated; "
+                "draw with torch.rand and the like, which are seeded"
+            )
+
+
+def require_training(method: Method, task: AdaptationTask) -> None:
+    """Look whether anything of the backbone learned in a stage.
+
+    Args:
+        method: The method.
+        task: The stage, trained.
+
+    Raises:
+        RunFailedError: If nothing did.
+    """
+    trainable = {name for name, p in task.backbone.named_parameters() if p.requires_grad}
+    reached = {name.partition("backbone.")[2] for name in task.gradient_names if "backbone." in name}
+    if method.trains_backbone and not trainable & reached:
+        why = "none receives a gradient" if trainable else "all are frozen"
+        raise RunFailedError(
+            f"{type(method).__name__} trains no parameter of the backbone in {task.stage}: {why}; let its parts train, "
+            "or say trains_backbone = False in its class where frozen features are meant"
+        )
+
+
+def _digest(parameter: nn.Parameter) -> bytes:
+    return hashlib.blake2b(parameter.detach().cpu().contiguous().numpy().data, digest_size=16).digest()
