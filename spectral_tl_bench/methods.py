@@ -121,11 +121,16 @@ class Method(_Options, abc.ABC):
         # A parameter that `adapt` replaces must outlive it, or a new one may get its identity and pass for pretrained.
         backbone.kept_alive = tuple(backbone.parameters())
         try:
-            self.adapt(backbone)
+            returned: object = self.adapt(backbone)
         except SpectralBenchError:
             raise
         except Exception as error:
             raise _at_fault(type(self).__name__, "fails to adapt the backbone", error) from error
+        if returned is not None:
+            raise SpectralBenchError(
+                f"{type(self).__name__}.adapt returns a {type(returned).__name__}; let it change the backbone that it "
+                "is given and return nothing"
+            )
 
 
 class Classifier(Protocol):
