@@ -64,11 +64,11 @@ class Checkpoints:
         for path in self.paths():
             try:
                 state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-                run, of_stage = state["run"], state["stage"]
+                run, of_stage, format_ = state["run"], state["stage"], state["format"]
             except Exception as error:  # noqa: BLE001  # torch raises whatever a damaged file makes it stumble over
                 unreadable = unreadable or (path, error)
                 continue
-            if run != self.digest or state["format"] != _FORMAT:
+            if run != self.digest or format_ != _FORMAT:
                 raise CheckpointError(f"{path} is a checkpoint of another run; delete it, or choose another --out")
             if of_stage == stage:
                 return state

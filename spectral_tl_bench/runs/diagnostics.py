@@ -26,6 +26,7 @@ _OURS = (
     CONFUSION,
     HISTORY,
     ADAPTER,
+    "scores.jsonl",
     "stage1.safetensors",
     "reconstruction.png",
     "table.csv",
@@ -69,6 +70,6 @@ def _place(folder: Path, name: str) -> Path:
     Raises:
         RecordError: If it lies elsewhere or is one of the run's own files.
     """
-    if name in _OURS or Path(name).name != name:
+    if name in _OURS or Path(name).name != name or name.startswith((".", "checkpoint-")):
         raise RecordError(f"diagnostics named {name!r}; give new files plain names")
     return records.inside(folder, name)

@@ -12,6 +12,7 @@ import numpy as np
 from spectral_tl_bench.errors import RecordError
 from spectral_tl_bench.metrics import Matrix
 from spectral_tl_bench.records import Selection
+from spectral_tl_bench.values import parse_json
 
 Key = tuple[Selection, int, str]
 """Selection, loader and tile."""
@@ -38,14 +39,14 @@ class ScoreJournal:
 
     def _read(self, line: bytes) -> None:
         try:
-            digest, selection, loader, tile, cells = json.loads(line)
+            digest, selection, loader, tile, cells = parse_json(line)
             matrix = np.zeros((self.num_classes, self.num_classes), dtype=np.int64)
             for row, column, count in cells:
                 matrix[row, column] = count
-        except (ValueError, TypeError, IndexError):
+            if digest == self.digest:
+                self.matrices[selection, loader, tile] = matrix
+        except (ValueError, TypeError, IndexError, OverflowError):
             return
-        if digest == self.digest:
-            self.matrices[selection, loader, tile] = matrix
 
     def add(self, selection: Selection, loader: int, tile: str, matrix: Matrix) -> None:
         """Keep a tile's K x K counts.

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pickle
 import shutil
 import struct
@@ -125,8 +126,6 @@ def test_an_image_that_cannot_be_used_is_one_line(unharmed, tiles, tmp_path, wri
 @pytest.mark.parametrize("role", ["images", "labels"])
 @pytest.mark.parametrize("kind", ["folder", "link to nowhere", "link to itself", "link to a device", "pipe"])
 def test_what_is_no_file_is_no_tile(unharmed, tiles, role, kind):
-    import os
-
     path = tiles / role / "000.tif"
     path.unlink()
     if kind == "folder":
@@ -325,7 +324,7 @@ ADAPTERS = [
     (
         "statistics that are none",
         adapter(lambda s, m: s.update({"radiometry.std": torch.full((4,), np.nan)})),
-        "statistics",
+        "finite",
     ),
 ]
 
@@ -413,6 +412,23 @@ def test_a_part_of_a_run_that_is_not_its_own_file_is_one_line(unharmed, copied_r
         path.symlink_to(tmp_path / name if kind == "a link out" else "/dev/zero")
     refused(unharmed("predict", copied_run, "scene.tif", tmp_path / "map.tif"))
     assert not (tmp_path / "map.tif").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.parametrize("name", ["run.json", "confusion.parquet"])
+def test_a_part_of_a_record_that_may_not_be_read_is_one_line(unharmed, copied_record, name):
+    (copied_record / name).chmod(0)
+    refused(unharmed("show", copied_record), name)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.parametrize("name", ["tiles.csv", "images", "images/000.tif", "labels/000.tif"])
+def test_tiles_that_may_not_be_read_are_one_line(unharmed, tiles, name):
+    mode = (tiles / name).stat().st_mode
+    (tiles / name).chmod(0)
+    result = unharmed("data", "index", "villages.yaml", tiles)
+    (tiles / name).chmod(mode)
+    refused(result, name)
 
 
 HISTORIES = [
