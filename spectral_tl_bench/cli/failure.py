@@ -36,7 +36,7 @@ def failure(error: BaseException) -> tuple[str, int]:
         # Paths that cannot be used wherever one is named, and TorchGeo's DatasetNotFoundError.
         return one_line(_system(error)), SpectralBenchError.exit_status
     if isinstance(error, typer.Abort):
-        return "interrupted", _ABORTED
+        return "stopped by SIGINT", _ABORTED
     if isinstance(error, MemoryError):
         return one_line(f"not enough memory: {error}"), RunFailedError.exit_status
     return one_line(_unexpected(error)), RunFailedError.exit_status

@@ -18,6 +18,7 @@ from spectral_tl_bench.cli.data import data_app
 from spectral_tl_bench.cli.failure import failure
 from spectral_tl_bench.cli.train import assignments, predict, run, sweep
 from spectral_tl_bench.errors import SpectralBenchError
+from spectral_tl_bench.runs.interruption import ending_on_sigterm
 
 app = typer.Typer(
     name="spectral-bench",
@@ -220,13 +221,16 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             # The name of a file may hold what the terminal's encoding lacks.
             stream.reconfigure(errors="backslashreplace")
+    # Until a run listens itself, and writes a checkpoint first.
+    listening = ending_on_sigterm()
     given, debug = _without_debug(sys.argv[1:] if arguments is None else arguments)
     try:
         with warnings.catch_warnings():
             if not debug:
                 # What libraries tell those who call them is not for the person at the terminal. Filters set stand.
                 warnings.simplefilter("ignore", append=True)
-            status = command_line().main(given, prog_name="spectral-bench", standalone_mode=False)
+            with listening:
+                status = command_line().main(given, prog_name="spectral-bench", standalone_mode=False)
     except Exception as error:  # noqa: BLE001  # the last place that can make one line of it
         if debug:
             traceback.print_exception(error)

@@ -74,3 +74,24 @@ class Interruption:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def ending_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM raise inside the block as Ctrl-C does, so that files are closed and a line says what happened.
+
+    Raises:
+        InterruptedRunError: When it comes.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise InterruptedRunError(signal.Signals(number), "nothing was under way that a checkpoint could keep")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

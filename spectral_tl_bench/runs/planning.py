@@ -74,6 +74,32 @@ def _sources(choices: RunChoices, dataset: str) -> dict[str, str]:
     return {seam: digest for seam, name in named.items() if (digest := source_digest(name)) is not None}
 
 
+_INPUTS = {
+    "data": "the data",
+    "split": "which tiles train, select and test",
+    "protocol_digest": "the protocol",
+    "weights": "the pretrained weights",
+    "method_source": "the file of the method",
+    "sources": "a file that the run names",
+    "stage1": "the stage-1 weights",
+}
+
+
+def _require_as_recorded(recorded: RunSpec, spec: RunSpec) -> None:
+    """Refuse to call something else a repetition.
+
+    Raises:
+        SpectralBenchError: If an input is not what it was; the message names it.
+    """
+    for field, words in _INPUTS.items():
+        before, now = getattr(recorded, field), getattr(spec, field)
+        if before != now:
+            raise SpectralBenchError(
+                f"--config: {words} differ from what that run recorded ({before}, now {now}); bring them back, or "
+                "start a run of its own with --method and --protocol"
+            )
+
+
 def plan(request: Request, opened: dict[tuple[str, Path], TileDataset] | None = None) -> Plan:
     """Open the archive and complete the specification.
 
@@ -131,4 +157,6 @@ def plan(request: Request, opened: dict[tuple[str, Path], TileDataset] | None = 
         names = dataset.index["tile"].astype(str).to_numpy()
         unseen = [*names[split.held_out], *names[split.target]]
         check_stage1(where.stage1, spec, dataset.sensor, {name: contents[name].image for name in unseen})
+    if request.recorded is not None:
+        _require_as_recorded(request.recorded, spec)
     return Plan(request, spec, dataset, split, contents, method)

@@ -18,7 +18,7 @@ from spectral_tl_bench.presets import (
 )
 from spectral_tl_bench.protocols import Protocol, load_protocols
 from spectral_tl_bench.records.config import Where, read_run_yaml
-from spectral_tl_bench.spec import RunChoices
+from spectral_tl_bench.spec import RunChoices, RunSpec
 from spectral_tl_bench.values import names_yaml
 
 
@@ -30,11 +30,13 @@ class Request:
         protocol: What to train and test on.
         choices: Method, backbone, training, seed.
         where: Where the inputs are; without a root the embedded simulated archive is meant.
+        recorded: What an earlier run recorded that this one repeats.
     """
 
     protocol: Protocol
     choices: RunChoices
     where: Where
+    recorded: RunSpec | None = None
 
     @property
     def label(self) -> str:
@@ -153,4 +155,4 @@ def repeated(config: Path, root: Path | None) -> Request:
     choices = RunChoices.model_validate(spec.model_dump(include=set(RunChoices.model_fields)))
     if root is not None:
         where = where.model_copy(update={"root": root})
-    return Request(protocol, choices, where.model_copy(update={"weights": where.weights or spec.weights}))
+    return Request(protocol, choices, where.model_copy(update={"weights": where.weights or spec.weights}), spec)

@@ -17,6 +17,7 @@ import lightning
 import torch
 from torch import Tensor
 
+from spectral_tl_bench.errors import RunFailedError
 from spectral_tl_bench.spec import TrainingSpec
 from spectral_tl_bench.tasks.base import AdaptationTask
 from spectral_tl_bench.tasks.segmentation import Segmentation
@@ -136,20 +137,35 @@ def fit(
                 log_every_n_steps=1,
                 callbacks=callbacks,
             )
-            if task.steps_done < end:
-                trainer.fit(task, datamodule=data)
-                task.optimizer_state = trainer.optimizers[0].state_dict()
-            if not validated:
-                trainer.limit_val_batches = 1.0
-                trainer.validate(task, datamodule=data, verbose=False)
+            with _saying_what_to_lower(training):
+                if task.steps_done < end:
+                    trainer.fit(task, datamodule=data)
+                    task.optimizer_state = trainer.optimizers[0].state_dict()
+                if not validated:
+                    trainer.limit_val_batches = 1.0
+                    trainer.validate(task, datamodule=data, verbose=False)
         task.steps_done = end
         after_part()
     return trainer
 
 
+@contextlib.contextmanager
+def _saying_what_to_lower(training: TrainingSpec) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        # On a processor torch raises a plain RuntimeError.
+        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            raise RunFailedError(
+                f"not enough memory; lower --train batch_size (now {training.batch_size}) or image_size (now "
+                f"{training.image_size}), or take a smaller --backbone"
+            ) from error
+        raise
+
+
 def score(trainer: lightning.Trainer, task: Segmentation, data: lightning.LightningDataModule) -> None:
     """Score held-out source and target tiles; the confusions stay in ``task.confusions``."""
-    with _quiet():
+    with _quiet(), _saying_what_to_lower(task.training_spec):
         trainer.test(task, datamodule=data, verbose=False)
 
 

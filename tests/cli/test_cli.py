@@ -142,6 +142,10 @@ def test_run_on_own_tiles_and_leaderboard(spectral_bench, own_tiles):
     assert status == 0
     tables = [next(Path(folder).rglob("table.csv")).read_bytes() for folder in ("runs", "elsewhere")]
     assert tables[0] == tables[1]
+    write_tile(root, "t00.tif", seed=99)
+    status, _, err = spectral_bench("run", "--config", config, "--out", "elsewhere")
+    assert status == 2
+    assert "--config: the data differ from what that run recorded" in err
 
 
 def test_samplers_and_few_labels_are_options_that_enter_the_record(spectral_bench, own_tiles):

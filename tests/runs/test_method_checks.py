@@ -155,3 +155,22 @@ def test_pretrained_weights_that_are_not_finite_are_refused_by_name(run, tmp_pat
     save_file(state, tmp_path / "broken.safetensors")
     with pytest.raises(CheckpointError, match=rf"broken\.safetensors: {name} holds numbers that are not finite"):
         run(weights=str(tmp_path / "broken.safetensors"))
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        "torch.OutOfMemoryError('CUDA out of memory')",
+        'RuntimeError("[enforce fail] DefaultCPUAllocator: can\'t allocate memory: you tried to allocate 9 bytes")',
+    ],
+    ids=["accelerator", "processor"],
+)
+def test_too_little_memory_says_what_to_lower(run, raised):
+    body = (
+        "    def adapt(self, backbone):\n"
+        "        backbone.tokenizer.requires_grad_(True)\n"
+        "    def extra_loss(self, backbone):\n"
+        f"        raise {raised}\n"
+    )
+    with pytest.raises(RunFailedError, match=r"not enough memory; lower --train batch_size \(now 2\) or image_size"):
+        run(body)
