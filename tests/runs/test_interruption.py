@@ -5,6 +5,8 @@ SPECTRAL_TL_BENCH_KILLS=30 kills a run so many times instead of a few.
 
 import os
 import random
+import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -20,7 +22,7 @@ from filelock import FileLock
 from rich.console import Console
 from test_runner import TINY
 
-from spectral_tl_bench.errors import CheckpointError, InterruptedRunError, RecordError, RunInUseError
+from spectral_tl_bench.errors import CheckpointError, RecordError, RunInUseError, SpectralBenchError
 from spectral_tl_bench.records import find_runs, read_run
 from spectral_tl_bench.runs.checkpoints import Checkpoints
 from spectral_tl_bench.runs.planning import plan
@@ -48,11 +50,14 @@ def request(root, **changes):
     return asked
 
 
-def run_in_process(root, out, minutes, force=False):
-    """What the command does with a run, down to its exit status."""
+def run_in_process(root, out, minutes, force=False, largest=None):
+    """What the command does with a run, down to its exit status; no file may become larger than so many bytes."""
     import torch
 
     torch.set_num_threads(1)
+    if largest is not None:
+        # As a full disk does, this ends a write in the middle of a file.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
     try:
         execute(
             plan(request(root)),
@@ -62,7 +67,8 @@ def run_in_process(root, out, minutes, force=False):
             checkpoint_minutes=minutes,
             force=force,
         )
-    except InterruptedRunError as error:
+    except SpectralBenchError as error:
+        (out / "said").write_text(str(error))
         sys.exit(error.exit_status)
 
 
@@ -134,6 +140,20 @@ def test_a_signal_leaves_a_checkpoint_and_the_status_that_schedulers_know(
     process.join(120)
     assert process.exitcode == {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 143}[asked]
     assert list(place.glob("checkpoint-*.pt"))
+    finish(start(whuohs_root, tmp_path))
+    require_same(place, folder)
+
+
+@pytest.mark.parametrize("largest", [20_000, 300_000])
+def test_a_file_that_cannot_be_written_costs_nothing_that_was(whuohs_root, tmp_path, undisturbed, place, largest):
+    folder, _ = undisturbed
+    process = start(whuohs_root, tmp_path, largest=largest)
+    process.join(240)
+    assert process.exitcode == 2
+    said = (tmp_path / "said").read_text()
+    assert re.search(r"cannot write .*", said)
+    assert "\n" not in said
+    assert not (place / "run.json").exists()
     finish(start(whuohs_root, tmp_path))
     require_same(place, folder)
 
