@@ -67,6 +67,12 @@ def _all_but_the_method(spec: RunSpec) -> str:
     return spec.model_copy(update=_OF_THE_METHOD).digest
 
 
+def _all_but_the_method_and_its_rate(spec: RunSpec) -> str:
+    # Each method has the learning rate that suits it, as it has its options.
+    training = spec.training.model_copy(update={"learning_rate": 1.0})
+    return _all_but_the_method(spec.model_copy(update={"training": training}))
+
+
 def find(name: str, groups: Sequence[Group], names: Sequence[str]) -> list[Group]:
     """Find the rows that a user names.
 
@@ -88,9 +94,14 @@ def find(name: str, groups: Sequence[Group], names: Sequence[str]) -> list[Group
 def counterpart(group: Group, candidates: Sequence[Group]) -> Group | None:
     """The one candidate that differs from a row in the method alone; None where there is none, or more than one.
 
-    A model without a backbone has none to share: it is compared with the only candidate on its tiles.
+    A learning rate may differ too, where no candidate has the row's: each method has one that suits it. A model without
+    a backbone has none to share: it is compared with the only candidate on its tiles.
     """
     same_tiles = [c for c in candidates if c.runs[0].tiles == group.runs[0].tiles and c.identity != group.identity]
-    if len(same_tiles) != 1 or WITHOUT_BACKBONE not in (group.spec.backbone, same_tiles[0].spec.backbone):
-        same_tiles = [c for c in same_tiles if _all_but_the_method(c.spec) == _all_but_the_method(group.spec)]
-    return same_tiles[0] if len(same_tiles) == 1 else None
+    if len(same_tiles) == 1 and WITHOUT_BACKBONE in (group.spec.backbone, same_tiles[0].spec.backbone):
+        return same_tiles[0]
+    for of in (_all_but_the_method, _all_but_the_method_and_its_rate):
+        alike = [c for c in same_tiles if of(c.spec) == of(group.spec)]
+        if alike:
+            return alike[0] if len(alike) == 1 else None
+    return None

@@ -25,8 +25,9 @@ predictions of other classes count as misses.
   a class that few sub-domains have counts there like any other, and its false alarms in all of them count against it.
 - *elsewhere*: 95 % interval of the mean over sub-domains for other sub-domains and seeds; from five sub-domains and
   three seeds on.
-- *vs*: mean difference by seed to the row named there with the same backbone, weights and training, on the seeds both
-  have; *p*: paired t-test over seeds, from three seeds on, corrected over the whole board (Holm).
+- *vs*: mean difference by seed to the row named there with the same backbone, weights and training (the learning rate
+  that suits each method apart), on the seeds both have; *p*: paired t-test over seeds, from three seeds on, corrected
+  over the whole board (Holm).
 - *source*: held-out tiles of the source domain, which also select the model unless *selection* says last; *gap*:
   source minus target.
 - *robust*: effective robustness (Taori et al., 2020), points above what the source score explains, by a line through

@@ -5,6 +5,7 @@ import pytest
 from run_records import spec, write
 from scipy import stats
 
+from spectral_tl_bench.presets import PRESETS
 from spectral_tl_bench.report.board import make_board
 from spectral_tl_bench.report.statistics import holm
 from spectral_tl_bench.report.summary import collect
@@ -74,6 +75,31 @@ def test_comparators_share_backbone_weights_and_training(board):
     differences = rows.set_index(["method", "backbone", "weights"])["vs_frozen"]
     assert differences["lora", "vit_micro", "hub"] > 20
     assert np.isnan(differences["lora", "vit_s_mae", "none"])
+
+
+def at_rate(rate):
+    return {"training": PRESETS["quick"].model_copy(update={"learning_rate": rate})}
+
+
+def test_a_method_with_a_learning_rate_of_its_own_is_compared(board):
+    seeds = (0, 1, 2)
+    rows = board((FROZEN, 0.6, seeds), (at_rate(0.008), 0.7, seeds)).rows.set_index("method")
+    assert rows.loc["lora", "vs_frozen"] > 0
+
+
+def test_a_comparator_with_the_same_learning_rate_goes_before_another(board):
+    seeds = (0, 1, 2)
+    rows = board(
+        (FROZEN, 0.6, seeds), (FROZEN | at_rate(0.008), 0.8, seeds), (at_rate(0.008), 0.7, seeds)
+    ).rows.set_index("method")
+    assert rows.loc["lora", "vs_frozen"] < 0
+
+
+def test_a_method_is_not_compared_with_one_that_trained_longer(board):
+    seeds = (0, 1, 2)
+    longer = {"training": PRESETS["quick"].model_copy(update={"segmentation_steps": 999})}
+    rows = board((FROZEN | longer, 0.6, seeds), ({}, 0.7, seeds)).rows.set_index("method")
+    assert np.isnan(rows.loc["lora", "vs_frozen"])
 
 
 def test_runs_on_other_tiles_are_not_compared(board, tmp_path):
