@@ -80,15 +80,16 @@ def is_below(folder, module):
     return (getattr(module, "__file__", None) or "").startswith(str(folder))
 
 
-def test_everything_of_a_stranger_runs_by_path(folder, monkeypatch):
+def test_everything_of_a_stranger_runs_by_path(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
-    main_exits_well(
+    command = (
         *("run", "--method", "bias.py:BiasTuning", "--backbone", "tiny.py:TINY", "--weights", "none"),
         *("--protocol", "harbours.yaml", "--root", "tiles", "--preset", "quick", "--out", "out"),
         *("--train", "decoder=last_map.py:LastMap", "--train", "loss=focal.py:focal"),
         *("--train", "sampler=first.py:first_domain", "--train", "image_size=32", "--train", "segmentation_steps=3"),
         *("--train", "validations=1"),
     )
+    main_exits_well(*command)
     (run,) = find_runs(folder / "out")
     spec = read_run(run).record.spec
     assert run.name.startswith("BiasTuning-TINY-s0-")
@@ -97,7 +98,10 @@ def test_everything_of_a_stranger_runs_by_path(folder, monkeypatch):
     first = spec.digest
     edited = folder / "focal.py"
     edited.write_text(edited.read_text().replace("** 2", "** 3"))
-    main_exits_well("run", "--config", str(run / "run.yaml"), "--out", "again")
+    with pytest.raises(SystemExit, match="2"):
+        main(["run", "--config", str(run / "run.yaml"), "--out", "again"])
+    assert "files that the run names differ" in capsys.readouterr().err
+    main_exits_well(*command, "--out", "again")
     (again,) = find_runs(folder / "again")
     assert read_run(again).record.spec.digest != first
 

@@ -21,10 +21,14 @@ if TYPE_CHECKING:
 
 
 class FrozenWeights:
-    """Digests of a backbone's parameters before a method sees them."""
+    """Digests of a backbone's parameters as training begins.
+
+    What :meth:`~spectral_tl_bench.methods.Method.adapt` does to them is done again whenever a run's model is rebuilt
+    (SoMA takes a part out of the weights that it then trains); what happens later is not.
+    """
 
     def __init__(self, backbone: Backbone) -> None:
-        """Remember the parameters of a backbone as it was built."""
+        """Remember the parameters of an adapted backbone."""
         self._before = {id(p): (name, _digest(p)) for name, p in backbone.named_parameters()}
         # What is replaced must outlive it, or a new parameter may get its identity and pass for it.
         self._alive = tuple(backbone.parameters())
@@ -42,8 +46,8 @@ class FrozenWeights:
                 name, digest = self._before[id(parameter)]
                 if _digest(parameter) != digest:
                     raise SpectralBenchError(
-                        f"the method changes the pretrained weights {name}, which are frozen; let them train "
-                        "(requires_grad_) or put what changes into a module of your own"
+                        f"the method changes the pretrained weights {name} in training, though they are frozen; let "
+                        "them train (requires_grad_) or put what changes into a module of your own"
                     )
 
 

@@ -86,12 +86,11 @@ class NetworkRun:
         seed_all(self.spec.seed)
         self.backbone: Backbone = build_backbone(self.spec.backbone, plan.dataset.sensor, plan.weights)
         self.pretrained_digest = pretrained_digest(self.backbone)
-        self.frozen = FrozenWeights(self.backbone)
         self.method.apply(self.backbone)
         self.pretrained = self.backbone.pretrained_parameters
         self.stages: dict[str, records.StageRecord] = {}
         self.history: list[dict[str, Any]] = []
-        self.frozen.require_unchanged(self.backbone)
+        self.frozen = FrozenWeights(self.backbone)
         require_repeatable(plan, self.backbone)
         self.trainable: set[str] = set()
         self.receiving: set[str] = set()

@@ -76,11 +76,11 @@ def _sources(choices: RunChoices, dataset: str) -> dict[str, str]:
 
 _INPUTS = {
     "data": "the data",
-    "split": "which tiles train, select and test",
-    "protocol_digest": "the protocol",
+    "split": "the tiles that train, select and test",
+    "protocol_digest": "the words of the protocol",
     "weights": "the pretrained weights",
-    "method_source": "the file of the method",
-    "sources": "a file that the run names",
+    "method_source": "the contents of the method's file",
+    "sources": "files that the run names",
     "stage1": "the stage-1 weights",
 }
 

@@ -32,7 +32,7 @@ class Segmentation(AdaptationTask):
 
     Attributes:
         confusions: From the last validation or test: loader index, tile name and K x K matrix (rows = truth).
-        on_scored: Called in a test with each of these as soon as it is known.
+        on_scored: Called with each of these as soon as it is known.
         held_out_miou: mIoU (0-1) of each validation so far, on held-out source tiles, with its step.
     """
 
@@ -95,8 +95,7 @@ class Segmentation(AdaptationTask):
             truth = sample["mask"].cpu().numpy()
             matrix = confusion_matrix(truth, prediction.cpu().numpy(), self.num_classes, IGNORE_INDEX)
             self.confusions.append((loader, sample["tile"], matrix))
-            if self.trainer.testing:
-                self.on_scored(loader, sample["tile"], matrix)
+            self.on_scored(loader, sample["tile"], matrix)
 
     @torch.no_grad()
     def predict_tiles(self, batch: Iterable[Sample]) -> list[Tensor]:

@@ -30,6 +30,8 @@ from spectral_tl_bench.runs.requests import requests
 from spectral_tl_bench.runs.runner import LOCK, execute
 from spectral_tl_bench.runs.scores import ScoreJournal
 
+# One worker makes what they share.
+pytestmark = pytest.mark.xdist_group("interruption")
 KILLS = int(os.environ.get("SPECTRAL_TL_BENCH_KILLS", "5"))
 STEPS = {"reconstruction_steps": 8, "segmentation_steps": 10, "validations": 3, "batch_size": 2}
 SAME = ("confusion.parquet", "history.csv", "table.csv", "experts.csv", "adapter.safetensors", "reconstruction.png")

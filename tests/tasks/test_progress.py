@@ -7,12 +7,28 @@ import pytest
 import torch
 from rich.console import Console
 
+from spectral_tl_bench.tasks.base import AdaptationTask
 from spectral_tl_bench.tasks.progress import StageProgress
 
 
-def trainer(step, **metrics):
-    values = {name: torch.tensor(value) for name, value in metrics.items()}
-    return SimpleNamespace(global_step=step, max_steps=8, callback_metrics=values)
+class Task(AdaptationTask):
+    """A stage of eight steps, some of which are done."""
+
+    steps = 8
+    step = 0
+
+    def __init__(self):
+        pass
+
+    steps_done = 0
+
+    def at(self, step):
+        self.__dict__["step"] = step
+        return self
+
+
+def trainer(**metrics):
+    return SimpleNamespace(callback_metrics={name: torch.tensor(value) for name, value in metrics.items()})
 
 
 @pytest.fixture
@@ -20,13 +36,13 @@ def lines():
     """Two validations of a stage of eight steps, as Lightning calls them: the step ends before its validation."""
     console = Console(file=io.StringIO(), width=120)
     progress = StageProgress(console, "stage 1/1 segmentation", "balance")
-    progress.on_train_start(trainer(0), None)
+    progress.on_train_start(trainer(), Task())
     seen = {}
     for step in range(1, 9):
-        progress.on_train_batch_end(trainer(step, loss=2.0, **seen), None)
+        progress.on_train_batch_end(trainer(loss=2.0, **seen), Task().at(step))
         if step % 4 == 0:
             seen = {"held_out_miou": step / 100}
-            progress.on_validation_end(trainer(step, loss=2.0, **seen), None)
+            progress.on_validation_end(trainer(loss=2.0, **seen), Task().at(step))
     return console.file.getvalue().splitlines()
 
 
@@ -43,7 +59,10 @@ def test_no_line_repeats_an_earlier_validation(lines):
 def test_the_bar_shows_the_validation_just_made():
     console = Console(file=io.StringIO(), width=120, force_terminal=True)
     progress = StageProgress(console, "stage", "balance")
-    progress.on_train_start(trainer(0), None)
-    progress.on_validation_end(trainer(3, loss=1.0, held_out_miou=0.1234), None)
+    progress.on_train_start(trainer(), Task())
+    progress.on_validation_end(trainer(loss=1.0, held_out_miou=0.1234), Task().at(3))
     assert progress.bar.tasks[0].fields["figures"] == "loss 1.000, held-out mIoU 12.34 %"
-    progress.on_train_end(trainer(3), None)
+    progress.on_train_end(trainer(), Task().at(3))
+    assert progress.bar is not None
+    progress.on_train_end(trainer(), Task().at(8))
+    assert progress.bar is None

@@ -35,9 +35,12 @@ def reconstruction(method_name="spectralx", **options):
     return MaskedReconstruction(backbone, method, TRAINING, decoder)
 
 
-def segmentation(method_name="frozen", **settings):
+def segmentation(method_name="frozen", kernel_size=None, **settings):
     torch.manual_seed(0)
     backbone = build_backbone("vit_micro", SENTINEL2)
+    if kernel_size is not None:
+        kernels, _ = backbone.tokenizer.kernels()
+        kernels.data.copy_(torch.randn_like(kernels).sign() * kernel_size)
     method = build_method(method_name)
     method.apply(backbone)
     method.begin_stage(backbone, "segmentation")
@@ -224,9 +227,11 @@ def test_the_decoder_learns_at_a_rate_of_its_own():
 
 @pytest.mark.parametrize(("step", "rate"), [(None, 2e-4), (0.01, 1e-5), (1.0, 2e-4)])
 def test_small_kernels_of_a_patch_embedding_learn_in_steps_of_their_size(step, rate):
-    task = segmentation(tokenizer_learning_rate_factor=0.1, learning_rate=2e-3, patch_embedding_step=step)
+    settings = {"tokenizer_learning_rate_factor": 0.1, "learning_rate": 2e-3, "patch_embedding_step": step}
+    task = segmentation(kernel_size=1e-3, **settings)
     kernels, _ = task.backbone.tokenizer.kernels()
-    kernels.data.copy_(torch.randn_like(kernels).sign() * 1e-3)
+    # Their size as training begins counts, whenever a process goes on with it.
+    kernels.data.mul_(50)
     optimizer = task.configure_optimizers()["optimizer"]
     rates = {id(p): group["initial_lr"] for group in optimizer.param_groups for p in group["params"]}
     assert rates[id(kernels)] == pytest.approx(rate)
