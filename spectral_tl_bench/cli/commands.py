@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from spectral_tl_bench.cli import maps as maps_of_a_run
 from spectral_tl_bench.errors import SpectralBenchError
 from spectral_tl_bench.presets import DEFAULT_BACKBONE, preset
 from spectral_tl_bench.protocols import load_protocols, protocols_about, protocols_of
@@ -98,11 +99,7 @@ def run(
             console.print(render(done))
             console.print(f"written to {done.folder}", highlight=False, soft_wrap=True)
             if maps:
-                from spectral_tl_bench.runs.maps import MAPS, write_maps
-                from spectral_tl_bench.runs.restore import restore_run
-
-                files = write_maps(restore_run(done.folder, ready.weights), ready, maps, pick_device(device))
-                console.print(f"{len(files)} maps in {done.folder / MAPS}", highlight=False, soft_wrap=True)
+                maps_of_a_run.write(done.folder, ready, maps, device, console)
 
 
 def parameters(

@@ -160,11 +160,14 @@ def leaderboard(
 def show(
     run: Annotated[str, typer.Argument(help="Folder of a run, or a part of its name such as its digest.")],
     runs: Annotated[Path, typer.Option(help="Folder of all runs, where a name is looked for.")] = Path("runs"),
+    maps: Annotated[
+        int, typer.Option(help="Write maps and pictures of so many target tiles into the run's folder maps/.", min=0)
+    ] = 0,
 ) -> None:
     """Show one run: scores by domain and class, and what made them."""
     from spectral_tl_bench.cli import results
 
-    results.show(run, runs, console())
+    results.show(run, runs, console(), maps=maps)
 
 
 @app.command()

@@ -68,8 +68,8 @@ def find_run(name: str, runs: Path) -> Run:
     return read_run(found[0])
 
 
-def show(name: str, runs: Path, console: Console) -> None:
-    """Print everything about one run."""
+def show(name: str, runs: Path, console: Console, *, maps: int) -> None:
+    """Print everything about one run, and write maps of so many of its target tiles."""
     from rich.text import Text
 
     from spectral_tl_bench.report.cells import plain
@@ -81,6 +81,10 @@ def show(name: str, runs: Path, console: Console) -> None:
     console.print(class_rendering(run, everything=True))
     for label, text in facts(run):
         console.print(Text.assemble((f"{label}: ", "bold"), plain(text)), highlight=False, soft_wrap=True)
+    if maps:
+        from spectral_tl_bench.cli.maps import write_later
+
+        write_later(run.folder, maps, console)
 
 
 def compare(first: str, second: str, runs: Path, console: Console) -> None:

@@ -1,5 +1,6 @@
 """spectral-bench predict as it is typed, from a run to its map."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,17 @@ def test_nothing_that_is_there_is_lost(predict, scene):
     refused(predict(scene, "new.tif", "--confidence", "new.tif"), "--confidence")
     refused(predict(scene, "new.png"), "new.png", ".tif")
     assert predict(scene, "map.tif", "--force")[0] == 0
+
+
+def test_show_writes_the_same_maps_later(folder, tmp_path, capsys):
+    copy = tmp_path / folder.name
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("maps"))
+    with pytest.raises(SystemExit) as done:
+        main(["show", str(copy), "--maps", "2"])
+    assert not done.value.code
+    assert f"6 maps in {copy / 'maps'}" in capsys.readouterr().out
+    for path in (folder / "maps").iterdir():
+        assert (copy / "maps" / path.name).read_bytes() == path.read_bytes()
 
 
 def test_what_does_not_fit_gets_one_line_and_leaves_no_file(predict, scene, folder, tmp_path):
