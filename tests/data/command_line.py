@@ -51,10 +51,10 @@ def command(capfd, *arguments):
 
 
 def content(folder):
-    """Every file below a folder with what it holds; caches are left out."""
+    """Every file below a folder with what it holds; caches are left out, Python's too."""
     found = {}
     for name, folders, files in os.walk(folder):
-        folders[:] = [f for f in folders if f != ".spectral_tl_bench"]
+        folders[:] = [f for f in folders if f not in (".spectral_tl_bench", "__pycache__")]
         for file in files:
             path = Path(name, file)
             found[path.relative_to(folder)] = os.readlink(path) if path.is_symlink() else path.read_bytes()
