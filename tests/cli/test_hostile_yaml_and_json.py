@@ -141,7 +141,7 @@ SUITES = [
     ("no tries", {**SUITE, "tries": {"batch_size": []}}, "batch_size"),
     ("tries are a number", {**SUITE, "tries": {"batch_size": 1}}, "tries"),
     ("unknown key", {**SUITE, "method": "lora"}, "method"),
-    ("keys are numbers", {1: 2}, "1"),
+    ("keys are numbers", {1: 2}, "title: Field required"),
     (
         "more runs than anybody can do",
         {**SUITE, "seeds": list(range(200)), "tries": {"batch_size": list(range(1, 200))}},
