@@ -61,9 +61,16 @@ def require_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
     Raises:
         CheckpointError: If a floating-point tensor holds NaN or infinity; the message names it.
     """
+    if (name := not_finite(tensors)) is not None:
+        raise CheckpointError(f"{path}: {name} holds numbers that are not finite; take another file")
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """Name the first floating-point tensor that holds NaN or infinity; None where there is none."""
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            raise CheckpointError(f"{path}: {name} holds numbers that are not finite; take another file")
+            return name
+    return None
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

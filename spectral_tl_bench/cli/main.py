@@ -224,15 +224,14 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             # The name of a file may hold what the terminal's encoding lacks.
             stream.reconfigure(errors="backslashreplace")
-    # Until a run listens itself, and writes a checkpoint first.
-    listening = ending_on_sigterm()
     given, debug = _without_debug(sys.argv[1:] if arguments is None else arguments)
     try:
         with warnings.catch_warnings():
             if not debug:
                 # What libraries tell those who call them is not for the person at the terminal. Filters set stand.
                 warnings.simplefilter("ignore", append=True)
-            with listening:
+            # Until a run listens itself, and writes a checkpoint first.
+            with ending_on_sigterm():
                 status = command_line().main(given, prog_name="spectral-bench", standalone_mode=False)
     except Exception as error:  # noqa: BLE001  # the last place that can make one line of it
         if debug:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 ALL_TARGETS, WORST, HELD_OUT, GAP = "all targets", "worst", "held-out source", "gap to source"
 SIMULATED = "SIMULATED"
+TABLES = CSV, MARKDOWN = "table.csv", "table.md"
 _NAME_WIDTH = 24
 
 
@@ -154,9 +155,9 @@ def write_table(run: Run, folder: Path) -> None:
     """
     frame = protocol_table(run, per_class=True)
     frame.insert(0, "data", "simulated" if run.record.simulated else "real")
-    write_bytes(folder / "table.csv", to_csv(frame))
+    write_bytes(folder / CSV, to_csv(frame))
     text = (
         f"# {to_text(title(run))}\n\n{to_text(run.record.title)}. Figures in percent.\n\n"
         f"{to_markdown(protocol_table(run))}\nIoU by class, all targets:\n\n{to_markdown(class_table(run))}"
     )
-    write_bytes(folder / "table.md", text.encode())
+    write_bytes(folder / MARKDOWN, text.encode())

@@ -16,7 +16,7 @@ from spectral_tl_bench.runs.interruption import Interruption
 from spectral_tl_bench.tasks.base import REMEDY, AdaptationTask
 from spectral_tl_bench.tasks.fit import KeepBest, Stopwatch
 from spectral_tl_bench.tasks.segmentation import Segmentation
-from spectral_tl_bench.weights import restore, trained_state
+from spectral_tl_bench.weights import not_finite, restore, trained_state
 
 _KEPT = 2
 _FORMAT = 1
@@ -131,8 +131,8 @@ class StageCheckpoints(lightning.Callback):
         line = f"  {title}: goes on from step {task.steps_done}/{task.steps}"
         console.print(line, highlight=False, markup=False)
 
-    def save(self, step: int, optimizer: dict[str, Any] | None) -> None:
-        """Write the stage's state after a step.
+    def save(self, optimizer: dict[str, Any] | None) -> None:
+        """Write the stage's state after the step just made.
 
         Raises:
             RunFailedError: If it holds numbers that are not finite: nothing sound could come of it.
@@ -141,9 +141,8 @@ class StageCheckpoints(lightning.Callback):
         task = self.task
         model = trained_state(task, self.pretrained)
         task.require_finite()
-        for name, tensor in model.items():
-            if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-                raise RunFailedError(f"the weights {name} are not finite after step {step} of {task.stage}; {REMEDY}")
+        if (name := not_finite(model)) is not None:
+            raise RunFailedError(f"the weights {name} are not finite after step {task.step} of {task.stage}; {REMEDY}")
         state = {
             "model": model,
             "optimizer": optimizer,
@@ -153,21 +152,20 @@ class StageCheckpoints(lightning.Callback):
             "held_out_miou": task.held_out_miou if isinstance(task, Segmentation) else [],
             "best": None if self.best is None else (self.best.step, self.best.score, self.best.state),
         }
-        self.checkpoints.save(task.stage, step, state)
+        self.checkpoints.save(task.stage, task.step, state)
         self.saved = time.monotonic()
 
     def after_part(self) -> None:
         """Save what a validation ended."""
-        self.save(self.task.steps_done, self.task.optimizer_state)
+        self.save(self.task.optimizer_state)
         self.interruption.end_if_asked(self._place)
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *args: Any, **kwargs: Any
     ) -> None:
         """Save when it is time to, or when somebody wants the process to end."""
-        asked = self.interruption.asked
-        if asked or time.monotonic() - self.saved >= self.every:
-            self.save(self.task.step, trainer.optimizers[0].state_dict())
+        if self.interruption.asked or time.monotonic() - self.saved >= self.every:
+            self.save(trainer.optimizers[0].state_dict())
         self.interruption.end_if_asked(self._place)
 
     @property

@@ -12,7 +12,11 @@ from spectral_tl_bench import records
 from spectral_tl_bench.errors import RecordError
 from spectral_tl_bench.records.config import CONFIG
 from spectral_tl_bench.records.run import CONFUSION, HISTORY, RECORD
+from spectral_tl_bench.report.tables import TABLES
 from spectral_tl_bench.runs.adapter import ADAPTER
+from spectral_tl_bench.runs.reconstructions import RECONSTRUCTION
+from spectral_tl_bench.runs.scores import SCORES
+from spectral_tl_bench.runs.stage1 import STAGE1
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,18 +24,7 @@ if TYPE_CHECKING:
     from spectral_tl_bench.backbones import Backbone
     from spectral_tl_bench.methods import Method
 
-_OURS = (
-    RECORD,
-    CONFIG,
-    CONFUSION,
-    HISTORY,
-    ADAPTER,
-    "scores.jsonl",
-    "stage1.safetensors",
-    "reconstruction.png",
-    "table.csv",
-    "table.md",
-)
+_OURS = (RECORD, CONFIG, CONFUSION, HISTORY, ADAPTER, SCORES, STAGE1, RECONSTRUCTION, *TABLES)
 
 
 def write_diagnostics(

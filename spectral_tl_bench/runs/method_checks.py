@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from typing import TYPE_CHECKING
 
@@ -9,13 +10,13 @@ import torch
 
 from spectral_tl_bench.backbones import build_backbone
 from spectral_tl_bench.errors import RunFailedError, SpectralBenchError
-from spectral_tl_bench.methods import Method, build_any_method
 from spectral_tl_bench.tasks.fit import seed_all
 
 if TYPE_CHECKING:
     from torch import nn
 
     from spectral_tl_bench.backbones import Backbone
+    from spectral_tl_bench.methods import Method
     from spectral_tl_bench.runs.planning import Plan
     from spectral_tl_bench.tasks.base import AdaptationTask
 
@@ -51,31 +52,28 @@ class FrozenWeights:
                     )
 
 
-def require_repeatable(plan: Plan, backbone: Backbone) -> None:
+def require_repeatable(plan: Plan, method: Method, backbone: Backbone) -> None:
     """Adapt another backbone with the same seed and compare.
 
     Methods of this package are known to; one of a user's file may draw from a generator that has no seed.
 
     Args:
         plan: The run.
+        method: Its method.
         backbone: As the method has adapted it.
 
     Raises:
         SpectralBenchError: If anything that the method drew differs.
     """
-    if plan.spec.method_source is None or not isinstance(plan.method, Method):
+    if plan.spec.method_source is None:
         return
-    method = build_any_method(plan.spec.method, dict(plan.spec.method_options))
     seed_all(plan.spec.seed)
     other: Backbone = build_backbone(plan.spec.backbone, plan.dataset.sensor, plan.weights)
-    if isinstance(method, Method):
-        method.apply(other)
+    dataclasses.replace(method).apply(other)
     name = plan.spec.method_name
     ours, theirs = backbone.state_dict(), other.state_dict()
     if ours.keys() != theirs.keys():
-        raise SpectralBenchError(
-            f"{plan.spec.method_name}.adapt adds other modules each time; let it depend on nothing else"
-        )
+        raise SpectralBenchError(f"{name}.adapt adds other modules each time; let it depend on nothing else")
     for part, tensor in ours.items():
         if not torch.equal(tensor, theirs[part]):
             raise SpectralBenchError(

@@ -31,9 +31,9 @@ from spectral_tl_bench.runs.interruption import CHECKPOINT_MINUTES, Interruption
 from spectral_tl_bench.runs.method_checks import FrozenWeights, require_repeatable, require_training
 from spectral_tl_bench.runs.pictures import images_by_domain, looking_at
 from spectral_tl_bench.runs.planning import Plan
-from spectral_tl_bench.runs.reconstructions import Reconstructions
-from spectral_tl_bench.runs.scores import ScoreJournal
-from spectral_tl_bench.runs.stage1 import origin, read_stage1
+from spectral_tl_bench.runs.reconstructions import RECONSTRUCTION, Reconstructions
+from spectral_tl_bench.runs.scores import SCORES, ScoreJournal
+from spectral_tl_bench.runs.stage1 import STAGE1, origin, read_stage1
 from spectral_tl_bench.tasks.base import AdaptationTask
 from spectral_tl_bench.tasks.fit import KeepBest, Stopwatch, fit, peak_memory_mib, score, seed_all
 from spectral_tl_bench.tasks.progress import History, StageProgress
@@ -43,8 +43,6 @@ from spectral_tl_bench.weights import load_weights, restore, save_weights, train
 
 if TYPE_CHECKING:
     from spectral_tl_bench.backbones import Backbone
-
-STAGE1, RECONSTRUCTION, SCORES = "stage1.safetensors", "reconstruction.png", "scores.jsonl"
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ class NetworkRun:
         self.stages: dict[str, records.StageRecord] = {}
         self.history: list[dict[str, Any]] = []
         self.frozen = FrozenWeights(self.backbone)
-        require_repeatable(plan, self.backbone)
+        require_repeatable(plan, method, self.backbone)
         self.trainable: set[str] = set()
         self.receiving: set[str] = set()
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from spectral_tl_bench.datamodules.protocol import ProtocolDataModule
 
+RECONSTRUCTION = "reconstruction.png"
+
 EXAMPLES = 4
 """Windows in the picture."""
 TILES = 64

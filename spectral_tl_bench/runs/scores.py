@@ -14,6 +14,8 @@ from spectral_tl_bench.metrics import Matrix
 from spectral_tl_bench.records import Selection
 from spectral_tl_bench.values import parse_json
 
+SCORES = "scores.jsonl"
+
 Key = tuple[Selection, int, str]
 """Selection, loader and tile."""
 

@@ -16,6 +16,8 @@ from spectral_tl_bench.spec import RunSpec
 from spectral_tl_bench.values import Value
 from spectral_tl_bench.weights import read_metadata
 
+STAGE1 = "stage1.safetensors"
+
 
 class Stage1(Value):
     """What a file of reconstruction-stage weights says about itself.

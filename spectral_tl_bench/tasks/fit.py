@@ -119,15 +119,17 @@ def fit(
         The last trainer, for scoring.
     """
     for end in parts(task.steps, validations):
-        validated = not validations or end in task.validated
-        if task.steps_done >= end and validated and end < task.steps:
+        done, validated = task.step, not validations or end in task.validated
+        if done >= end and validated and end < task.steps:
             continue
+        # From here on the next trainer counts.
+        task.steps_done = done
         with _quiet():
             trainer = lightning.Trainer(
                 accelerator={"cuda": "gpu"}.get(device, device),
                 devices=1,
                 precision=training.precision,
-                max_steps=max(0, end - task.steps_done),
+                max_steps=max(0, end - done),
                 logger=False,
                 enable_checkpointing=False,
                 enable_progress_bar=False,
@@ -138,13 +140,12 @@ def fit(
                 callbacks=callbacks,
             )
             with _saying_what_to_lower(training):
-                if task.steps_done < end:
+                if done < end:
                     trainer.fit(task, datamodule=data)
                     task.optimizer_state = trainer.optimizers[0].state_dict()
                 if not validated:
                     trainer.limit_val_batches = 1.0
                     trainer.validate(task, datamodule=data, verbose=False)
-        task.steps_done = end
         after_part()
     return trainer
 

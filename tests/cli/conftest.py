@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 from archives import random_image, utm, write_own_tiles, write_tif
-from command_line import command
+from command_line import command, content
 from place import PLUGINS, PROTOCOL, TINY, Evil
 from run_records import spec, write
 
@@ -64,3 +64,17 @@ def bench(capfd, monkeypatch, place):
     """Run a command in the place."""
     monkeypatch.chdir(place)
     return lambda *arguments: command(capfd, *arguments)
+
+
+@pytest.fixture
+def unharmed(bench, place, finished):
+    """Run a command that must be refused, execute nothing, and leave place and finished run as they are."""
+
+    def ask(*arguments):
+        before = content(place), content(finished)
+        result = bench(*arguments)
+        assert (content(place), content(finished)) == before
+        assert not list(place.rglob("EXECUTED"))
+        return result
+
+    return ask

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from archives import SIZE, random_image, random_label, write_tif
-from command_line import content, refused
+from command_line import each, refused
 from place import Evil
 from safetensors.torch import save
 
@@ -23,26 +23,6 @@ from spectral_tl_bench.runs.stage1 import read_stage1
 
 ROWS = [f"{number:03d}.tif,{'coast' if number < 4 else 'inland'},sheet{number // 2}" for number in range(8)]
 HEADER = "name,region,sheet"
-
-
-@pytest.fixture
-def unharmed(bench, place, finished):
-    """Run a command that must be refused, execute nothing, and leave place and finished run as they are."""
-
-    def ask(*arguments):
-        before = content(place), content(finished)
-        result = bench(*arguments)
-        assert (content(place), content(finished)) == before
-        assert not list(place.rglob("EXECUTED"))
-        return result
-
-    return ask
-
-
-def each(table):
-    return pytest.mark.parametrize(
-        ("written", "parts"), [(w, p) for _, w, *p in table], ids=[name for name, *_ in table]
-    )
 
 
 def csv(*rows, header=HEADER):

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import yaml
-from command_line import content, refused
+from command_line import each, refused
 from place import PROTOCOL
 
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -148,26 +148,6 @@ SUITES = [
         "runs",
     ),
 ]
-
-
-@pytest.fixture
-def unharmed(bench, place, finished):
-    """Run a command that must be refused, execute nothing, and leave place and finished run as they are."""
-
-    def ask(*arguments):
-        before = content(place), content(finished)
-        result = bench(*arguments)
-        assert (content(place), content(finished)) == before
-        assert not list(place.rglob("EXECUTED"))
-        return result
-
-    return ask
-
-
-def each(table):
-    return pytest.mark.parametrize(
-        ("written", "parts"), [(w, p) for _, w, *p in table], ids=[name for name, *_ in table]
-    )
 
 
 @each([*ANY_YAML, *PROTOCOLS])

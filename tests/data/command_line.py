@@ -8,6 +8,8 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 from spectral_tl_bench.cli.main import main
 
 
@@ -70,3 +72,10 @@ def refused(result, *parts):
     assert all(character.isprintable() for character in lines[0])
     for part in parts:
         assert part.lower() in lines[0].lower(), lines[0]
+
+
+def each(table):
+    """One test for each row: its name, what is written, and what the line must say."""
+    return pytest.mark.parametrize(
+        ("written", "parts"), [(w, p) for _, w, *p in table], ids=[name for name, *_ in table]
+    )

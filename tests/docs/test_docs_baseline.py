@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from tiny import TINIEST
 
 from spectral_tl_bench.methods import build_method
 from spectral_tl_bench.plugins import METHODS
@@ -15,15 +16,6 @@ from spectral_tl_bench.runs.runner import execute
 
 PAGE = Path(__file__).parents[2] / "docs" / "add-a-baseline.md"
 EXAMPLES = {"bias.py": "BiasTuning", "mixing.py": "LocalMixing", "spectral_mlp.py": "SpectralMLP"}
-TINY = {
-    "image_size": 32,
-    "batch_size": 2,
-    "reconstruction_batch_size": 2,
-    "reconstruction_steps": 2,
-    "segmentation_steps": 2,
-    "validations": 1,
-    "decoder_channels": 8,
-}
 
 
 def code_blocks(language):
@@ -56,7 +48,13 @@ def test_the_first_one_takes_about_twenty_lines():
 def test_an_example_runs_to_a_record(example, name, options, whuohs_root, tmp_path):
     method = example(name)
     (request,) = requests(
-        method, "whu_region/s2t", root=whuohs_root, preset_name="quick", weights="none", options=options, training=TINY
+        method,
+        "whu_region/s2t",
+        root=whuohs_root,
+        preset_name="quick",
+        weights="none",
+        options=options,
+        training=TINIEST,
     )
     done = execute(plan(request), tmp_path / "runs", Console(quiet=True), device="cpu")
     assert done.record.spec.method_name == EXAMPLES[name]

@@ -2,6 +2,7 @@
 
 import pytest
 from rich.console import Console
+from tiny import TINIEST
 
 from spectral_tl_bench.datamodules.protocol import ProtocolDataModule
 from spectral_tl_bench.datamodules.splits import split_tiles
@@ -20,19 +21,6 @@ source: {side: S}
 target: {city: [Jilin, Tangshan]}
 by: city
 """
-
-TINIEST = {
-    "image_size": 32,
-    "batch_size": 2,
-    "reconstruction_batch_size": 2,
-    "reconstruction_steps": 2,
-    "segmentation_steps": 2,
-    "validations": 1,
-    "decoder_channels": 8,
-    "reconstruction_decoder_width": 16,
-    "reconstruction_decoder_depth": 1,
-    "reconstruction_decoder_heads": 2,
-}
 
 
 @pytest.fixture

@@ -23,6 +23,8 @@ from filelock import FileLock
 from rich.console import Console
 from test_runner import TINY
 
+from spectral_tl_bench.backbones import build_backbone
+from spectral_tl_bench.decoders import Segmenter
 from spectral_tl_bench.errors import (
     CheckpointError,
     InterruptedRunError,
@@ -30,6 +32,7 @@ from spectral_tl_bench.errors import (
     RunInUseError,
     SpectralBenchError,
 )
+from spectral_tl_bench.methods import build_method
 from spectral_tl_bench.records import find_runs, read_run, sweep_up
 from spectral_tl_bench.runs.checkpoints import Checkpoints
 from spectral_tl_bench.runs.interruption import Interruption
@@ -37,6 +40,8 @@ from spectral_tl_bench.runs.planning import plan
 from spectral_tl_bench.runs.requests import requests
 from spectral_tl_bench.runs.runner import LOCK, execute
 from spectral_tl_bench.runs.scores import ScoreJournal
+from spectral_tl_bench.tasks.fit import fit
+from spectral_tl_bench.tasks.segmentation import Segmentation
 
 # One worker makes what they share.
 pytestmark = pytest.mark.xdist_group("interruption")
@@ -251,6 +256,29 @@ def test_what_a_killed_process_left_behind_is_swept_up(tmp_path):
     kept.touch()
     sweep_up(tmp_path)
     assert list(tmp_path.iterdir()) == [kept]
+
+
+@pytest.mark.parametrize("validated", [[], [2]], ids=["from the start", "after three steps"])
+def test_a_stage_knows_its_step_in_every_part_and_after_it(data, validated):
+    module = data(segmentation_steps=5, validations=2, batch_size=2, decoder_channels=8)
+    backbone = build_backbone("vit_micro", module.tiles.sensor)
+    method = build_method("frozen")
+    method.apply(backbone)
+    training, classes = module.training_spec, len(module.tiles.classes)
+    task = Segmentation(Segmenter.of(backbone, classes, training), method, training, classes)
+    task.held_out_miou = [(step, 0.1) for step in validated]
+    task.steps_done = 3 if validated else 0
+    seen = []
+    fit(
+        task,
+        module,
+        training,
+        device="cpu",
+        callbacks=[],
+        validations=2,
+        after_part=lambda: seen.append(task.step),
+    )
+    assert [*validated, *seen] == [step for step, _ in task.held_out_miou] == [2, 4, 5]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import torch
 from rich.console import Console
+from tiny import TINIEST
 
 from spectral_tl_bench.backbones import build_backbone
 from spectral_tl_bench.errors import CheckpointError, ProtocolError, RecordError, SpectralBenchError
@@ -18,18 +19,7 @@ from spectral_tl_bench.runs.runner import execute
 from spectral_tl_bench.sensors import OHS
 from spectral_tl_bench.weights import load_weights
 
-TINY = {
-    "image_size": 32,
-    "batch_size": 2,
-    "reconstruction_batch_size": 2,
-    "reconstruction_steps": 3,
-    "segmentation_steps": 4,
-    "validations": 2,
-    "decoder_channels": 8,
-    "reconstruction_decoder_width": 16,
-    "reconstruction_decoder_depth": 1,
-    "reconstruction_decoder_heads": 2,
-}
+TINY = TINIEST | {"reconstruction_steps": 3, "segmentation_steps": 4, "validations": 2}
 
 
 @pytest.fixture
