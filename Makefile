@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= runs
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test quick lint clean
+.PHONY: demo test quick long lint clean
 
 demo: $(STAMP)
 	$(BIN)/spectral-bench run --method spectralx --protocol whu_region --out $(OUT)
@@ -14,7 +14,10 @@ test: $(STAMP)
 	$(BIN)/pytest -n 2 --dist loadgroup
 
 quick: $(STAMP)
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not slow"
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not slow and not long"
+
+long: $(STAMP)
+	$(BIN)/pytest -n 2 --dist loadgroup -m long
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -130,7 +130,7 @@ def require_same(folder, other):
     assert {path.name for path in folder.iterdir()} == {path.name for path in other.iterdir()}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_that_is_killed_again_and_again_ends_with_the_same_record(whuohs_root, tmp_path, undisturbed, place):
     folder, seconds = undisturbed
     draw = random.Random(KILLS)
@@ -317,7 +317,7 @@ def test_the_history_of_an_interrupted_run_has_both_stages(undisturbed):
     assert not history.duplicated(["stage", "step", "held_out_miou"]).any()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_sweep_passes_a_signal_on_and_the_same_command_goes_on(whuohs_root, tmp_path, undisturbed):
     folder, _ = undisturbed
     place = tmp_path / "runs" / folder.relative_to(folder.parents[2])
