@@ -94,7 +94,7 @@ def override(training: TrainingSpec, assignments: Mapping[str, Any]) -> Training
 
     Args:
         training: The values to start from.
-        assignments: New values by field; text is converted to the field's type.
+        assignments: New values by field; text is converted to the field's type, "none" to None where that is one.
 
     Returns:
         A new value, validated as a whole.
@@ -107,8 +107,13 @@ def override(training: TrainingSpec, assignments: Mapping[str, Any]) -> Training
     for name in assignments:
         if name not in known:
             raise UnknownNameError("training option", name, known, f"the options are: {', '.join(known)}")
+    given = {
+        # Text that means that nothing is set, where that is possible.
+        name: None if value == "none" and TrainingSpec.model_fields[name].default is None else value
+        for name, value in assignments.items()
+    }
     try:
-        changed = TrainingSpec.model_validate({**training.model_dump(), **assignments})
+        changed = TrainingSpec.model_validate({**training.model_dump(), **given})
     except ValidationError as error:
         raise SpectralBenchError(f"training option {first_problem(error)}") from error
     for registry, name in changed.seams():

@@ -36,6 +36,7 @@ def run(
     force: bool,
     checkpoint_minutes: float,
     maps: int = 0,
+    dry: bool = False,
 ) -> None:
     """Do one run or several and print a table for each.
 
@@ -49,6 +50,7 @@ def run(
         force: Run again what has a record.
         checkpoint_minutes: From one checkpoint to the next.
         maps: Target tiles of each run to write maps of.
+        dry: Say what would be done instead of doing it.
     """
     first = requests[0]
     if first.where.root is None:
@@ -61,6 +63,7 @@ def run(
     elif preset_is_default and first.choices.preset == "quick":
         console.print("no GPU here: preset quick (--preset standard for the full size)", highlight=False)
 
+    from spectral_tl_bench.cli.dry_run import describe
     from spectral_tl_bench.methods import PixelModel
     from spectral_tl_bench.records import prepare_folder
     from spectral_tl_bench.report.tables import heading, render
@@ -68,8 +71,9 @@ def run(
     from spectral_tl_bench.runs.predict import pick_device
     from spectral_tl_bench.runs.runner import execute
 
-    pick_device(device)
-    prepare_folder(out)
+    picked = pick_device(device)
+    if not dry:
+        prepare_folder(out)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*geotransform.*")
         # Every input is opened before anything trains: a mistake in the last protocol shows at once.
@@ -87,6 +91,9 @@ def run(
                 markup=False,
                 soft_wrap=True,
             )
+            if dry:
+                describe(ready, out, picked, console)
+                continue
             done = execute(
                 ready,
                 out,

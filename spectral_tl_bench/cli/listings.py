@@ -7,13 +7,19 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import pandas as pd
+from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from spectral_tl_bench.backbones.registry import backbone_entry, backbone_names
 from spectral_tl_bench.datasets import dataset_class
 from spectral_tl_bench.methods import AnyMethod, method_class
 from spectral_tl_bench.plugins import DATASETS, METHODS, PluginError
 from spectral_tl_bench.protocols import shipped_protocols
+from spectral_tl_bench.report.cells import to_markdown
+from spectral_tl_bench.settings import settings as all_settings
 
 if TYPE_CHECKING:
     from spectral_tl_bench.runs.accounting import Account
@@ -95,6 +101,31 @@ def protocols() -> Table:
 def backbones() -> Table:
     """Registered backbones."""
     return _rows(_table("name", "what it is"), backbone_names(), lambda name: [backbone_entry(name).summary])
+
+
+ADAPTED = (
+    "Methods have factors on learning_rate and backbones choose upsample (docs/recipes.md): run --dry-run shows what a "
+    "run gets."
+)
+
+
+def settings() -> Group:
+    """Training settings, one paragraph each: a table of them would need a very wide terminal."""
+    lines: list[RenderableType] = []
+    for setting in all_settings():
+        head = Text(setting.name, style="bold")
+        head.append(
+            "  " + " · ".join(f"{preset} {value}" for preset, value in setting.presets.items()), style="not bold"
+        )
+        body = Text.assemble(setting.meaning, (f" ({setting.values})", "dim"))
+        lines += [head, Padding(body, (0, 0, 0, 4))]
+    return Group(*lines, Text(ADAPTED))
+
+
+def settings_markdown() -> str:
+    """The same as a Markdown table."""
+    rows = [{"setting": s.name, **s.presets, "values": s.values, "meaning": s.meaning} for s in all_settings()]
+    return to_markdown(pd.DataFrame(rows))
 
 
 def datasets() -> Table:

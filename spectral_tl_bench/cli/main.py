@@ -139,6 +139,21 @@ def datasets() -> None:
 
 
 @app.command()
+def settings(
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print a Markdown table, as in docs/settings.md.")
+    ] = False,
+) -> None:
+    """List the training settings that --train changes, with their values in each preset."""
+    from spectral_tl_bench.cli import listings
+
+    if markdown:
+        typer.echo(listings.settings_markdown(), nl=False)
+    else:
+        console().print(listings.settings())
+
+
+@app.command()
 def leaderboard(
     runs: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
     out: Annotated[Path, typer.Option(help="Folder for the CSV and Markdown files.")] = Path("leaderboards"),

@@ -54,7 +54,12 @@ def run(
         list[str] | None, typer.Option("--set", help="An option of the method, name=value; may be repeated.")
     ] = None,
     train: Annotated[
-        list[str] | None, typer.Option("--train", help="A training setting, name=value; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--train",
+            help="A training setting, such as image_size=128 or segmentation_steps=500; may be repeated. "
+            "`spectral-bench settings` lists all.",
+        ),
     ] = None,
     sampler: Annotated[
         str | None,
@@ -79,6 +84,13 @@ def run(
     maps: Annotated[
         int, typer.Option(help="Write maps and pictures of so many target tiles into the run's folder maps/.", min=0)
     ] = 0,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Print the complete specification, tile counts, memory and time, and train and write nothing.",
+        ),
+    ] = False,
 ) -> None:
     """Train a method on a protocol's source domain and score it on every target domain."""
     from spectral_tl_bench.cli import commands
@@ -127,6 +139,7 @@ def run(
         force=force,
         checkpoint_minutes=checkpoint_minutes,
         maps=maps,
+        dry=dry_run,
     )
 
 

@@ -63,9 +63,14 @@ def write_run_yaml(folder: Path, spec: RunSpec, where: Where | Mapping[str, Any]
     Raises:
         RecordError: If it cannot be written.
     """
+    write_bytes(folder / CONFIG, run_yaml(spec, where).encode())
+
+
+def run_yaml(spec: RunSpec, where: Where | Mapping[str, Any]) -> str:
+    """What ``run.yaml`` says of a run."""
     config = _Config(spec=spec, where=where if isinstance(where, Where) else Where(**where))
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-    write_bytes(folder / CONFIG, f"# Repeat this run: spectral-bench run --config {CONFIG}\n{text}".encode())
+    return f"# Repeat this run: spectral-bench run --config {CONFIG}\n{text}"
 
 
 def read_run_yaml(path: Path) -> tuple[RunSpec, Where]:

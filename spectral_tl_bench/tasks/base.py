@@ -96,8 +96,8 @@ class AdaptationTask(lightning.LightningModule):
         """Parameters whose peak learning rate is not that of what adapts, with theirs; none by default."""
         return iter(())
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW on what trains, with the run's schedule stepped every batch."""
+    def build_optimizer(self) -> torch.optim.AdamW:
+        """AdamW on what trains, each parameter at its peak rate, knowing what it knew at the end of the steps done."""
         stage = self.training_spec.stage(self.stage)
         spec = self.training_spec
         peak = stage.learning_rate
@@ -127,9 +127,14 @@ class AdaptationTask(lightning.LightningModule):
             # Its moments alone: rates are those of this schedule.
             groups_now = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": self.optimizer_state["state"], "param_groups": groups_now})
-        done = self.steps_done
+        return optimizer
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimiser, with the run's schedule stepped every batch."""
+        optimizer = self.build_optimizer()
+        done, steps, spec = self.steps_done, self.steps, self.training_spec
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: learning_rate_factor(done + step, stage.steps, spec.schedule, spec.warmup_fraction)
+            optimizer, lambda step: learning_rate_factor(done + step, steps, spec.schedule, spec.warmup_fraction)
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

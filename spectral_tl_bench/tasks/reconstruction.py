@@ -63,14 +63,26 @@ class MaskedReconstruction(AdaptationTask):
         given = images
         if self.method.blanks_masked_patches:
             given = blank(images, hidden, self.backbone.patch_size)
-        tokens = self.backbone.embed(given)
-        visible = (~hidden).nonzero()[:, 1].view(len(images), -1)
-        encoded = self.backbone.encode(tokens.keep(visible))[-1]
-        restored: Tensor = self.decoder(encoded, visible, tokens.grid)
+        restored = self.decode(given, (~hidden).nonzero()[:, 1].view(len(images), -1))
         if self.interpolates:
-            reach = self.log_reach.exp()
-            restored = restored + interpolated(self.targets(images), hidden, images.shape[1], tokens.grid, reach)
+            reach, grid = self.log_reach.exp(), self.backbone.grid_of(images)
+            restored = restored + interpolated(self.targets(images), hidden, images.shape[1], grid, reach)
         return restored
+
+    def decode(self, images: Tensor, visible: Tensor) -> Tensor:
+        """Let the decoder predict every patch from the visible ones.
+
+        Args:
+            images: B x C x H x W, normalised.
+            visible: B x V places of the visible patches.
+
+        Returns:
+            B x T x (C * patch * patch).
+        """
+        tokens = self.backbone.embed(images)
+        encoded = self.backbone.encode(tokens.keep(visible))[-1]
+        predicted: Tensor = self.decoder(encoded, visible, tokens.grid)
+        return predicted
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Mean squared error over the hidden patches."""
@@ -85,11 +97,16 @@ class MaskedReconstruction(AdaptationTask):
         return self.total_loss(loss)
 
 
+def hidden_patches(tokens: int, ratio: float) -> int:
+    """How many of so many patches are hidden: at least one, and never all."""
+    return max(1, min(tokens - 1, round(ratio * tokens)))
+
+
 def random_mask(
     batch: int, tokens: int, ratio: float, device: torch.device, generator: torch.Generator | None = None
 ) -> Tensor:
     """Hide the same share of random patches in every image; B x T, True where hidden."""
-    hidden = max(1, min(tokens - 1, round(ratio * tokens)))
+    hidden = hidden_patches(tokens, ratio)
     order = torch.rand(batch, tokens, device=device, generator=generator).argsort(dim=1).argsort(dim=1)
     return order < hidden
 

@@ -1,6 +1,7 @@
 """The command line as a person meets it: each command in a process of its own, or through its entry function."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -146,6 +147,25 @@ def test_run_on_own_tiles_and_leaderboard(spectral_bench, own_tiles):
     status, _, err = spectral_bench("run", "--config", config, "--out", "elsewhere")
     assert status == 2
     assert "--config: the data differ from what that run recorded" in err
+
+
+@pytest.mark.parametrize("method", ["spectralx", "pixel_forest"])
+def test_a_dry_run_says_what_would_be_done_and_writes_nothing(spectral_bench, own_tiles, tmp_path, method):
+    root, protocol = own_tiles
+    settings = TINY if method == "spectralx" else []
+    arguments = ["run", "--method", method, "--protocol", protocol, "--root", root, *settings]
+    arguments += ["--weights", "none"] if method == "spectralx" else []
+    before = sorted(tmp_path.rglob("*"))
+    status, printed, _ = spectral_bench(*arguments, "--dry-run")
+    assert status == 0
+    assert sorted(path for path in tmp_path.rglob("*") if ".spectral_tl_bench" not in str(path)) == before
+    tiles, folder = re.search(r"^tiles: (.+)\n", printed, re.M)[1], re.search(r"^folder: (\S+), new", printed, re.M)[1]
+    assert re.fullmatch(r"\d+ train, \d+ held out, \d+ target", tiles)
+    assert ("reconstruction" in printed.partition("tiles:")[2]) == (method == "spectralx")
+    status, _, _ = spectral_bench(*arguments)
+    assert (tmp_path / folder / "run.json").is_file()
+    assert (tmp_path / folder / "run.yaml").read_text().strip() in printed
+    assert f"{folder}, with a complete record" in spectral_bench(*arguments, "--dry-run")[1]
 
 
 def test_samplers_and_few_labels_are_options_that_enter_the_record(spectral_bench, own_tiles):
