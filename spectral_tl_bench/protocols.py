@@ -19,7 +19,7 @@ from spectral_tl_bench.errors import ProtocolError, UnknownNameError, first_prob
 from spectral_tl_bench.labels import IGNORE_INDEX, LandClass
 from spectral_tl_bench.paths import path_inside
 from spectral_tl_bench.plugins import short_name, split_file
-from spectral_tl_bench.sensors import Sensor
+from spectral_tl_bench.sensors import BandSelection, Sensor, UnreadSensor, select_bands
 from spectral_tl_bench.values import Value, names_yaml, read_mapping
 
 if TYPE_CHECKING:
@@ -151,7 +151,8 @@ class ProtocolFile(Value):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_]*$")
     title: str
     dataset: str
-    sensor: Sensor | None = None
+    sensor: Sensor | UnreadSensor | None = None
+    bands: BandSelection | None = None
     classes: tuple[LandClass, ...] | None = Field(default=None, min_length=1, max_length=IGNORE_INDEX)
     ignore: Literal["rest"] | tuple[int, ...] = ()
     folder: TileFolder | None = None
@@ -167,13 +168,20 @@ class ProtocolFile(Value):
             value["protocols"] = {"": transfer}
         return value
 
-    @field_validator("sensor", mode="before")
+    @field_validator("sensor", mode="plain")
     @classmethod
-    def _bands_as_mapping(cls, value: Any) -> Any:
-        """Accept ``bands: {blue: 490, green: 560}`` beside the full list of bands."""
-        if isinstance(value, dict) and isinstance(value.get("bands"), dict):
+    def _sensor_with_or_without_bands(cls, value: Any) -> Sensor | UnreadSensor | None:
+        """Accept ``bands: {blue: 490, green: 560}`` beside the full list, and none where the files say them."""
+        if value is None or isinstance(value, Sensor | UnreadSensor):
+            return value
+        if not isinstance(value, dict):
+            raise ValueError("it must be a mapping with 'name' and what is known of the bands")
+        if isinstance(value.get("bands"), dict):
             value = {**value, "bands": [{"name": str(n), "wavelength": w} for n, w in value["bands"].items()]}
-        return value
+        try:
+            return Sensor.model_validate(value) if "bands" in value else UnreadSensor.model_validate(value)
+        except ValidationError as error:
+            raise ValueError(first_problem(error)) from error
 
     @model_validator(mode="after")
     def _own_tiles_are_described(self) -> ProtocolFile:
@@ -181,8 +189,15 @@ class ProtocolFile(Value):
             missing = [field for field in ("sensor", "classes") if getattr(self, field) is None]
             if missing:
                 raise ValueError(f"a protocol of your own tiles must describe: {', '.join(missing)}")
-        elif self.sensor is not None or self.classes is not None or self.folder is not None:
-            raise ValueError(f"sensor, classes and folder belong to 'dataset: tiles'; {self.dataset} brings its own")
+        elif any(getattr(self, field) is not None for field in ("sensor", "bands", "classes", "folder")):
+            raise ValueError(
+                f"sensor, bands, classes and folder belong to 'dataset: tiles'; {self.dataset} brings its own"
+            )
+        if self.bands is not None and isinstance(self.sensor, Sensor):
+            try:
+                select_bands(self.sensor, self.bands)
+            except ProtocolError as error:
+                raise ValueError(str(error)) from error
         if self.classes is not None:
             codes = [c.code for c in self.classes]
             if len(set(codes)) != len(codes):
@@ -229,6 +244,8 @@ class Protocol(Value):
             "ignore": file.ignore,
             "folder": None if file.folder is None else file.folder.model_dump(exclude_defaults=True),
             "transfer": self.transfer.model_dump(exclude={"title", "tiles"}, exclude_defaults=True),
+            # A file of before bands could be chosen is the same protocol still.
+            **({} if file.bands is None else {"bands": file.bands}),
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -1,8 +1,22 @@
-"""Sensors: what a band is, and the three sensors of the suite's archives."""
+"""Sensors: what a band is, which of them a protocol uses, and the three sensors of the suite's archives."""
 
-from pydantic import Field, model_validator
+from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from pydantic import Field, StrictInt, StrictStr, model_validator
+
+from spectral_tl_bench.errors import ProtocolError
 from spectral_tl_bench.values import Value
+
+BandSelection = Annotated[tuple[StrictInt | StrictStr, ...], Field(min_length=1)]
+"""Some bands of a sensor in the order in which they are wanted: names ("B8A"), numbers from 1 (12), ranges of numbers
+("1-130") and of centre wavelengths ("420-900 nm"); see :func:`select_bands`."""
+
+_SHOWN = (660.0, 560.0, 480.0)
+"""Wavelengths of red, green and blue in nm: the nearest bands are shown where nobody names them."""
 
 
 class Band(Value):
@@ -21,15 +35,43 @@ class Band(Value):
     date: str | None = None
 
 
+class UnreadSensor(Value):
+    """What is known of a sensor before its files are read, which describe their bands themselves.
+
+    Attributes:
+        name: Short name.
+        rgb: Names of the bands shown as red, green and blue; None for those nearest to these colours.
+        scale: Stored value that means a reflectance of 1.
+        ground_sampling_distance: Pixel size in metres.
+        nodata: Stored value of pixels without data; None where the files say it themselves, or there is none.
+    """
+
+    name: str
+    rgb: tuple[str, str, str] | None = None
+    scale: float = Field(default=10_000.0, gt=0)
+    ground_sampling_distance: float = Field(default=10.0, gt=0)
+    nodata: float | None = None
+
+    def with_bands(self, bands: Sequence[Band]) -> Sensor:
+        """The sensor with the bands that its files describe.
+
+        Raises:
+            ValueError: If two bands have one name, or ``rgb`` names none of them.
+        """
+        facts = self.model_dump(exclude_unset=True, exclude_none=True)
+        return Sensor.model_validate({**facts, "bands": tuple(bands)})
+
+
 class Sensor(Value):
     """An ordered set of bands with the facts needed to turn stored numbers into reflectance.
 
     Attributes:
         name: Short name.
         bands: Bands in the order of the file's channels.
-        rgb: Names of the bands shown as red, green and blue.
+        rgb: Names of the bands shown as red, green and blue; by default those nearest to these colours.
         scale: Stored value that means a reflectance of 1.
         ground_sampling_distance: Pixel size in metres.
+        nodata: Stored value of pixels without data; None where the files say it themselves, or there is none.
     """
 
     name: str
@@ -37,9 +79,24 @@ class Sensor(Value):
     rgb: tuple[str, str, str]
     scale: float = Field(default=10_000.0, gt=0)
     ground_sampling_distance: float = Field(default=10.0, gt=0)
+    nodata: float | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shown_bands(cls, value: Any) -> Any:
+        """Show the bands nearest to red, green and blue where nobody names any."""
+        if not isinstance(value, dict) or value.get("rgb") is not None or not value.get("bands"):
+            return value
+        try:
+            bands = [Band.model_validate(band) for band in value["bands"]]
+        except (TypeError, ValueError):
+            # Said of the bands themselves, by name.
+            return {**value, "rgb": ("", "", "")}
+        nearest = tuple(min(bands, key=lambda band: abs(band.wavelength - colour)).name for colour in _SHOWN)
+        return {**value, "rgb": nearest}
 
     @model_validator(mode="after")
-    def _names_are_known_and_distinct(self) -> "Sensor":
+    def _names_are_known_and_distinct(self) -> Sensor:
         names = [band.name for band in self.bands]
         if len(set(names)) != len(names):
             raise ValueError(f"sensor {self.name}: band names occur twice")
@@ -47,6 +104,17 @@ class Sensor(Value):
         if unknown:
             raise ValueError(f"sensor {self.name}: rgb names {unknown} are not among its bands {names}")
         return self
+
+    def subset(self, positions: Sequence[int]) -> Sensor:
+        """The sensor with some of its bands, in this order.
+
+        Args:
+            positions: Bands counted from 0, as :func:`select_bands` returns them.
+        """
+        bands = tuple(self.bands[position] for position in positions)
+        kept = set(self.rgb) <= {band.name for band in bands}
+        facts = {name: getattr(self, name) for name in Sensor.model_fields if name not in ("bands", "rgb")}
+        return Sensor.model_validate({**facts, "bands": bands, **({"rgb": self.rgb} if kept else {})})
 
     @property
     def wavelengths(self) -> tuple[float, ...]:
@@ -59,6 +127,76 @@ class Sensor(Value):
         names = [band.name for band in self.bands]
         red, green, blue = (names.index(name) for name in self.rgb)
         return red, green, blue
+
+
+def band_spelling(name: str) -> str:
+    """Band names as they compare: B02, b2 and "B2 " are one."""
+    letters = name.strip().lower()
+    stem = letters.rstrip("0123456789")
+    return stem + letters[len(stem) :].lstrip("0") if letters != stem else letters
+
+
+_NUMBERS = re.compile(r"(\d{1,6})\s*-\s*(\d{1,6})")
+_WAVELENGTHS = re.compile(r"(\d+(?:\.\d+)?)\s*-\s*(\d+(?:\.\d+)?)\s*(nm|um|µm)")
+
+
+def select_bands(sensor: Sensor, selection: Sequence[int | str]) -> tuple[int, ...]:
+    """Resolve a selection of bands against a sensor.
+
+    Args:
+        sensor: The sensor, all bands of its files.
+        selection: Names, numbers from 1, ranges of numbers, ranges of centre wavelengths; see :data:`BandSelection`.
+            What is the name of a band means that band; B02, b2 and "B2 " are one name.
+
+    Returns:
+        Positions of the bands counted from 0, in the order of the selection.
+
+    Raises:
+        ProtocolError: If a part of it means no band, or a band is meant twice.
+
+    >>> [SENTINEL2.bands[i].name for i in select_bands(SENTINEL2, ["B04", 3, "1-2", "1500-2500 nm"])]
+    ['B4', 'B3', 'B1', 'B2', 'B11', 'B12']
+    """
+    chosen: list[int] = []
+    for part in selection:
+        for position in _meant(sensor, part):
+            if position in chosen:
+                raise ProtocolError(
+                    f"bands: {part!r} means {sensor.bands[position].name} of {sensor.name}, which is among the bands "
+                    "already; name each band once"
+                )
+            chosen.append(position)
+    return tuple(chosen)
+
+
+def _meant(sensor: Sensor, part: int | str) -> Sequence[int]:
+    many = len(sensor.bands)
+    text = str(part).strip()
+    named = [i for i, band in enumerate(sensor.bands) if band.name == text]
+    named = named or [i for i, band in enumerate(sensor.bands) if band_spelling(band.name) == band_spelling(text)]
+    if named and isinstance(part, str):
+        return named[:1]
+    if match := _WAVELENGTHS.fullmatch(text):
+        low, high = (float(end) * (1 if match[3] == "nm" else 1000) for end in match.groups()[:2])
+        found = [i for i, band in enumerate(sensor.bands) if low <= band.wavelength <= high]
+        if not found:
+            lowest, highest = min(sensor.wavelengths), max(sensor.wavelengths)
+            raise ProtocolError(
+                f"bands: {sensor.name} has no band in {text}; its wavelengths run from {lowest:g} to {highest:g} nm"
+            )
+        return found
+    match = _NUMBERS.fullmatch(text)
+    if isinstance(part, int) or match or text.isdecimal():
+        first, last = (int(match[1]), int(match[2])) if match else (int(text[:7]), int(text[:7]))
+        if not 1 <= first <= last <= many:
+            raise ProtocolError(f"bands: {text}: {sensor.name} has the bands 1 to {many}")
+        return range(first - 1, last)
+    names = [band.name for band in sensor.bands]
+    shown = ", ".join(names[:13]) + (" ..." if many > 13 else "")
+    raise ProtocolError(
+        f"bands: {sensor.name} has no band {text!r}; name some of {shown}, numbers from 1 to {many}, or ranges such as "
+        f"'1-{many}' and '420-900 nm'"
+    )
 
 
 _OHS_WAVELENGTHS = (

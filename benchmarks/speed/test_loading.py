@@ -155,3 +155,25 @@ def test_pixel_interleaved_window(benchmark, pixel_by_pixel):
 @pytest.mark.benchmark(group=WINDOW)
 def test_pixel_interleaved_window_band_by_band(benchmark, pixel_by_pixel):
     assert benchmark(read_band_by_band, pixel_by_pixel, Window(100, 100, 224, 224)).shape == (BANDS, 224, 224)
+
+
+HYPERSPECTRAL = 224
+USED = [*range(130), *range(136, HYPERSPECTRAL)]
+"""218 of 224 bands, as imaging spectrometers are used: without those that the atmosphere takes."""
+
+
+@pytest.fixture(scope="module", params=["pixel", "band"])
+def hyperspectral(request, tmp_path_factory):
+    path = tmp_path_factory.mktemp("hyperspectral") / f"{request.param}.tif"
+    pixels = np.random.default_rng(0).integers(0, 10_000, (HYPERSPECTRAL, 256, 256), dtype="int16")
+    profile = {"driver": "GTiff", "count": HYPERSPECTRAL, "height": 256, "width": 256, "dtype": "int16"}
+    with rasterio.open(path, "w", interleave=request.param, **profile) as file:
+        file.write(pixels)
+    return path
+
+
+@pytest.mark.benchmark(group="224 bands, 256 x 256 int16")
+@pytest.mark.parametrize("channels", [None, USED, [20, 40, 60]], ids=["all", "218", "3"])
+def test_some_bands_of_many(benchmark, hyperspectral, channels):
+    pixels, _ = benchmark(read_image, hyperspectral, channels=channels)
+    assert len(pixels) == (HYPERSPECTRAL if channels is None else len(channels))

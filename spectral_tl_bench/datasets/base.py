@@ -51,6 +51,7 @@ class TileDataset(NonGeoDataset):
         left_out: Files that are no part of a tile and do no harm, such as an image without a label.
         notes: What is worth knowing about the files, a line each: copies, files left out.
         unknown: Attributes that these files do not tell, and what to do to learn them.
+        empty: Channels of the files, counted from 0, that are nodata in every tile, as far as it was looked for.
         expected_counts: Published numbers of tiles, by attribute and value.
         count_variants: Other numbers that releases of the archive are known to hold, by the published number.
     """
@@ -63,6 +64,7 @@ class TileDataset(NonGeoDataset):
     ignored_codes: ClassVar[tuple[int, ...]] = ()
     expected_counts: ClassVar[dict[str, dict[str, int]]] = {}
     count_variants: ClassVar[dict[int, tuple[int, ...]]] = {}
+    band_hint: str = "use the archive's own tiles, or describe yours in a protocol file with 'dataset: tiles'"
 
     sensor: Sensor
 
@@ -109,6 +111,7 @@ class TileDataset(NonGeoDataset):
         found = survey(self)
         index, self.problems = found.index, found.problems
         self.left_out, self.notes, self.unknown = found.left_out, found.notes, found.unknown
+        self.empty = found.empty
         if strict:
             raise_first(self.problems)
         if index.empty and not self.problems:
@@ -116,6 +119,16 @@ class TileDataset(NonGeoDataset):
         if split is not None:
             index = index[index["split"] == split].reset_index(drop=True)
         self.index: gpd.GeoDataFrame = index
+
+    @property
+    def stored(self) -> Sensor:
+        """The sensor with all bands of the files, of which ``sensor`` may be some."""
+        return self.sensor
+
+    @property
+    def read_as(self) -> str:
+        """What headers are read with; where it changes, they are read again."""
+        return ""
 
     # What a subclass provides.
 
@@ -238,7 +251,7 @@ class TileDataset(NonGeoDataset):
         if pixels.shape[0] != len(self.sensor.bands):
             raise DataError(
                 f"{row['image']} has {pixels.shape[0]} bands where {self.sensor.name} has {len(self.sensor.bands)}; "
-                f"use the archive's own tiles or describe yours in a protocol file with 'dataset: tiles'"
+                f"{self.band_hint}"
             )
         codes = self.read_label(Path(row["label"]), window)
         if codes.shape != pixels.shape[1:]:

@@ -15,8 +15,10 @@ from rasterio.warp import transform
 from rasterio.windows import Window
 from shapely.geometry import Polygon
 
-from spectral_tl_bench.datasets.raster import open_tile, unreadable
+from spectral_tl_bench.datasets.descriptions import require_agreement
+from spectral_tl_bench.datasets.raster import open_tile, unreadable, where_data
 from spectral_tl_bench.errors import DataError
+from spectral_tl_bench.sensors import Sensor
 
 _SAMPLED_ROWS = (0.25, 0.5, 0.75)
 
@@ -38,6 +40,7 @@ class Header:
         footprint: Outline in WGS 84 (longitude, latitude), where the file says where it lies.
         content: Digest of a sample of the pixels: equal for copies, whatever their compression, type or place; empty
             where none was taken.
+        empty: Channels counted from 0 that are nodata everywhere, as far as it was looked for.
     """
 
     height: int
@@ -46,6 +49,7 @@ class Header:
     dtype: str
     footprint: Polygon | None = None
     content: str = ""
+    empty: tuple[int, ...] = ()
 
 
 def require_usable(path: Path | str, height: int, width: int, bands: int, dtype: str) -> None:
@@ -104,6 +108,43 @@ def _content(source: rasterio.DatasetReader) -> str:
         pixels = source.read([1, source.count], window=Window(0, int(share * source.height), source.width, 1))
         digest.update(pixels.astype(np.float64).tobytes())
     return digest.hexdigest()[:16]
+
+
+def own_bands(path: Path | str, sensor: Sensor) -> tuple[int, ...]:
+    """Look at the bands of an image of one's own: do they lie where the sensor's do, and which are nodata everywhere?
+
+    Args:
+        path: The file.
+        sensor: All bands of the file.
+
+    Returns:
+        Channels without any data, counted from 0.
+
+    Raises:
+        DataError: If the file cannot be read, or says other wavelengths than the sensor's.
+    """
+    try:
+        with rasterio.Env(), open_tile(path) as source:
+            require_agreement(Path(path), [source.tags(band, ns="IMAGERY") for band in source.indexes], sensor)
+            nodata = source.nodata if sensor.nodata is None else sensor.nodata
+            empty = list(range(source.count))
+            # A few rows tell of almost every band that it has data; only of the others all rows are read.
+            step = max(1, source.block_shapes[0][0])
+            some = [Window(0, int(share * source.height), source.width, 1) for share in _SAMPLED_ROWS]
+            rest = [
+                Window(0, top, source.width, min(step, source.height - top)) for top in range(0, source.height, step)
+            ]
+            for window in (*some, *rest):
+                if not empty:
+                    break
+                has_data = where_data(source.read([channel + 1 for channel in empty], window=window), nodata)
+                if has_data is None:
+                    return ()
+                filled = np.asarray(has_data.any(axis=(1, 2)))
+                empty = [channel for channel, some_data in zip(empty, filled, strict=True) if not some_data]
+    except (RasterioIOError, RasterioError) as error:
+        raise unreadable(path, error) from error
+    return tuple(empty)
 
 
 def raster_header(path: Path | str, sample: bool = False) -> Header:

@@ -22,13 +22,13 @@ from spectral_tl_bench.errors import DataError, RecordError
 from spectral_tl_bench.records.files import replacing
 from spectral_tl_bench.sensors import Sensor
 
-_FORMAT = 3
+_FORMAT = 4
 """Raised when the columns or meaning of a cached index change."""
 
 FACTS = ("height", "width", "bands", "dtype", "label_height", "label_width", "geometry")
 """Columns of the index that come from the files' headers."""
 
-_CACHED = (*FACTS, "content")
+_CACHED = (*FACTS, "content", "empty")
 
 
 class Archive(Protocol):
@@ -43,8 +43,16 @@ class Archive(Protocol):
         """Folder of the archive."""
 
     @property
-    def sensor(self) -> Sensor:
-        """The sensor, whose bands every image must have."""
+    def stored(self) -> Sensor:
+        """The sensor with all bands that every image must have, used or not."""
+
+    @property
+    def read_as(self) -> str:
+        """What headers are read with: another text reads them again."""
+
+    @property
+    def band_hint(self) -> str:
+        """What to do about an image with other bands."""
 
     def find(self) -> Listing:
         """List the tiles, and the files that are no part of one."""
@@ -61,13 +69,14 @@ class Archive(Protocol):
 
 @dataclass(frozen=True)
 class Survey:
-    """What an archive holds: the tiles that can be used, and what else :class:`Listing` says."""
+    """What an archive holds: the tiles that can be used, what else :class:`Listing` says, and channels without data."""
 
     index: gpd.GeoDataFrame
     problems: list[Problem]
     left_out: list[Problem]
     notes: list[str]
     unknown: dict[str, str]
+    empty: frozenset[int]
 
 
 def survey(archive: Archive) -> Survey:
@@ -101,7 +110,9 @@ def survey(archive: Archive) -> Survey:
         example = os.path.relpath(left_out[0].path, archive.root)
         notes = [*notes, f"{len(left_out)} files without their partner are left out, for example {example}"]
     index = gpd.GeoDataFrame(frame, geometry="geometry", crs="EPSG:4326")
-    return Survey(index, problems, left_out, notes, listing.unknown)
+    nothing = [frozenset(facts[row["tile"]]["empty"]) for row in usable]
+    empty = nothing[0].intersection(*nothing) if nothing else frozenset()
+    return Survey(index, problems, left_out, notes, listing.unknown, empty)
 
 
 def _read_facts(archive: Archive, rows: Sequence[dict[str, Any]]) -> tuple[dict[str, dict[str, Any]], list[Problem]]:
@@ -130,7 +141,7 @@ def _read_headers(archive: Archive, rows: Sequence[dict[str, Any]]) -> tuple[dic
         except DataError as error:
             return Problem("unreadable", path, str(error))
         size = (image.height, image.width, image.bands, image.dtype, label.height, label.width)
-        return dict(zip(_CACHED, (*size, image.footprint, image.content), strict=True))
+        return dict(zip(_CACHED, (*size, image.footprint, image.content, image.empty), strict=True))
 
     facts: dict[str, dict[str, Any]] = {}
     problems: list[Problem] = []
@@ -147,7 +158,7 @@ def _read_headers(archive: Archive, rows: Sequence[dict[str, Any]]) -> tuple[dic
 def _state(archive: Archive, rows: Sequence[dict[str, Any]]) -> str:
     """Digest of the files' relative paths, sizes and times: another one once any file changes."""
     root = os.path.abspath(archive.root)
-    digest = hashlib.sha256(f"{_FORMAT}\0{archive.name}\n".encode())
+    digest = hashlib.sha256(f"{_FORMAT}\0{archive.name}\0{archive.read_as}\n".encode())
     for row in rows:
         for path in (row["image"], row["label"]):
             digest.update(f"{row['tile']}\0{path.removeprefix(root)}\0{_stamp(path)}\n".encode())
@@ -191,11 +202,10 @@ def _store(facts: dict[str, dict[str, Any]], folder: Path, name: str) -> bool:
 
 
 def _mismatch(archive: Archive, row: dict[str, Any], fact: dict[str, Any]) -> Problem | None:
-    sensor = archive.sensor
+    sensor = archive.stored
     if fact["bands"] != len(sensor.bands):
         message = (
-            f"{row['image']} has {fact['bands']} bands where {sensor.name} has {len(sensor.bands)}; "
-            "use the archive's own tiles, or describe yours in a protocol file with 'dataset: tiles'"
+            f"{row['image']} has {fact['bands']} bands where {sensor.name} has {len(sensor.bands)}; {archive.band_hint}"
         )
         return Problem("bands", row["image"], message)
     size, label_size = (fact["height"], fact["width"]), (fact["label_height"], fact["label_width"])

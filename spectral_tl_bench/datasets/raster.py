@@ -25,6 +25,9 @@ _FORMATS = ["GTiff", "ENVI", "HFA", "JP2OpenJPEG", "PNG", "JPEG", "BMP", "NITF",
 """GDAL's names of the formats in which a tile may be stored. All hold their pixels themselves: a virtual raster or a
 map service in a stranger's archive would make GDAL read other files, or from a network."""
 
+_FEW = 4
+"""Below this part of a file's bands (one in four), GDAL's own way through pixels that lie bands together is faster."""
+
 _TABLE_SIZE = 65_536
 _UNKNOWN = -1
 _IGNORED = -2
@@ -57,50 +60,70 @@ def _rasterio_window(window: Window | None) -> RasterioWindow | None:
     return RasterioWindow(left, top, width, height)  # type: ignore[no-untyped-call, unused-ignore]
 
 
-def _read_pixels(source: rasterio.DatasetReader, window: Window | None) -> np.ndarray:
+def _read_pixels(source: rasterio.DatasetReader, window: Window | None, channels: Sequence[int] | None) -> np.ndarray:
     """Read C x H x W pixels, each file in the order in which it stores them."""
-    if source.count == 1 or source.interleaving != Interleaving.pixel:
-        return source.read(window=_rasterio_window(window))
+    few = channels is not None and _FEW * len(channels) < source.count
+    if few or source.count == 1 or source.interleaving != Interleaving.pixel:
+        return source.read(None if channels is None else [c + 1 for c in channels], window=_rasterio_window(window))
     # Asked for band after band, GDAL walks through a file that stores pixel after pixel once for each band.
     height, width = (source.height, source.width) if window is None else window[2:]
     stored = np.empty((height, width, source.count), dtype=source.dtypes[0])
     source.read(out=stored.transpose(2, 0, 1), window=_rasterio_window(window))
-    pixels = np.empty((source.count, height, width), dtype=stored.dtype)
+    wanted = None if channels is None else np.asarray(channels)
+    pixels = np.empty((source.count if wanted is None else len(wanted), height, width), dtype=stored.dtype)
     for row in range(height):
         # A row at a time stays in the processor's cache; turned in one go, a tile takes three times as long.
-        pixels[:, row] = stored[row].T
+        turned = stored[row].T
+        pixels[:, row] = turned if wanted is None else turned[wanted]
     return pixels
 
 
-def read_image(path: Path | str, window: Window | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+def read_image(
+    path: Path | str,
+    window: Window | None = None,
+    *,
+    channels: Sequence[int] | None = None,
+    nodata: float | None = None,
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Read a raster of any integer or float type.
 
     Args:
         path: File.
         window: Part to read; None reads it whole.
+        channels: Bands to read, counted from 0, in this order; None reads all.
+        nodata: Stored value of pixels without data; None for what the file says.
 
     Returns:
         The pixels, C x H x W in the type on disk, and either None (every pixel has data) or an H x W boolean map that
-        is False where any band is nodata or not finite.
+        is False where any band that was read is nodata or not finite.
 
     Raises:
         DataError: If the file cannot be read.
     """
     try:
         with _mapped(), open_tile(path) as source:
-            pixels = _read_pixels(source, window)
-            nodata = source.nodata
+            if channels is not None and max(channels) >= source.count:
+                raise DataError(f"{path} has {source.count} bands where band {max(channels) + 1} is read; restore it")
+            pixels = _read_pixels(source, window, channels)
+            nodata = source.nodata if nodata is None else nodata
     except (RasterioIOError, RasterioError) as error:
         raise unreadable(path, error) from error
-    valid: np.ndarray | None = None
-    if np.issubdtype(pixels.dtype, np.floating):
-        valid = np.isfinite(pixels).all(axis=0)
-    if nodata is not None and np.isfinite(nodata):
-        has_data = (pixels != nodata).all(axis=0)
-        valid = has_data if valid is None else valid & has_data
+    has_data = where_data(pixels, nodata)
+    valid = None if has_data is None else np.asarray(has_data.all(axis=0))
     if valid is not None and valid.all():
         valid = None
     return pixels, valid
+
+
+def where_data(pixels: np.ndarray, nodata: float | None) -> np.ndarray | None:
+    """Tell stored values from nodata, NaN and infinity; None where the type and the file know no such value."""
+    has_data: np.ndarray | None = None
+    if np.issubdtype(pixels.dtype, np.floating):
+        has_data = np.isfinite(pixels)
+    if nodata is not None and np.isfinite(nodata):
+        differs = pixels != nodata
+        has_data = differs if has_data is None else has_data & differs
+    return has_data
 
 
 def read_label(path: Path | str, window: Window | None = None) -> np.ndarray:

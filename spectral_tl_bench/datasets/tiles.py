@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from pydantic import ValidationError
 
 from spectral_tl_bench.datasets import blocks
 from spectral_tl_bench.datasets.base import Sample, TileDataset
-from spectral_tl_bench.datasets.files import Listing, Problem
-from spectral_tl_bench.errors import DataError
+from spectral_tl_bench.datasets.descriptions import described_bands
+from spectral_tl_bench.datasets.files import Listing, Problem, raise_first
+from spectral_tl_bench.datasets.headers import Header, own_bands
+from spectral_tl_bench.datasets.raster import Window, read_image
+from spectral_tl_bench.errors import DataError, first_problem
 from spectral_tl_bench.paths import path_inside
 from spectral_tl_bench.protocols import ProtocolFile, TileFolder
+from spectral_tl_bench.sensors import Sensor, UnreadSensor, select_bands
 
 _OWN_COLUMNS = ("image", "label", "height", "width", "bands", "dtype", "label_height", "label_width", "geometry")
 
@@ -31,6 +38,11 @@ class Tiles(TileDataset):
     name = "tiles"
     title = "Your own tiles"
     citation = ""
+    channels: tuple[int, ...] | None = None
+    band_hint = (
+        "list all bands of the files under 'sensor' in the protocol file and choose some of them with 'bands', or list "
+        "none where the files describe them"
+    )
 
     def __init__(
         self,
@@ -57,7 +69,6 @@ class Tiles(TileDataset):
         """
         if file.sensor is None or file.classes is None:
             raise DataError(f"protocol file {file.name} describes no sensor and classes of its own tiles")
-        self.sensor = file.sensor
         self.all_classes = file.classes
         self.folder = file.folder or TileFolder()
         self._group_by = list(
@@ -69,7 +80,60 @@ class Tiles(TileDataset):
         )
         self._rows = _read_csv(Path(root).expanduser() / self.folder.index, self.folder, self._group_by)
         self.splits = tuple(dict.fromkeys(self._rows["split"]))
+        # What the files hold first, of which some bands are used.
+        self.root = Path(root).expanduser()
+        self._stored = self._sensor_of_files(file.sensor)
+        wanted = range(len(self._stored.bands)) if file.bands is None else select_bands(self._stored, file.bands)
+        self.sensor = self._stored.subset(wanted)
         super().__init__(root, split, transforms, download, ignore=file.ignore, strict=strict)
+        self._leave_out_empty(wanted)
+
+    @property
+    def stored(self) -> Sensor:
+        """The sensor with all bands of the files."""
+        return self._stored
+
+    @property
+    def read_as(self) -> str:
+        """What headers are read with: a sensor with other wavelengths agrees with other files."""
+        return self._stored.model_dump_json(include={"bands", "nodata"})
+
+    def _sensor_of_files(self, sensor: Sensor | UnreadSensor) -> Sensor:
+        if isinstance(sensor, Sensor):
+            return sensor
+        listed = self.find()
+        if not listed.rows:
+            raise_first(listed.problems)
+        first = listed.rows[0]["image"]
+        try:
+            return sensor.with_bands(described_bands(Path(first), Path(os.path.abspath(self.root))))
+        except ValueError as error:
+            said = first_problem(error) if isinstance(error, ValidationError) else str(error)
+            raise DataError(f"{first}: the bands that it describes do not suit the protocol file: {said}") from error
+
+    def _leave_out_empty(self, wanted: Sequence[int]) -> None:
+        """Use the bands that hold data in some tile, and say which do not."""
+        channels = [channel for channel in wanted if channel not in self.empty]
+        if len(channels) < len(wanted):
+            names = [self._stored.bands[channel].name for channel in wanted if channel in self.empty]
+            shown = ", ".join(names[:12]) + (" ..." if len(names) > 12 else "")
+            if not channels:
+                raise DataError(
+                    f"no tile of {self.root} has data in any band: all values are nodata or not finite; correct "
+                    "'nodata' under 'sensor' in the protocol file"
+                )
+            self.notes = [*self.notes, f"bands without data in any tile are left out, {len(names)} of them: {shown}"]
+            self.sensor = self._stored.subset(channels)
+        self.channels = None if channels == list(range(len(self._stored.bands))) else tuple(channels)
+
+    def image_header(self, path: Path) -> Header:
+        """Read what an image's header says, and which of its bands hold data."""
+        header = super().image_header(path)
+        return dataclasses.replace(header, empty=own_bands(path, self._stored))
+
+    def read_image(self, path: Path, window: Window | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+        """Read the bands of an image that are used, and where all of them have data."""
+        return read_image(path, window, channels=self.channels, nodata=self._stored.nodata)
 
     def find(self) -> Listing:
         """List the tiles; see the base class."""

@@ -27,7 +27,7 @@ from spectral_tl_bench.errors import ProtocolError, UnknownNameError
 from spectral_tl_bench.methods import Method
 from spectral_tl_bench.protocols import read_protocol_file
 from spectral_tl_bench.records import ParameterCounts
-from spectral_tl_bench.sensors import SENSORS, Sensor
+from spectral_tl_bench.sensors import SENSORS, Sensor, UnreadSensor, select_bands
 from spectral_tl_bench.spec import TrainingSpec
 from spectral_tl_bench.tasks.base import AdaptationTask
 from spectral_tl_bench.tasks.fit import fit, seed_all
@@ -121,7 +121,10 @@ def sensor_and_classes(name: str) -> tuple[Sensor, int]:
         file = read_protocol_file(Path(name))
         if file.sensor is None or file.classes is None:
             raise ProtocolError(f"{name} describes no sensor of its own; name one of: {', '.join(SENSORS)}")
-        return file.sensor, len(file.classes)
+        if isinstance(file.sensor, UnreadSensor):
+            raise ProtocolError(f"{name} leaves the bands to the files of its tiles; list them under 'sensor' to count")
+        sensor = file.sensor if file.bands is None else file.sensor.subset(select_bands(file.sensor, file.bands))
+        return sensor, len(file.classes)
     if name not in SENSORS:
         hint = f"the sensors are: {', '.join(SENSORS)}; or give the protocol file of your own tiles"
         raise UnknownNameError("sensor", name, SENSORS, hint)

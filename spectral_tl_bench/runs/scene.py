@@ -16,7 +16,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from spectral_tl_bench.errors import DataError
-from spectral_tl_bench.sensors import Sensor
+from spectral_tl_bench.sensors import Sensor, band_spelling
 
 _METRES_A_DEGREE = 111_320.0
 _LOOKS, _LOOK = 5, 64
@@ -34,11 +34,13 @@ class Scene:
         source: The raster.
         bands: Its bands in the order of the sensor's, counted from 1.
         scale: Stored value that means a reflectance of 1.
+        nodata: Stored value of pixels without data; None for what the raster says.
     """
 
     source: rasterio.DatasetReader
     bands: tuple[int, ...]
     scale: float
+    nodata: float | None = None
 
     @property
     def height(self) -> int:
@@ -80,7 +82,7 @@ class Scene:
         except RasterioError as error:
             raise DataError(f"cannot read {self.source.name}: {_reason(error)}; the file is damaged") from error
         for band, plane in zip(self.bands, pixels, strict=True):
-            nodata = self.source.nodatavals[band - 1]
+            nodata = self.source.nodatavals[band - 1] if self.nodata is None else self.nodata
             if nodata is not None and np.isfinite(nodata):
                 valid &= plane != nodata
             if np.issubdtype(plane.dtype, np.floating):
@@ -144,7 +146,7 @@ def open_scene(
             )
         chosen = _bands(source, sensor, bands)
         _check_wavelengths(source, chosen, sensor)
-        scene = Scene(source, chosen, scale if scale is not None else sensor.scale)
+        scene = Scene(source, chosen, scale if scale is not None else sensor.scale, sensor.nodata)
         _check_values(scene, sensor, None if scale is not None else brightness, given=scale is not None)
         yield scene
 
@@ -165,7 +167,7 @@ def _bands(source: Any, sensor: Sensor, asked: str | None) -> tuple[int, ...]:
     """The scene's bands in the sensor's order."""
     names = [band.name for band in sensor.bands]
     data = [i for i, role in enumerate(source.colorinterp, start=1) if role != ColorInterp.alpha]
-    described = {_spelling(name): i for i, name in enumerate(source.descriptions, start=1) if name}
+    described = {band_spelling(name): i for i, name in enumerate(source.descriptions, start=1) if name}
     order = f"{sensor.name}: {', '.join(names[:13])}{' ...' if len(names) > 13 else ''}"
     if asked is not None:
         chosen = [band for part in asked.split(",") for band in _meant(part.strip(), source, described)]
@@ -175,7 +177,7 @@ def _bands(source: Any, sensor: Sensor, asked: str | None) -> tuple[int, ...]:
                 f"order of {order}"
             )
         return tuple(chosen)
-    found = [described.get(_spelling(name)) for name in names]
+    found = [described.get(band_spelling(name)) for name in names]
     if None not in found and found != data:
         raise DataError(
             f"{source.name} names the run's bands, but in another order or among others; pass "
@@ -189,13 +191,6 @@ def _bands(source: Any, sensor: Sensor, asked: str | None) -> tuple[int, ...]:
     return tuple(data)
 
 
-def _spelling(name: str) -> str:
-    """Band names as they compare: B02, b2 and "B2 " are one."""
-    letters = name.strip().lower()
-    stem = letters.rstrip("0123456789")
-    return stem + letters[len(stem) :].lstrip("0") if letters != stem else letters
-
-
 def _meant(part: str, source: Any, described: dict[str, int]) -> list[int]:
     """Bands that a part of ``--bands`` means: a number, a range or a name."""
     first, dash, last = part.partition("-")
@@ -204,8 +199,8 @@ def _meant(part: str, source: Any, described: dict[str, int]) -> list[int]:
         if not meant or meant[0] < 1 or meant[-1] > source.count:
             raise DataError(f"--bands {part}: {source.name} has the bands 1 to {source.count}")
         return meant
-    if _spelling(part) in described:
-        return [described[_spelling(part)]]
+    if band_spelling(part) in described:
+        return [described[band_spelling(part)]]
     known = ", ".join(name for name in source.descriptions if name) or "no names"
     raise DataError(f"--bands {part}: {source.name} has no band of that name; it has {known}; numbers count from 1")
 
