@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= runs
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test quick long lint clean
+.PHONY: demo test quick long lint docs clean
 
 demo: $(STAMP)
 	$(BIN)/spectral-bench run --method spectralx --protocol whu_region --out $(OUT)
@@ -23,6 +23,10 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(STAMP)
+	$(BIN)/pip install --quiet --editable ".[docs]"
+	$(BIN)/mkdocs build --strict --quiet
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -1,6 +1,6 @@
 """Method and PixelModel: the base classes a baseline subclasses, and the registry that finds it.
 
-A whole baseline::
+A whole baseline:
 
     @dataclass
     class BiasTuning(Method):

@@ -124,7 +124,14 @@ def settings() -> Group:
 
 def settings_markdown() -> str:
     """The same as a Markdown table."""
-    rows = [{"setting": s.name, **s.presets, "values": s.values, "meaning": s.meaning} for s in all_settings()]
+    rows = [
+        {
+            "setting": s.name,
+            " / ".join(s.presets): " / ".join(s.presets.values()),
+            "meaning": f"{s.meaning} ({s.values})",
+        }
+        for s in all_settings()
+    ]
     return to_markdown(pd.DataFrame(rows))
 
 
