@@ -124,7 +124,7 @@ def override(training: TrainingSpec, assignments: Mapping[str, Any]) -> Training
 WITHOUT_BACKBONE = "none"
 """Backbone and preset of a run whose model has no backbone."""
 
-SETTINGS_WITHOUT_BACKBONE = ("label_fraction", "held_out_fraction", "scoring")
+SETTINGS_WITHOUT_BACKBONE = ("label_fraction", "held_out_fraction", "held_out_rule", "scoring")
 """What a run without a backbone takes from its training settings; all others say how a network trains."""
 
 

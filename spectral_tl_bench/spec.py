@@ -80,6 +80,8 @@ class TrainingSpec(Value):
         sampler: Registered name: draw training tiles uniform, or balanced by domain or by class.
         label_fraction: Share of the source training tiles whose labels may be used.
         held_out_fraction: Share of the source tiles kept from training for model selection.
+        held_out_rule: "cells" keeps tiles from training that lie within one tile of a held-out one, wherever files tell
+            where their tiles lie and the archive is not a simulated one; "blocks" holds out whole blocks without that.
         scoring: "native" scores at the labels' own resolution; "reference" scores resized labels and leaves out
             predictions of classes absent from the target, as published figures do.
     """
@@ -120,6 +122,7 @@ class TrainingSpec(Value):
     sampler: str = "uniform"
     label_fraction: float = Field(default=1.0, gt=0, le=1)
     held_out_fraction: float = Field(default=0.1, gt=0, lt=1)
+    held_out_rule: Literal["cells", "blocks"] = "cells"
     scoring: Literal["native", "reference"] = "native"
 
     @model_validator(mode="after")

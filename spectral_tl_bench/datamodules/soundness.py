@@ -116,7 +116,7 @@ def protocol_problems(protocols: Iterable[Protocol], root: Path, *, all_must_run
         dataset = opened[protocol.group]
         try:
             dataset.require(protocol.transfer)
-            split = split_tiles(protocol, dataset.index, HELD_OUT_FRACTION)
+            split = split_tiles(protocol, dataset.index, HELD_OUT_FRACTION, dataset.places)
         except (ProtocolError, DataError) as error:
             if all_must_run:
                 yield Problem("unusable", str(root), str(error))

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from spectral_tl_bench.datamodules.samplers import few_labels
+from spectral_tl_bench.datasets.apart import set_apart
 from spectral_tl_bench.datasets.blocks import draw
 from spectral_tl_bench.errors import ProtocolError
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from spectral_tl_bench.datasets.places import Places
     from spectral_tl_bench.protocols import Protocol
+
+HeldOutRule = Literal["cells", "blocks"]
+"""How source tiles are held out: cells with a margin around them, or whole blocks without one."""
 
 IN_DOMAIN_COLUMN = "indomain"
 
@@ -27,10 +32,12 @@ class Split:
 
     Attributes:
         training: Source tiles that train.
-        held_out: Source tiles that select the model, whole spatial blocks.
+        held_out: Source tiles that select the model.
         target: Tiles that are scored, each once.
         subdomains: Sub-domain of every tile of the index, by the tile's name.
         origin: Who drew an in-domain split, "authors" or "blocked"; None for a transfer between domains.
+        margin: Source tiles within one tile of a held-out one; they take no part.
+        rule: How source tiles were held out.
     """
 
     training: np.ndarray
@@ -38,6 +45,8 @@ class Split:
     target: np.ndarray
     subdomains: dict[str, str]
     origin: str | None
+    margin: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=int))
+    rule: HeldOutRule = "blocks"
 
     @property
     def tiles(self) -> np.ndarray:
@@ -54,13 +63,16 @@ class Split:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def split_tiles(protocol: Protocol, index: pd.DataFrame, held_out_fraction: float) -> Split:
+def split_tiles(
+    protocol: Protocol, index: pd.DataFrame, held_out_fraction: float, places: Places | None = None
+) -> Split:
     """Apply a protocol to an index.
 
     Args:
         protocol: Says which tiles are source and target.
         index: Index of the dataset, every split.
         held_out_fraction: Share of the source tiles that select the model.
+        places: Where the tiles of the index lie; None where that is unknown, or to hold out whole blocks all the same.
 
     Raises:
         ProtocolError: If a column is missing, source or target selects no tile, they overlap, or the source cannot
@@ -87,7 +99,10 @@ def split_tiles(protocol: Protocol, index: pd.DataFrame, held_out_fraction: floa
             "a tile that trains must not test"
         )
     rows = np.flatnonzero(source)
-    held = held_out_tiles(index.iloc[rows], transfer.by, held_out_fraction)
+    rule: HeldOutRule = "cells"
+    held, margin = cells_apart(index[transfer.by].iloc[rows], held_out_fraction, places, rows)
+    if not held.any():
+        rule, held = "blocks", held_out_tiles(index.iloc[rows], transfer.by, held_out_fraction)
     if not held.any():
         raise ProtocolError(
             f"{protocol.name}: the source has too few spatial blocks to hold any tile out; "
@@ -98,13 +113,36 @@ def split_tiles(protocol: Protocol, index: pd.DataFrame, held_out_fraction: floa
         origin = str(index[f"{IN_DOMAIN_COLUMN}_source"].iloc[rows[0]])
     names = index["tile"].astype(str)
     subdomains = dict(zip(names, index[transfer.by].astype(str), strict=True))
-    return Split(rows[~held], rows[held], np.flatnonzero(target), subdomains, origin)
+    return Split(rows[~held & ~margin], rows[held], np.flatnonzero(target), subdomains, origin, rows[margin], rule)
+
+
+def cells_apart(
+    subdomains: pd.Series, fraction: float, places: Places | None, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Hold source tiles out with a margin around them; see :func:`spectral_tl_bench.datasets.apart.set_apart`.
+
+    Args:
+        subdomains: Sub-domain of each source tile.
+        fraction: Share of the tiles to hold out.
+        places: Where the tiles of the index lie, if that is known.
+        rows: Rows of the source tiles in the index.
+
+    Returns:
+        Which source tiles are held out, and which are in the margin: booleans, all False where places are unknown or
+        the source is too small to give half of the share.
+    """
+    nothing = np.zeros(len(rows), dtype=bool)
+    if places is None:
+        return nothing, nothing
+    sides = set_apart(subdomains.astype(str).tolist(), places.take(rows), fraction)
+    held = sides == "apart"
+    return (held, sides == "margin") if held.sum() >= fraction / 2 * len(rows) else (nothing, nothing)
 
 
 def held_out_tiles(index: pd.DataFrame, by: str, fraction: float) -> np.ndarray:
     """Choose the source tiles that select models and never train.
 
-    Whole spatial blocks are held out, so that no neighbour of a training tile is among them; each sub-domain gives its
+    Whole blocks are held out, so that fewer of them have a training tile for a neighbour; each sub-domain gives its
     share. The choice depends on the tiles alone, never on a run's seed, so that all runs select on the same tiles.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from spectral_tl_bench.datasets.contents import Contents, TileContent
 from spectral_tl_bench.datasets.files import Listing, raise_first
 from spectral_tl_bench.datasets.headers import Header, raster_header
 from spectral_tl_bench.datasets.index import survey
+from spectral_tl_bench.datasets.places import Places, by_footprint
 from spectral_tl_bench.datasets.raster import Window, label_table, map_labels, read_image, read_label, to_reflectance
 from spectral_tl_bench.errors import DataError
 from spectral_tl_bench.labels import IGNORE_INDEX, LandClass
@@ -52,6 +54,7 @@ class TileDataset(NonGeoDataset):
         notes: What is worth knowing about the files, a line each: copies, files left out.
         unknown: Attributes that these files do not tell, and what to do to learn them.
         empty: Channels of the files, counted from 0, that are nodata in every tile, as far as it was looked for.
+        own_blocks: Whether ``block`` was given with the tiles rather than made from their order.
         expected_counts: Published numbers of tiles, by attribute and value.
         count_variants: Other numbers that releases of the archive are known to hold, by the published number.
     """
@@ -65,6 +68,7 @@ class TileDataset(NonGeoDataset):
     expected_counts: ClassVar[dict[str, dict[str, int]]] = {}
     count_variants: ClassVar[dict[int, tuple[int, ...]]] = {}
     band_hint: str = "use the archive's own tiles, or describe yours in a protocol file with 'dataset: tiles'"
+    own_blocks: bool = False
 
     sensor: Sensor
 
@@ -153,6 +157,10 @@ class TileDataset(NonGeoDataset):
         """
         return index, []
 
+    def numbered_places(self) -> Places | None:
+        """Return where the tiles of ``index`` lie as far as their names tell, None where they tell nothing."""
+        return None
+
     def published_counts(self) -> dict[str, dict[str, int]]:
         """Return the published numbers of tiles of the release at hand, by attribute and value."""
         return self.expected_counts
@@ -192,6 +200,19 @@ class TileDataset(NonGeoDataset):
         for attribute in (*transfer.source.where, *transfer.target.where):
             if attribute in self.unknown:
                 raise DataError(self.unknown[attribute])
+
+    @cached_property
+    def places(self) -> Places | None:
+        """Where the tiles lie: by their footprints, else by their names; None where neither tells.
+
+        A simulated archive has blocks alone, by which the published boards were made.
+        """
+        if read_marker(self.root) is not None:
+            return None
+        places = by_footprint(self.index.geometry) or self.numbered_places()
+        if places is None or not self.own_blocks:
+            return places
+        return dataclasses.replace(places, blocks=self.index["block"].astype(str).to_numpy())
 
     @cached_property
     def known(self) -> Contents:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import ClassVar, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 from spectral_tl_bench.datasets import blocks, indomain
 from spectral_tl_bench.datasets.base import TileDataset
 from spectral_tl_bench.datasets.files import TIFF, FoundFile, Listing, Role, about_copies, find_pairs
+from spectral_tl_bench.datasets.places import Places, by_grid
 from spectral_tl_bench.labels import LandClass
 from spectral_tl_bench.sensors import SENTINEL2
+from spectral_tl_bench.simulation.marker import read_marker
 
 REGIONS = {
     "spring": {"BlackForest": 1444},
@@ -18,6 +21,22 @@ REGIONS = {
     "winter": {"KippaRing": 684, "MexicoCity": 484},
 }
 """Number of tiles by season and region."""
+
+GRID_WIDTHS = {
+    "BlackForest": 39,
+    "Chabarovsk": 23,
+    "BandarAnzali": 27,
+    "CapeTown": 40,
+    "Mumbai": 31,
+    "KippaRing": 27,
+    "MexicoCity": 23,
+}
+"""Columns of the grid of tiles through which a region's numbers run, row by row.
+
+Published nowhere: the numbers themselves tell, since none (of Chabarovsk, one of those looked at) is in column 0.
+"""
+_GRID_MARGIN = 2
+"""Tiles of SEN12MS, from which these are taken, overlap by half; whether these do is not published."""
 
 _SPELLING = {region.lower(): region for regions in REGIONS.values() for region in regions}
 _PARTS = {"test": "train", "validation": "test"}
@@ -66,7 +85,8 @@ class DFC2020(TileDataset):
 
     Attributes of a tile: ``season``, ``region``, ``number``, ``indomain`` (train or test of the in-domain reference,
     also its ``split``) and ``indomain_source`` (authors, from ``data_list/DFC_*.txt``; blocked, our own; or contest).
-    Blocks are runs of consecutive tile numbers within a region.
+    Numbers run row by row through a region's grid of tiles, which tells neighbours. Blocks are runs of consecutive
+    numbers.
 
     Reference: Robinson et al., Global Land-Cover Mapping With Weak Supervision: Outcome of the 2020 IEEE GRSS Data
     Fusion Contest, IEEE JSTARS 14 (2021); data CC BY.
@@ -130,14 +150,27 @@ class DFC2020(TileDataset):
             for row, key in zip(rows, keys, strict=True):
                 row |= {"indomain": _PARTS[key.season], "indomain_source": "contest"}
         else:
-            indomain.assign(rows, keys, self.root, "dfc", _key, group="region")
+            places = None if read_marker(self.root) is not None else _places(rows)
+            indomain.assign(rows, keys, self.root, "dfc", _key, group="region", places=places)
         for row in rows:
             row["split"] = row["indomain"]
         return Listing(rows, [], pairs.unpaired, notes, unknown)
 
+    def numbered_places(self) -> Places | None:
+        """Return the tiles' places in the grid of their region."""
+        return _places(self.index.to_dict("records"))
+
     def published_counts(self) -> dict[str, dict[str, int]]:
         """Return the published numbers of tiles of the release at hand."""
         return self.contest_counts if self.unknown else self.expected_counts
+
+
+def _places(rows: Sequence[Mapping[Any, Any]]) -> Places | None:
+    regions = [str(row["region"]) for row in rows]
+    if not regions or not GRID_WIDTHS.keys() >= set(regions):
+        return None
+    cells = [divmod(int(row["number"]), GRID_WIDTHS[region]) for row, region in zip(rows, regions, strict=True)]
+    return by_grid(regions, [column for _, column in cells], [line for line, _ in cells], _GRID_MARGIN)
 
 
 def _key(stem: str) -> _Key | None:

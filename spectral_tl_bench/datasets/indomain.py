@@ -7,8 +7,10 @@ from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from spectral_tl_bench.datasets.apart import set_apart
 from spectral_tl_bench.datasets.blocks import draw
 from spectral_tl_bench.datasets.files import walk
+from spectral_tl_bench.datasets.places import Places
 from spectral_tl_bench.errors import DataError
 
 TEST_SHARE = 0.3
@@ -21,12 +23,14 @@ def assign(
     archive: str,
     key_of_stem: Callable[[str], Hashable | None],
     group: str,
+    places: Places | None = None,
 ) -> None:
     """Add the columns ``indomain`` (train or test) and ``indomain_source`` (authors or blocked) to tiles.
 
     The authors' lists (``data_list/DFC_train_image_list.txt`` and so on: one image path a line) count where they lie
-    anywhere under the root; their tiles are drawn one by one, so neighbours fall on both sides. Otherwise whole blocks
-    are drawn, 70 to 30 within each sub-domain, the same on every machine.
+    anywhere under the root; their tiles are drawn one by one, so neighbours fall on both sides. Otherwise our own
+    split of 70 to 30 within each sub-domain serves, the same on every machine: cells with a margin where it is known
+    which tiles are neighbours, else whole blocks. A tile of the margin gets "margin".
 
     Args:
         rows: The archive's tiles with their ``block``; changed in place. A tile that no list names gets "unlisted".
@@ -35,13 +39,15 @@ def assign(
         archive: What the names of its lists start with, in lower case.
         key_of_stem: The tile that a listed file name means, or None where it is no name of this archive.
         group: Column that names the sub-domain.
+        places: Where the tiles lie, if that is known.
 
     Raises:
         DataError: If a tile is in both lists.
     """
     listed = _author_lists(root, archive, key_of_stem)
     if listed.keys().isdisjoint(keys):
-        sides = blocked_split([row[group] for row in rows], [row["block"] for row in rows])
+        groups = [row[group] for row in rows]
+        sides = _apart(groups, places) or blocked_split(groups, [row["block"] for row in rows])
         source = "blocked"
     else:
         sides = [listed.get(key, "unlisted") for key in keys]
@@ -49,6 +55,15 @@ def assign(
     for row, side in zip(rows, sides, strict=True):
         row["indomain"] = side
         row["indomain_source"] = source
+
+
+def _apart(groups: Sequence[str], places: Places | None) -> list[str]:
+    """Sides with a margin between them; none where places are unknown or too few tiles could test."""
+    if places is None:
+        return []
+    sides = set_apart(groups, places, TEST_SHARE)
+    enough = (sides == "apart").sum() >= TEST_SHARE / 2 * len(sides)
+    return [{"stays": "train", "apart": "test"}.get(side, side) for side in sides] if enough else []
 
 
 def blocked_split(groups: Sequence[str], blocks: Sequence[str]) -> list[str]:

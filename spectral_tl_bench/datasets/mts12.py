@@ -23,10 +23,12 @@ from spectral_tl_bench.datasets.files import (
 )
 from spectral_tl_bench.datasets.headers import Header, require_usable
 from spectral_tl_bench.datasets.matlab import array_shape, read_array
+from spectral_tl_bench.datasets.places import Places, by_grid
 from spectral_tl_bench.datasets.raster import Window, whole_numbers
 from spectral_tl_bench.errors import DataError
 from spectral_tl_bench.labels import LandClass
 from spectral_tl_bench.sensors import MTS12_BANDS, MTS12_DATES, mts12_sensor
+from spectral_tl_bench.simulation.marker import read_marker
 
 _NAME = re.compile(r"eopatch_id_(\d+)_col_(\d+)_row_(\d+)(?:_(?:label|band|image|s2))?", re.IGNORECASE)
 _HALVES = {"train": "north", "val": "north", "test": "south"}
@@ -148,8 +150,15 @@ class MTS12(TileDataset):
                     "block": block,
                 }
             )
-        indomain.assign(rows, keys, self.root, "mts", _key, group="half")
+        places = (
+            None if read_marker(self.root) is not None else _places([k.column for k in keys], [k.row for k in keys])
+        )
+        indomain.assign(rows, keys, self.root, "mts", _key, group="half", places=places)
         return Listing(rows, problems, pairs.unpaired, about_copies(pairs.copies, self.root))
+
+    def numbered_places(self) -> Places | None:
+        """Return the tiles' places in the grid of Slovenia."""
+        return _places(self.index["col"].tolist(), self.index["row"].tolist())
 
     def image_header(self, path: Path) -> Header:
         """Read an image's header, of either layout."""
@@ -189,6 +198,10 @@ class MTS12(TileDataset):
         codes = read_array(path, _LABEL_KEYS)
         codes = codes.reshape(_map_size(path, codes.shape))
         return whole_numbers(_crop(codes, window, axis=0), path)
+
+
+def _places(columns: Sequence[int], rows: Sequence[int]) -> Places | None:
+    return by_grid(["Slovenia"] * len(columns), columns, rows) if len(columns) else None
 
 
 def _key(stem: str) -> _Key | None:

@@ -31,8 +31,8 @@ class Tiles(TileDataset):
 
     The index is the CSV that the file names, one row a tile, its values kept as the text that protocols compare. A
     column ``split`` gives the splits; without one, every tile is in the split "all". A column ``block`` (or the one
-    that the protocol file names) keeps tiles together in validation; otherwise runs of consecutive rows of one
-    sub-domain do.
+    that the protocol file names) keeps tiles together in validation; otherwise neighbours do where the images are
+    georeferenced, and elsewhere runs of consecutive rows of one sub-domain.
     """
 
     name = "tiles"
@@ -85,6 +85,7 @@ class Tiles(TileDataset):
         self._stored = self._sensor_of_files(file.sensor)
         wanted = range(len(self._stored.bands)) if file.bands is None else select_bands(self._stored, file.bands)
         self.sensor = self._stored.subset(wanted)
+        self.own_blocks = bool(self._rows.attrs["own_blocks"])
         super().__init__(root, split, transforms, download, ignore=file.ignore, strict=strict)
         self._leave_out_empty(wanted)
 
@@ -190,6 +191,7 @@ def _read_csv(path: Path, folder: TileFolder, attributes: list[str]) -> pd.DataF
         raise DataError(f"{path} lists tile {outside[0]!r}, which leads out of the folder; name files below it")
     if "split" not in frame.columns:
         frame["split"] = "all"
+    frame.attrs["own_blocks"] = bool(folder.block) or "block" in frame.columns
     if folder.block:
         frame["block"] = frame[folder.block]
     elif "block" not in frame.columns:

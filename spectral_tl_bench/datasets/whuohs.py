@@ -13,6 +13,7 @@ import pandas as pd
 from spectral_tl_bench.datasets import blocks
 from spectral_tl_bench.datasets.base import TileDataset
 from spectral_tl_bench.datasets.files import TIFF, FoundFile, Listing, Role, about_copies, find_pairs, role_by_folder
+from spectral_tl_bench.datasets.places import Places, by_number
 from spectral_tl_bench.labels import LandClass
 from spectral_tl_bench.sensors import OHS
 
@@ -62,8 +63,8 @@ class WHUOHS(TileDataset):
       folder, source tiles are "train" and target tiles "test".
     * both under one root, as in the re-release, which has ``tr/``, ``ts/`` and ``transfer-STall/`` and no ``val/``
 
-    Attributes of a tile: ``side`` (S, T or O), ``pair`` (number in the name), ``city``, ``split``. Blocks are runs of
-    consecutive tile numbers within a city.
+    Attributes of a tile: ``side`` (S, T or O), ``pair`` and ``number`` (as in the name), ``city``, ``split``. Blocks
+    are runs of consecutive numbers within a city.
 
     Under one root each protocol gets its own: ``split`` comes from ``tr/``, ``val/`` and ``ts/`` alone, and ``side`` is
     S or T for the tiles of ``transfer-STall/`` alone; what is not given is empty. The same name with the same pixels is
@@ -125,6 +126,7 @@ class WHUOHS(TileDataset):
                 "split": key.split,
                 "side": key.side,
                 "pair": key.pair,
+                "number": key.number[-1] if key.number else 0,
                 "city": _city(key.side, key.pair),
                 "block": "",
                 "name": key.name,
@@ -153,6 +155,16 @@ class WHUOHS(TileDataset):
             tiles["split"] = ["" if releases[m] == "transfer" else splits[m] for m in read]
             tiles["side"] = tiles["side"].where((tiles["side"] == "O") | np.array(transferred), "")
         return tiles, list(_notes(names, splits, releases, list(alike.values())))
+
+    def numbered_places(self) -> Places | None:
+        """Return the tiles' places in their city: they are numbered through a grid of unknown width."""
+        cities = [f"{_letter(tile)}{pair}" for tile, pair in zip(self.index["tile"], self.index["pair"], strict=True)]
+        return by_number(cities, self.index["number"].tolist())
+
+
+def _letter(tile: str) -> str:
+    """S, T or O; the column ``side`` leaves out tiles that take no part in transfers."""
+    return tile.rpartition("/")[2][0]
 
 
 def _full_name(row: pd.Series, both: bool) -> str:

@@ -98,11 +98,15 @@ class ParameterCounts(Value):
 
 
 class TileCounts(Value):
-    """How many tiles trained, were held out of the source, and tested."""
+    """How many tiles trained, were held out of the source, and tested; how many of the source took no part.
+
+    The latter are the margin around held-out tiles, none in records from before there was one.
+    """
 
     train: int = Field(ge=0)
     held_out: int = Field(ge=0)
     target: int = Field(ge=0)
+    margin: int = Field(default=0, ge=0)
 
 
 class Selected(Value):
@@ -120,6 +124,8 @@ class RunRecord(Value):
         spec: What was run.
         title: The protocol's title.
         split_origin: Who drew an in-domain split: "authors", or "blocked" for this package's own; None for a transfer.
+        held_out_rule: How source tiles were held out: "cells" with a margin around them, or "blocks" without, as in
+            records from before there was another rule.
         classes: Classes in the order of their ids.
         provenance: Software, hardware, time.
         stages: Steps and seconds by stage.
@@ -134,6 +140,7 @@ class RunRecord(Value):
     spec: RunSpec
     title: str
     split_origin: str | None = None
+    held_out_rule: Literal["cells", "blocks"] = "blocks"
     classes: tuple[ClassLegend, ...] = Field(min_length=1, max_length=MOST_CLASSES)
     provenance: Provenance
     stages: dict[str, StageRecord]

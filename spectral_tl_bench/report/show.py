@@ -31,7 +31,12 @@ def facts(run: Run) -> list[tuple[str, str]]:
         ("training", f"preset {spec.preset}" + (f", {text}" if (text := changes(spec)) else "")),
         ("weights", spec.weights),
         ("selected", f"{spec.training.selection}, step {record.selected.best_step} of {record.selected.last_step}"),
-        ("tiles", f"{record.tiles.train} trained, {record.tiles.held_out} held out, {record.tiles.target} scored"),
+        (
+            "tiles",
+            f"{record.tiles.train} trained, {record.tiles.held_out} held out"
+            + (f" with a margin of {record.tiles.margin} around them" if record.tiles.margin else "")
+            + f", {record.tiles.target} scored",
+        ),
         (
             "parameters",
             f"{counts.allocated:,} allocated, {counts.trainable:,} trainable, {counts.gradient_receiving:,} with "

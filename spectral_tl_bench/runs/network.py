@@ -288,6 +288,7 @@ class NetworkRun:
             spec=self.spec,
             title=self.plan.request.protocol.title,
             split_origin=self.plan.split.origin,
+            held_out_rule=self.plan.split.rule,
             classes=tuple(records.ClassLegend(name=c.name, color=c.color) for c in self.plan.dataset.classes),
             provenance=self.provenance.model_copy(update={"gpu": gpu}),
             stages=self.stages,
@@ -299,6 +300,7 @@ class NetworkRun:
                 train=len(self.data.training),
                 held_out=len(self.plan.split.held_out),
                 target=len(self.plan.split.target),
+                margin=len(self.plan.split.margin),
             ),
         )
         columns = [name for name in History.COLUMNS if any(name in row for row in self.history)]

@@ -144,6 +144,7 @@ def fit_and_score(
         spec=spec,
         title=plan.request.protocol.title,
         split_origin=split.origin,
+        held_out_rule=split.rule,
         classes=tuple(records.ClassLegend(name=c.name, color=c.color) for c in plan.dataset.classes),
         provenance=provenance,
         stages={name: records.StageRecord(steps=0, seconds=taken) for name, taken in seconds.items()},
@@ -151,6 +152,8 @@ def fit_and_score(
         parameters=_NO_PARAMETERS,
         parameters_with_decoder=_NO_PARAMETERS,
         selected=records.Selected(best_step=0, last_step=0),
-        tiles=records.TileCounts(train=len(rows), held_out=len(split.held_out), target=len(split.target)),
+        tiles=records.TileCounts(
+            train=len(rows), held_out=len(split.held_out), target=len(split.target), margin=len(split.margin)
+        ),
     )
     records.write_run(folder, record, table.frame())

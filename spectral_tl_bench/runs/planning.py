@@ -128,7 +128,8 @@ def plan(request: Request, opened: dict[tuple[str, Path], TileDataset] | None = 
         opened[key] = open_dataset(file, root)
     dataset = opened[key]
     dataset.require(request.protocol.transfer)
-    split = split_tiles(request.protocol, dataset.index, training.held_out_fraction)
+    places = dataset.places if training.held_out_rule == "cells" else None
+    split = split_tiles(request.protocol, dataset.index, training.held_out_fraction, places)
     if where.stage1 is not None and (isinstance(method, PixelModel) or "reconstruction" not in method.stages):
         raise SpectralBenchError(
             f"--stage1 was given, but {choices.method} has no reconstruction stage with these options"
