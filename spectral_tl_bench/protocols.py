@@ -11,19 +11,22 @@ import json
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from spectral_tl_bench.errors import ProtocolError, UnknownNameError, first_problem
 from spectral_tl_bench.labels import IGNORE_INDEX, LandClass
-from spectral_tl_bench.paths import path_inside
 from spectral_tl_bench.plugins import short_name, split_file
 from spectral_tl_bench.sensors import BandSelection, Sensor, UnreadSensor, select_bands
+from spectral_tl_bench.tile_folder import TileFolder
 from spectral_tl_bench.values import Value, names_yaml, read_mapping
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Code = Annotated[int, Field(ge=-(2**63), lt=2**64)]
+"""A label code on disk, of any integer type."""
 
 ALL = "all"
 
@@ -94,39 +97,6 @@ class Domain(Value):
         return ", ".join(f"{attribute} = {' | '.join(wanted)}" for attribute, wanted in self.where.items())
 
 
-class TileFolder(Value):
-    """Where a user's own tiles lie, relative to ``--root``.
-
-    Attributes:
-        index: CSV with one row a tile; its columns are the attributes a protocol selects by.
-        tile: Column that names the tile.
-        images: Path of a tile's image; ``{tile}`` stands for the name in the index.
-        labels: Path of its label map.
-        block: Column whose equal values keep tiles together when source tiles are held out for validation (a scene, a
-            map sheet). Without it, runs of consecutive rows of one sub-domain serve.
-    """
-
-    index: str = "tiles.csv"
-    tile: str = "tile"
-    images: str = "images/{tile}"
-    labels: str = "labels/{tile}"
-    block: str | None = None
-
-    @field_validator("index", "images", "labels")
-    @classmethod
-    def _below_the_root(cls, value: str) -> str:
-        if path_inside(Path(), value) is None:
-            raise ValueError(f"{value!r} leads out of the folder of tiles; give a path below it")
-        return value
-
-    @field_validator("images", "labels")
-    @classmethod
-    def _names_the_tile(cls, value: str) -> str:
-        if "{tile}" not in value:
-            raise ValueError(f"{value!r} is the same for every tile; write {{tile}} where its name belongs")
-        return value
-
-
 class Transfer(Value):
     """One row of a protocol file: train on ``source``, test on ``target``.
 
@@ -154,7 +124,7 @@ class ProtocolFile(Value):
     sensor: Sensor | UnreadSensor | None = None
     bands: BandSelection | None = None
     classes: tuple[LandClass, ...] | None = Field(default=None, min_length=1, max_length=IGNORE_INDEX)
-    ignore: Literal["rest"] | tuple[int, ...] = ()
+    ignore: Literal["rest"] | tuple[Code, ...] = ()
     folder: TileFolder | None = None
     protocols: dict[str, Transfer] = Field(min_length=1)
 

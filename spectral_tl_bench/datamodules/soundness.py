@@ -93,7 +93,7 @@ class Parts:
             )
 
     def _is_blank(self, position: int) -> bool:
-        pixels, _ = self._dataset.read_image(Path(self._path(position, "image")))
+        pixels, _ = self._dataset.image_at(self._dataset.index.iloc[position])
         return bool((pixels == pixels[:, :1, :1]).all())
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -15,7 +15,7 @@ import torch
 from torchgeo.datasets import DatasetNotFoundError, NonGeoDataset
 
 from spectral_tl_bench.datasets.contents import Contents, TileContent
-from spectral_tl_bench.datasets.files import Listing, raise_first
+from spectral_tl_bench.datasets.files import Listing, Role, Stored, raise_first
 from spectral_tl_bench.datasets.headers import Header, raster_header
 from spectral_tl_bench.datasets.index import survey
 from spectral_tl_bench.datasets.places import Places, by_footprint
@@ -189,6 +189,22 @@ class TileDataset(NonGeoDataset):
         """Read an H x W label map as integer codes."""
         return read_label(path, window)
 
+    def image_at(self, row: Mapping[Any, Any], window: Window | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+        """Read the image of a row of the index, or a window of it; see :meth:`read_image`."""
+        return self.read_image(Path(row["image"]), window)
+
+    def label_at(self, row: Mapping[Any, Any], window: Window | None = None) -> np.ndarray:
+        """Read the label map of a row of the index, or a window of it; see :meth:`read_label`."""
+        return self.read_label(Path(row["label"]), window)
+
+    def headers_at(self, row: Mapping[Any, Any]) -> tuple[Header, Header]:
+        """Read what the headers say of the image and of the label map of a row that :meth:`find` lists."""
+        return self.image_header(Path(row["image"])), self.label_header(Path(row["label"]))
+
+    def stored_at(self, row: Mapping[Any, Any], role: Role) -> Stored:
+        """Say which files hold the image or the label map of a row."""
+        return Stored(str(row[role]), (str(row[role]),), whole=True)
+
     # What they all share.
 
     def require(self, transfer: Transfer) -> None:
@@ -231,7 +247,7 @@ class TileDataset(NonGeoDataset):
         Raises:
             DataError: If a file cannot be read, or a label map is none.
         """
-        rows = self.index[["tile", "image", "label"]].iloc[list(positions)].to_dict("records")
+        rows = self.index.iloc[list(positions)].to_dict("records")
         return {str(row["tile"]): content for row, content in zip(rows, self.known.of(rows), strict=True)}
 
     def __len__(self) -> int:
@@ -268,13 +284,13 @@ class TileDataset(NonGeoDataset):
         there, with :meth:`to_reflectance`.
         """
         row = self.index.iloc[position]
-        pixels, valid = self.read_image(Path(row["image"]), window)
+        pixels, valid = self.image_at(row, window)
         if pixels.shape[0] != len(self.sensor.bands):
             raise DataError(
                 f"{row['image']} has {pixels.shape[0]} bands where {self.sensor.name} has {len(self.sensor.bands)}; "
                 f"{self.band_hint}"
             )
-        codes = self.read_label(Path(row["label"]), window)
+        codes = self.label_at(row, window)
         if codes.shape != pixels.shape[1:]:
             raise DataError(
                 f"{row['label']} is {codes.shape[0]} x {codes.shape[1]} px but its image is "

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -15,6 +16,7 @@ import torch
 from pydantic import computed_field
 
 from spectral_tl_bench.datasets import dataset_class, open_dataset
+from spectral_tl_bench.datasets.codes import code_counts
 from spectral_tl_bench.datasets.files import Problem
 from spectral_tl_bench.datasets.raster import map_labels
 from spectral_tl_bench.errors import DataError
@@ -96,7 +98,7 @@ class _TileFigures:
 
     pixels: int
     valid: int
-    codes: np.ndarray
+    codes: dict[int, int]
     totals: np.ndarray
 
 
@@ -129,7 +131,7 @@ def check_archive(dataset: str | ProtocolFile, root: str | Path, sample: int | N
     positions = _sample(len(opened), sample)
     figures, problems = _read_tiles(opened, positions)
     if not problems:
-        problems = opened.known.verify(opened.index[["image", "label"]].iloc[positions].to_dict("records"))
+        problems = opened.known.verify(opened.index.iloc[positions].to_dict("records"))
     bands = _band_statistics(opened, figures)
     pixels, valid = sum(f.pixels for f in figures), sum(f.valid for f in figures)
     return CheckReport(
@@ -177,7 +179,7 @@ def _read_tiles(dataset: TileDataset, positions: list[int]) -> tuple[list[_TileF
     def read(position: int) -> _TileFigures | Problem:
         row = dataset.index.iloc[position]
         try:
-            return _tile_figures(dataset, row["image"], row["label"])
+            return _tile_figures(dataset, row)
         except DataError as error:
             message = str(error)
             path = row["label"] if row["label"] in message else row["image"]
@@ -189,10 +191,10 @@ def _read_tiles(dataset: TileDataset, positions: list[int]) -> tuple[list[_TileF
     return figures, [result for result in results if isinstance(result, Problem)]
 
 
-def _tile_figures(dataset: TileDataset, image: str, label: str) -> _TileFigures:
-    pixels, valid = dataset.read_image(Path(image))
-    codes = dataset.read_label(Path(label))
-    map_labels(codes, dataset.label_table, label, 255)
+def _tile_figures(dataset: TileDataset, row: Mapping[Any, Any]) -> _TileFigures:
+    pixels, valid = dataset.image_at(row)
+    codes = dataset.label_at(row)
+    map_labels(codes, dataset.label_table, row["label"], 255)
     reflectance = dataset.to_reflectance(torch.from_numpy(pixels)).flatten(1).numpy()
     if valid is not None:
         reflectance = reflectance[:, valid.ravel()]
@@ -202,7 +204,7 @@ def _tile_figures(dataset: TileDataset, image: str, label: str) -> _TileFigures:
         totals[:, 0], totals[:, 1] = reflectance.min(axis=1), reflectance.max(axis=1)
         totals[:, 2] = reflectance.sum(axis=1, dtype=np.float64)
         totals[:, 3] = np.square(reflectance, dtype=np.float64).sum(axis=1)
-    return _TileFigures(codes.size, reflectance.shape[1], np.bincount(codes.ravel()), totals)
+    return _TileFigures(codes.size, reflectance.shape[1], code_counts(codes), totals)
 
 
 def _band_statistics(dataset: TileDataset, figures: list[_TileFigures]) -> tuple[BandStatistics, ...]:
@@ -223,14 +225,10 @@ def _band_statistics(dataset: TileDataset, figures: list[_TileFigures]) -> tuple
 
 def _class_counts(dataset: TileDataset, figures: list[_TileFigures]) -> tuple[ClassCount, ...]:
     names = {c.code: c.name for c in dataset.classes}
-    totals = np.zeros(max([len(f.codes) for f in figures] + [max(names) + 1]), dtype=np.int64)
+    totals = Counter(dict.fromkeys(names, 0))
     for f in figures:
-        totals[: len(f.codes)] += f.codes
-    return tuple(
-        ClassCount(code=code, name=names.get(code), pixels=pixels)
-        for code, pixels in enumerate(totals.tolist())
-        if pixels or code in names
-    )
+        totals.update(f.codes)
+    return tuple(ClassCount(code=code, name=names.get(code), pixels=pixels) for code, pixels in sorted(totals.items()))
 
 
 def _notes(dataset: TileDataset, counts: list[TileCount], bands: tuple[BandStatistics, ...]) -> Iterator[str]:

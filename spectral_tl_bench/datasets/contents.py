@@ -17,7 +17,8 @@ import pandas as pd
 from pyarrow import ArrowException
 
 from spectral_tl_bench.datasets.beside import cache_folders, keep
-from spectral_tl_bench.datasets.files import Problem, Role
+from spectral_tl_bench.datasets.codes import code_counts
+from spectral_tl_bench.datasets.files import Problem, Role, Stored
 from spectral_tl_bench.datasets.raster import unreadable
 from spectral_tl_bench.errors import DataError, RecordError
 from spectral_tl_bench.records.files import replacing
@@ -42,11 +43,14 @@ class Readable(Protocol):
     def root(self) -> Path:
         """Folder of the archive."""
 
-    def read_image(self, path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    def image_at(self, row: Mapping[Any, Any]) -> tuple[np.ndarray, np.ndarray | None]:
         """Read an image."""
 
-    def read_label(self, path: Path) -> np.ndarray:
+    def label_at(self, row: Mapping[Any, Any]) -> np.ndarray:
         """Read a label map as integer codes."""
+
+    def stored_at(self, row: Mapping[Any, Any], role: Role) -> Stored:
+        """Say which files hold an image or a label map."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,14 @@ class TileContent:
     image: str
     label: str
     codes: tuple[int, ...]
+
+
+class _Half(NamedTuple):
+    """The image or the label map of a tile."""
+
+    role: Role
+    stored: Stored
+    row: Mapping[Any, Any]
 
 
 class _Known(NamedTuple):
@@ -104,10 +116,9 @@ class Contents:
             DataError: If a file cannot be read, or a label map is none.
         """
         known = self._load()
-        tiles = [[(role, str(row[role])) for role in _ROLES] for row in rows]
-        files = [file for tile in tiles for file in tile]
-        self._read([file for file in files if not self._is_known(file)])
-        pairs = ([known[self._key(file)] for file in tile] for tile in tiles)
+        tiles = [[_Half(role, self._archive.stored_at(row, role), row) for role in _ROLES] for row in rows]
+        self._read([half for tile in tiles for half in tile if not self._is_known(half)])
+        pairs = ([known[self._key(half)] for half in tile] for tile in tiles)
         return [TileContent(image.digest, label.digest, label.codes) for image, label in pairs]
 
     def verify(self, rows: Iterable[Mapping[Any, Any]]) -> list[Problem]:
@@ -120,34 +131,35 @@ class Contents:
             A problem for each file with another content than its size, time and inode promise.
         """
         known = self._load()
-        files = [(role, str(row[role])) for row in rows for role in _ROLES]
-        before = {file: known[self._key(file)].digest for file in files if self._is_known(file)}
-        self._read(list(before))
+        halves = [_Half(role, self._archive.stored_at(row, role), row) for row in rows for role in _ROLES]
+        before = [(half, known[self._key(half)].digest) for half in halves if self._is_known(half)]
+        self._read([half for half, _ in before])
         return [
             Problem(
                 "changed",
-                file[1],
-                f"{file[1]} was changed without its date or size showing it; runs until now took it for what it was. "
-                "That is put right: the next run is another run. `touch` what you change in such a way",
+                half.stored.files[0],
+                f"{half.stored.files[0]} was changed without its date or size showing it; runs until now took it for "
+                "what it was. That is put right: the next run is another run. `touch` what you change in such a way",
             )
-            for file, digest in before.items()
-            if known[self._key(file)].digest != digest
+            for half, digest in before
+            if known[self._key(half)].digest != digest
         ]
 
-    def _key(self, file: tuple[str, str]) -> tuple[str, str]:
-        return file[0], file[1].removeprefix(self._root)
+    def _key(self, half: _Half) -> tuple[str, str]:
+        name = half.stored.name.removeprefix(self._root)
+        return half.role, f"{name} {half.stored.read_as}" if half.stored.read_as else name
 
-    def _is_known(self, file: tuple[str, str]) -> bool:
-        known = self._load().get(self._key(file))
-        return known is not None and known.stamp == _stamp(file[1])
+    def _is_known(self, half: _Half) -> bool:
+        known = self._load().get(self._key(half))
+        return known is not None and known.stamp == _stamp(half.stored.files)
 
-    def _read(self, files: Sequence[tuple[str, str]]) -> None:
+    def _read(self, halves: Sequence[_Half]) -> None:
         """Read files and remember what they hold.
 
         Raises:
             DataError: If one cannot be read; what the others hold is remembered.
         """
-        known, todo = self._load(), iter(files)
+        known, todo = self._load(), iter(halves)
         # Hashing and GDAL work without holding Python's lock.
         with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
             while some := list(islice(todo, _FILES_AT_A_TIME)):
@@ -158,20 +170,24 @@ class Contents:
                     if isinstance(content, DataError):
                         raise content
 
-    def _content(self, file: tuple[str, str]) -> _Known | DataError:
-        role, path = file
+    def _content(self, half: _Half) -> _Known | DataError:
+        path = half.stored.files[0]
         try:
             # Before the content: a file that changes meanwhile has another stamp afterwards.
-            stamp = _stamp(path)
-            labels = self._archive.read_label(Path(path)) if role == "label" else None
-            codes = () if labels is None else tuple(np.flatnonzero(np.bincount(labels.ravel())).tolist())
-            if self._by == "pixels":
+            stamp = _stamp(half.stored.files)
+            labels = self._archive.label_at(half.row) if half.role == "label" else None
+            codes = () if labels is None else tuple(code_counts(labels))
+            if self._by == "pixels" or not half.stored.whole:
                 return _Known(
-                    stamp, _of_pixels(self._archive.read_image(Path(path))[0] if labels is None else labels), codes
+                    stamp, _of_pixels(self._archive.image_at(half.row)[0] if labels is None else labels), codes
                 )
-            with open(path, "rb") as opened:
-                digest = hashlib.file_digest(opened, lambda: hashlib.blake2b(digest_size=_DIGEST_BYTES))
-            return _Known(stamp, digest.hexdigest(), codes)
+            digests = []
+            for path in half.stored.files:
+                with open(path, "rb") as opened:
+                    digest = hashlib.file_digest(opened, lambda: hashlib.blake2b(digest_size=_DIGEST_BYTES))
+                digests.append(digest.hexdigest())
+            together = hashlib.blake2b("".join(digests).encode(), digest_size=_DIGEST_BYTES).hexdigest()
+            return _Known(stamp, digests[0] if len(digests) == 1 else together, codes)
         except OSError as error:
             return unreadable(path, error)
         except DataError as error:
@@ -217,13 +233,16 @@ def _of_pixels(pixels: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def _stamp(path: str) -> str:
-    """What changes whenever a file does, unless someone takes care that it does not."""
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        raise unreadable(path, error) from error
-    return f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
+def _stamp(paths: Sequence[str]) -> str:
+    """What changes whenever one of some files does, unless someone takes care that it does not."""
+    stamps = []
+    for path in paths:
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            raise unreadable(path, error) from error
+        stamps.append(f"{status.st_size} {status.st_mtime_ns} {status.st_ino}")
+    return " ".join(stamps)
 
 
 def _reader(cls: type) -> str:

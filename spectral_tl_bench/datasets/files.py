@@ -34,6 +34,23 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class Stored:
+    """Where an image or a label map is stored.
+
+    Attributes:
+        name: What tells it from every other one of its role: the path of its file, and which part where it is one.
+        files: Every file that its pixels come from.
+        whole: Whether it is all that these files hold, so that their bytes tell what it is.
+        read_as: What it is read with that may change while the files do not.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    whole: bool
+    read_as: str = ""
+
+
+@dataclass(frozen=True)
 class Listing:
     """What an archive's folders and file names tell, before any file is opened.
 

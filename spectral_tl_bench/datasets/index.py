@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from pyarrow import ArrowException
 from shapely.errors import GEOSException
 
 from spectral_tl_bench.datasets.beside import cache_folders, keep
-from spectral_tl_bench.datasets.files import Listing, Problem
+from spectral_tl_bench.datasets.files import Listing, Problem, Role, Stored
 from spectral_tl_bench.datasets.headers import Header
 from spectral_tl_bench.errors import DataError, RecordError
 from spectral_tl_bench.records.files import replacing
@@ -60,11 +60,11 @@ class Archive(Protocol):
     def settle(self, index: pd.DataFrame, contents: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
         """Decide what only the pixels tell: which of the tiles listed are one and the same."""
 
-    def image_header(self, path: Path) -> Header:
-        """Read what an image's header says."""
+    def headers_at(self, row: Mapping[Any, Any]) -> tuple[Header, Header]:
+        """Read what the headers of an image and of its label map say."""
 
-    def label_header(self, path: Path) -> Header:
-        """Read what a label map's header says."""
+    def stored_at(self, row: Mapping[Any, Any], role: Role) -> Stored:
+        """Say which files hold an image or a label map."""
 
 
 @dataclass(frozen=True)
@@ -133,13 +133,11 @@ def _read_facts(archive: Archive, rows: Sequence[dict[str, Any]]) -> tuple[dict[
 
 def _read_headers(archive: Archive, rows: Sequence[dict[str, Any]]) -> tuple[dict[str, dict[str, Any]], list[Problem]]:
     def read(row: dict[str, Any]) -> dict[str, Any] | Problem:
-        path = row["image"]
         try:
-            image = archive.image_header(Path(path))
-            path = row["label"]
-            label = archive.label_header(Path(path))
+            image, label = archive.headers_at(row)
         except DataError as error:
-            return Problem("unreadable", path, str(error))
+            message = str(error)
+            return Problem("unreadable", row["label"] if row["label"] in message else row["image"], message)
         size = (image.height, image.width, image.bands, image.dtype, label.height, label.width)
         return dict(zip(_CACHED, (*size, image.footprint, image.content, image.empty), strict=True))
 
@@ -160,8 +158,9 @@ def _state(archive: Archive, rows: Sequence[dict[str, Any]]) -> str:
     root = os.path.abspath(archive.root)
     digest = hashlib.sha256(f"{_FORMAT}\0{archive.name}\0{archive.read_as}\n".encode())
     for row in rows:
-        for path in (row["image"], row["label"]):
-            digest.update(f"{row['tile']}\0{path.removeprefix(root)}\0{_stamp(path)}\n".encode())
+        for stored in (archive.stored_at(row, "image"), archive.stored_at(row, "label")):
+            stamps = "\0".join(map(_stamp, stored.files))
+            digest.update(f"{row['tile']}\0{stored.name.removeprefix(root)}\0{stamps}\n".encode())
     return digest.hexdigest()[:20]
 
 

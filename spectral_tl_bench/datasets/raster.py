@@ -14,6 +14,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOEr
 from rasterio.windows import Window as RasterioWindow
 
 from spectral_tl_bench.errors import DataError
+from spectral_tl_bench.labels import HIGHEST_CODE, UNLABELLED
 
 # Tiles without coordinates are the rule in benchmark archives; one warning a tile would drown everything else.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
@@ -25,10 +26,10 @@ _FORMATS = ["GTiff", "ENVI", "HFA", "JP2OpenJPEG", "PNG", "JPEG", "BMP", "NITF",
 """GDAL's names of the formats in which a tile may be stored. All hold their pixels themselves: a virtual raster or a
 map service in a stranger's archive would make GDAL read other files, or from a network."""
 
+_FARTHEST = 2.0**62
 _FEW = 4
 """Below this part of a file's bands (one in four), GDAL's own way through pixels that lie bands together is faster."""
 
-_TABLE_SIZE = 65_536
 _UNKNOWN = -1
 _IGNORED = -2
 
@@ -126,6 +127,19 @@ def where_data(pixels: np.ndarray, nodata: float | None) -> np.ndarray | None:
     return has_data
 
 
+def stored_label(path: Path | str, window: Window | None = None) -> tuple[np.ndarray, float | None]:
+    """Read the first band of a label raster as it is stored, and what the file calls nodata.
+
+    Raises:
+        DataError: If the file cannot be read.
+    """
+    try:
+        with _mapped(), open_tile(path) as source:
+            return source.read(1, window=_rasterio_window(window)), source.nodata
+    except (RasterioIOError, RasterioError) as error:
+        raise unreadable(path, error) from error
+
+
 def read_label(path: Path | str, window: Window | None = None) -> np.ndarray:
     """Read the first band of a label raster; codes stored as floats are accepted when they are whole numbers.
 
@@ -139,12 +153,7 @@ def read_label(path: Path | str, window: Window | None = None) -> np.ndarray:
     Raises:
         DataError: If the file cannot be read or holds fractions.
     """
-    try:
-        with _mapped(), open_tile(path) as source:
-            codes = source.read(1, window=_rasterio_window(window))
-    except (RasterioIOError, RasterioError) as error:
-        raise unreadable(path, error) from error
-    return whole_numbers(codes, path)
+    return whole_numbers(stored_label(path, window)[0], path)
 
 
 def whole_numbers(codes: np.ndarray, path: Path | str) -> np.ndarray:
@@ -157,15 +166,26 @@ def whole_numbers(codes: np.ndarray, path: Path | str) -> np.ndarray:
     Raises:
         DataError: If a code is not a whole number from 0 to 65535.
     """
-    if np.issubdtype(codes.dtype, np.floating):
-        codes = np.nan_to_num(codes, nan=0.0)
-        rounded = np.rint(codes)
-        if not np.array_equal(rounded, codes):
-            raise DataError(f"{path} is not a label map: it holds fractions; labels must be whole class codes")
-        codes = rounded.astype(np.int64)
-    if codes.size and (codes.min() < 0 or codes.max() >= _TABLE_SIZE):
+    codes = integers(codes, path, nan=0)
+    if codes.size and (codes.min() < 0 or codes.max() > HIGHEST_CODE):
         raise DataError(f"{path} is not a label map: its codes run from {codes.min()} to {codes.max()}")
     return codes
+
+
+def integers(codes: np.ndarray, path: Path | str, nan: int) -> np.ndarray:
+    """Turn codes stored as floats into integers; others stay as they are.
+
+    Raises:
+        DataError: If one is a fraction.
+    """
+    if not np.issubdtype(codes.dtype, np.floating):
+        return codes
+    codes = np.nan_to_num(codes, nan=nan, posinf=_FARTHEST, neginf=-_FARTHEST)
+    rounded = np.rint(codes)
+    if not np.array_equal(rounded, codes):
+        raise DataError(f"{path} is not a label map: it holds fractions; labels must be whole class codes")
+    # Beyond int64 a cast would come out anywhere.
+    return rounded.clip(-_FARTHEST, _FARTHEST).astype(np.int64)
 
 
 def to_reflectance(stored: torch.Tensor, scale: float) -> torch.Tensor:
@@ -185,9 +205,11 @@ def label_table(codes: Sequence[int], ignored: Sequence[int] | None) -> np.ndarr
         ignored: Codes to ignore; None ignores every code that is not a class.
 
     Returns:
-        int16, 65536: the class id, -2 for ignored, -1 for a code that should not occur.
+        int16, for the codes 0 to 65535 and then -32768 to -1, where Python looks negative ones up: the class id, -2 for
+        ignored, -1 for a code that should not occur.
     """
-    table = np.full(_TABLE_SIZE, _UNKNOWN if ignored is not None else _IGNORED, dtype=np.int16)
+    table = np.full(HIGHEST_CODE + 1 - UNLABELLED, _UNKNOWN if ignored is not None else _IGNORED, dtype=np.int16)
+    table[UNLABELLED] = _IGNORED
     table[list(ignored or ())] = _IGNORED
     table[list(codes)] = np.arange(len(codes), dtype=np.int16)
     return table

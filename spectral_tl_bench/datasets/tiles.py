@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from pydantic import ValidationError
 
-from spectral_tl_bench.datasets import blocks
 from spectral_tl_bench.datasets.base import Sample, TileDataset
+from spectral_tl_bench.datasets.codes import own_codes
 from spectral_tl_bench.datasets.descriptions import described_bands
-from spectral_tl_bench.datasets.files import Listing, Problem, raise_first
+from spectral_tl_bench.datasets.files import Listing, Role, Stored, raise_first
 from spectral_tl_bench.datasets.headers import Header, own_bands
-from spectral_tl_bench.datasets.raster import Window, read_image
+from spectral_tl_bench.datasets.polygons import burn, grid_of, is_vector
+from spectral_tl_bench.datasets.raster import Window, read_image, stored_label
+from spectral_tl_bench.datasets.tile_table import locate, read_table
 from spectral_tl_bench.errors import DataError, first_problem
-from spectral_tl_bench.paths import path_inside
-from spectral_tl_bench.protocols import ProtocolFile, TileFolder
+from spectral_tl_bench.labels import HIGHEST_CODE, LOWEST_CODE
+from spectral_tl_bench.protocols import ProtocolFile
 from spectral_tl_bench.sensors import Sensor, UnreadSensor, select_bands
-
-_OWN_COLUMNS = ("image", "label", "height", "width", "bands", "dtype", "label_height", "label_width", "geometry")
+from spectral_tl_bench.tile_folder import TileFolder
 
 
 class Tiles(TileDataset):
@@ -78,7 +79,10 @@ class Tiles(TileDataset):
                 for attribute in (transfer.by, *transfer.source.where, *transfer.target.where)
             )
         )
-        self._rows = _read_csv(Path(root).expanduser() / self.folder.index, self.folder, self._group_by)
+        self._ignore = file.ignore
+        words = (self.folder.class_column, file.ignore, [(c.code, c.name) for c in file.classes])
+        self._labels_read_as = hashlib.blake2b(repr(words).encode(), digest_size=6).hexdigest()
+        self._rows = read_table(Path(root).expanduser() / self.folder.index, self.folder, self._group_by)
         self.splits = tuple(dict.fromkeys(self._rows["split"]))
         # What the files hold first, of which some bands are used.
         self.root = Path(root).expanduser()
@@ -86,7 +90,8 @@ class Tiles(TileDataset):
         wanted = range(len(self._stored.bands)) if file.bands is None else select_bands(self._stored, file.bands)
         self.sensor = self._stored.subset(wanted)
         self.own_blocks = bool(self._rows.attrs["own_blocks"])
-        super().__init__(root, split, transforms, download, ignore=file.ignore, strict=strict)
+        near = file.ignore if file.ignore == "rest" else [c for c in file.ignore if LOWEST_CODE <= c <= HIGHEST_CODE]
+        super().__init__(root, split, transforms, download, ignore=near, strict=strict)
         self._leave_out_empty(wanted)
 
     @property
@@ -138,62 +143,36 @@ class Tiles(TileDataset):
 
     def find(self) -> Listing:
         """List the tiles; see the base class."""
-        root = os.path.abspath(self.root)
-        rows: list[dict[str, Any]] = []
-        problems: list[Problem] = []
-        for row in self._rows.to_dict("records"):
-            for role, template in (("image", self.folder.images), ("label", self.folder.labels)):
-                row[role] = os.path.join(root, template.replace("{tile}", row["tile"]))
-            missing = [row[role] for role in ("image", "label") if not os.path.isfile(row[role])]
-            if missing:
-                message = (
-                    f"{missing[0]} does not exist, but {self.root / self.folder.index} lists its tile; "
-                    "add the file, or correct 'images' and 'labels' under 'folder' in the protocol file"
-                )
-                problems.append(Problem("unpaired", missing[0], message))
-            else:
-                rows.append({str(column): value for column, value in row.items()})
-        return Listing(rows, problems)
+        return locate(self._rows.to_dict("records"), self.folder, self.root)
 
+    def headers_at(self, row: Mapping[Any, Any]) -> tuple[Header, Header]:
+        """Read the headers of a row; polygons have that of the image on whose grid they are burnt."""
+        image = self.image_header(Path(row["image"]))
+        if not is_vector(row["label"]):
+            return image, self.label_header(Path(row["label"]))
+        self.label_at(row)
+        return image, dataclasses.replace(image, bands=1, dtype="int32", content="", empty=())
 
-def _read_csv(path: Path, folder: TileFolder, attributes: list[str]) -> pd.DataFrame:
-    try:
-        # As text: protocols compare text, and a tile named 007 must stay so.
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        reason = "it does not exist" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
-        raise DataError(
-            f"cannot read the tile index {path}: {reason}; it must be a CSV with one row a tile "
-            "('index' under 'folder' in the protocol file says where)"
-        ) from error
-    if not isinstance(frame.index, pd.RangeIndex):
-        raise DataError(f"{path} has rows of more fields than its header; name every column, and quote commas")
-    if frame.empty:
-        raise DataError(f"{path} lists no tile; it must be a CSV with one row a tile")
-    wanted = [folder.tile, *attributes, *([folder.block] if folder.block else [])]
-    missing = [column for column in wanted if column not in frame.columns]
-    if missing:
-        raise DataError(
-            f"{path} has no column {missing[0]!r}; it has: {', '.join(frame.columns)}. "
-            "Add it, or correct its name in the protocol file"
-        )
-    own = [*_OWN_COLUMNS, *(["tile"] if folder.tile != "tile" else [])]
-    reserved = [column for column in frame.columns if column in own]
-    if reserved:
-        raise DataError(f"{path} has a column {reserved[0]!r}, which is a name of the index's own; rename it")
-    if folder.tile != "tile":
-        frame.insert(0, "tile", frame[folder.tile])
-    twice = frame["tile"][frame["tile"].duplicated()]
-    if len(twice):
-        raise DataError(f"{path} lists tile {twice.iloc[0]!r} more than once; every row must be another tile")
-    outside = [name for name in frame["tile"] if path_inside(Path(), name) is None]
-    if outside:
-        raise DataError(f"{path} lists tile {outside[0]!r}, which leads out of the folder; name files below it")
-    if "split" not in frame.columns:
-        frame["split"] = "all"
-    frame.attrs["own_blocks"] = bool(folder.block) or "block" in frame.columns
-    if folder.block:
-        frame["block"] = frame[folder.block]
-    elif "block" not in frame.columns:
-        frame["block"] = blocks.runs(list(frame[attributes].agg("-".join, axis=1)))
-    return frame
+    def stored_at(self, row: Mapping[Any, Any], role: Role) -> Stored:
+        """Say which files hold the image or the label map of a row."""
+        stored = super().stored_at(row, role)
+        if role == "image":
+            return stored
+        if is_vector(row["label"]):
+            # The same polygons are another label map on another grid.
+            name = f"{row['label']} on {row['image'].removeprefix(os.path.abspath(self.root))}"
+            stored = Stored(name, (row["label"], row["image"]), whole=False)
+        return dataclasses.replace(stored, read_as=self._labels_read_as)
+
+    def label_at(self, row: Mapping[Any, Any], window: Window | None = None) -> np.ndarray:
+        """Read or burn the label map of a row, or a window of it."""
+        path = row["label"]
+        if not is_vector(path):
+            return self.read_label(Path(path), window)
+        names = {c.name: c.code for c in self.all_classes}
+        return burn(path, grid_of(row["image"]), window, self.folder.class_column, names)
+
+    def read_label(self, path: Path, window: Window | None = None) -> np.ndarray:
+        """Read an H x W label map; what the file calls nodata, NaN, and ignored codes of any size are unlabelled."""
+        stored, nodata = stored_label(path, window)
+        return own_codes(stored, nodata, [c.code for c in self.all_classes], self._ignore, path)

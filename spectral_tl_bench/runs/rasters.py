@@ -29,7 +29,8 @@ Color = tuple[int, int, int, int]
 def code_table(classes: Sequence[LandClass]) -> np.ndarray:
     """Codes on disk by class id, in the smallest type that has room for one more code, that of no data."""
     codes = [c.code for c in classes]
-    return np.array(codes, dtype=np.uint8 if max(codes) < 255 else np.uint16)
+    fitting = (np.uint8, np.uint16) if min(codes) >= 0 else (np.int16, np.int32)
+    return np.array(codes, dtype=fitting[0] if max(codes) < np.iinfo(fitting[0]).max else fitting[1])
 
 
 def no_data_code(classes: Sequence[LandClass]) -> int:
