@@ -14,6 +14,18 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
+_LONGEST = 2_000
+"""Characters of a line: a name in a file may be as long as the file."""
+
+
+def one_line(text: str) -> str:
+    """Text on one line without what would move the cursor: a name in a file may hold anything."""
+    line = "".join(c for c in " ".join(text.split()) if c.isprintable())
+    if len(line) <= _LONGEST:
+        return line
+    return f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
+
+
 def first_problem(error: ValidationError) -> str:
     """The first problem of a validation error in one line, beginning with the field it is in."""
     first = error.errors()[0]

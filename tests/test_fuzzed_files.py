@@ -14,7 +14,7 @@ from run_records import spec, write
 from spectral_tl_bench.errors import SpectralBenchError
 from spectral_tl_bench.protocols import ProtocolFile, read_protocol_file
 from spectral_tl_bench.records import Run, Where, read_run, read_run_yaml
-from spectral_tl_bench.runs.sweep import Suite, read_suite
+from spectral_tl_bench.runs.suite import Suite, read_suite
 from spectral_tl_bench.spec import RunSpec
 from spectral_tl_bench.values import parse_json, read_mapping
 

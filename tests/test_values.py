@@ -4,7 +4,7 @@ from run_records import spec
 from spectral_tl_bench.errors import SpectralBenchError
 from spectral_tl_bench.protocols import read_protocol_file
 from spectral_tl_bench.records import read_run_yaml, write_run_yaml
-from spectral_tl_bench.runs.sweep import read_suite
+from spectral_tl_bench.runs.suite import read_suite
 from spectral_tl_bench.values import read_mapping
 
 PROTOCOL = "title: t\ndataset: whuohs\nsource: {side: S}\ntarget: {side: T}\nby: city\n"

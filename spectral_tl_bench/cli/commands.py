@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
@@ -153,13 +153,23 @@ def parameters(
 
 
 def sweep(
-    suite: str, root: Path | None, console: Console, *, out: Path, device: str, jobs: int, checkpoint_minutes: float
+    suite: str,
+    root: Path | None,
+    console: Console,
+    *,
+    out: Path,
+    device: str,
+    checkpoint_minutes: float,
+    engine: str,
+    **options: Any,
 ) -> None:
-    """Do every run of a suite that has no record yet."""
-    from spectral_tl_bench.runs.sweep import find_suite
+    """Do every run of a suite that has no record yet; the options are those of the engine."""
+    from spectral_tl_bench.runs.engines.options import make_engine
+    from spectral_tl_bench.runs.suite import find_suite
     from spectral_tl_bench.runs.sweep import sweep as do
 
-    do(find_suite(suite), root, out, console, device=device, jobs=jobs, checkpoint_minutes=checkpoint_minutes)
+    chosen = make_engine(engine, out, device=device, **options)
+    do(find_suite(suite), root, out, console, engine=chosen, device=device, checkpoint_minutes=checkpoint_minutes)
 
 
 def adapting_methods(console: Console) -> list[str]:

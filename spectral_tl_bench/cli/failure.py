@@ -7,10 +7,7 @@ from typing import Any
 
 import typer
 
-from spectral_tl_bench.errors import RunFailedError, SpectralBenchError
-
-_LONGEST = 2_000
-"""Characters of a line: a name in a file may be as long as the file."""
+from spectral_tl_bench.errors import RunFailedError, SpectralBenchError, one_line
 
 # Typer brings click's exceptions along in some versions and takes those of click in others.
 _USAGE: Any = typer.BadParameter.__mro__[2]
@@ -40,14 +37,6 @@ def failure(error: BaseException) -> tuple[str, int]:
     if isinstance(error, MemoryError):
         return one_line(f"not enough memory: {error}"), RunFailedError.exit_status
     return one_line(_unexpected(error)), RunFailedError.exit_status
-
-
-def one_line(text: str) -> str:
-    """Text on one line without what would move the cursor: a name in a file may hold anything."""
-    line = "".join(c for c in " ".join(text.split()) if c.isprintable())
-    if len(line) <= _LONGEST:
-        return line
-    return f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
 
 
 def _usage(error: Any) -> str:

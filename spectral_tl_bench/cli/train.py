@@ -9,6 +9,7 @@ import typer
 
 from spectral_tl_bench.cli.console import console
 from spectral_tl_bench.errors import SpectralBenchError
+from spectral_tl_bench.runs.engines.base import RETRIES
 from spectral_tl_bench.runs.interruption import CHECKPOINT_MINUTES
 from spectral_tl_bench.seeds import LARGEST_SEED
 
@@ -193,7 +194,31 @@ def sweep(
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for all runs.")] = Path("runs"),
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    jobs: Annotated[int, typer.Option(help="Runs at a time; they share the CPU cores evenly.", min=1)] = 1,
+    engine: Annotated[
+        str, typer.Option(help="local: processes of this machine; ray; slurm. docs/operations.md explains them.")
+    ] = "local",
+    jobs: Annotated[
+        int | None,
+        typer.Option(help="local: runs at a time, which share the CPU cores evenly; default 1.", min=1),
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="ray: a running cluster; default this machine alone, or RAY_ADDRESS.")
+    ] = None,
+    cpus: Annotated[int | None, typer.Option(help="ray, slurm: CPU cores a run; default 1.", min=1)] = None,
+    gpus: Annotated[
+        float | None,
+        typer.Option(help="ray, slurm: GPUs a run; default 1 where this machine has one, else 0.", min=0),
+    ] = None,
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="slurm: a setting as submitit calls it, name=value, such as timeout_min=480, partition=gpu or "
+            "array_parallelism=8; may be repeated.",
+        ),
+    ] = None,
+    retries: Annotated[
+        int, typer.Option(help="How often a run is started again whose worker was lost.", min=0)
+    ] = RETRIES,
     checkpoint_minutes: Annotated[
         float, typer.Option(help="Minutes from one checkpoint to the next; a killed run goes on from the last.", min=0)
     ] = CHECKPOINT_MINUTES,
@@ -201,4 +226,18 @@ def sweep(
     """Do every run of a suite that has no record yet; one that fails does not end the others."""
     from spectral_tl_bench.cli import commands
 
-    commands.sweep(suite, root, console(), out=out, device=device, jobs=jobs, checkpoint_minutes=checkpoint_minutes)
+    commands.sweep(
+        suite,
+        root,
+        console(),
+        out=out,
+        device=device,
+        checkpoint_minutes=checkpoint_minutes,
+        engine=engine,
+        jobs=jobs,
+        address=address,
+        cpus=cpus,
+        gpus=gpus,
+        slurm=assignments(slurm or [], "--slurm"),
+        retries=retries,
+    )

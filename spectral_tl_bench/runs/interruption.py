@@ -21,12 +21,14 @@ CHECKPOINT_MINUTES = 10.0
 class Interruption:
     """Whether somebody wants the process to end."""
 
-    def __init__(self, tell: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, tell: Callable[[], None] = lambda: None, signals: tuple[signal.Signals, ...] = SIGNALS) -> None:
         """Hear nothing yet.
 
         Args:
             tell: Called once, when the first signal comes.
+            signals: What is heard.
         """
+        self._signals = signals
         self.signal: signal.Signals | None = None
         self.tell = tell
 
@@ -57,7 +59,7 @@ class Interruption:
 
     def listen(self) -> None:
         """Hear signals from now on."""
-        for number in SIGNALS:
+        for number in self._signals:
             signal.signal(number, self._hear)
 
     @contextlib.contextmanager
@@ -67,7 +69,7 @@ class Interruption:
             # Python delivers signals to the main thread alone.
             yield
             return
-        before = {number: signal.getsignal(number) for number in SIGNALS}
+        before = {number: signal.getsignal(number) for number in self._signals}
         self.listen()
         try:
             yield

@@ -31,6 +31,7 @@ from spectral_tl_bench.runs.interruption import CHECKPOINT_MINUTES, Interruption
 from spectral_tl_bench.runs.method_checks import FrozenWeights, require_repeatable, require_training
 from spectral_tl_bench.runs.pictures import images_by_domain, looking_at
 from spectral_tl_bench.runs.planning import Plan
+from spectral_tl_bench.runs.progress import ProgressFile, StageProgressFile
 from spectral_tl_bench.runs.reconstructions import RECONSTRUCTION, Reconstructions
 from spectral_tl_bench.runs.scores import SCORES, ScoreJournal
 from spectral_tl_bench.runs.stage1 import STAGE1, origin, read_stage1
@@ -50,12 +51,14 @@ class Means:
     """How a run is done; none of it changes the result.
 
     Attributes:
+        progress: Where the run says how far it is.
         device: "auto", "cpu" or "cuda".
         workers: Reading processes.
         checkpoint_minutes: From one checkpoint to the next, besides those at validations.
         interruption: Hears that the process should end.
     """
 
+    progress: ProgressFile
     device: str = "auto"
     workers: int = 0
     checkpoint_minutes: float = CHECKPOINT_MINUTES
@@ -100,6 +103,9 @@ class NetworkRun:
         names = self.method.stages
         self.data.begin_stage(stage)
         return f"stage {names.index(stage) + 1}/{len(names)} {stage}"
+
+    def _steps(self) -> dict[str, int]:
+        return {stage: self.training.stage(stage).steps for stage in self.method.stages}
 
     def _note(self, task: AdaptationTask) -> None:
         """Remember which parameters trained and which received a gradient, by their names in the segmenter."""
@@ -166,6 +172,7 @@ class NetworkRun:
                 StageProgress(self.console, title, self.method.extra_loss_name),
                 History(task.stage, self.history),
                 *([] if best is None else [best]),
+                StageProgressFile(self.means.progress, task, self._steps()),
                 keeper,
             ],
             validations=validations,
@@ -227,6 +234,9 @@ class NetworkRun:
         journal = ScoreJournal(self.folder / SCORES, self.spec.digest, task.num_classes)
         same = best.step == task.steps
         weights: dict[records.Selection, dict[str, Tensor]] = {"last": last, "best": best.state}
+        split = self.plan.split
+        tiles = (len(split.held_out) + len(split.target)) * (1 if same else 2)
+        scored = sum(len(journal.done(selection)) for selection in weights)
         for selection, state in weights.items():
             if selection == "best" and same:
                 continue
@@ -234,7 +244,10 @@ class NetworkRun:
             restore(task.segmenter, state, self.pretrained, f"the {selection} weights")
 
             def keep(loader: int, tile: str, matrix: Matrix, selection: records.Selection = selection) -> None:
+                nonlocal scored
                 journal.add(selection, loader, tile, matrix)
+                scored += 1
+                self.means.progress.show("scoring", scored, tiles)
                 self.means.interruption.end_if_asked("scoring")
 
             task.on_scored = keep

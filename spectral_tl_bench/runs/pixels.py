@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from spectral_tl_bench.datasets.base import TileDataset
     from spectral_tl_bench.methods import Classifier, PixelModel
     from spectral_tl_bench.runs.planning import Plan
+    from spectral_tl_bench.runs.progress import ProgressFile
 
 Watch = Callable[[Sequence[int], str], Iterable[int]]
 """Passes rows of an index through and shows how far it is; told what happens to them."""
@@ -109,7 +110,12 @@ def _score(plan: Plan, classifier: Classifier, threads: int, watch: Watch) -> re
 
 
 def fit_and_score(
-    plan: Plan, model: PixelModel, provenance: records.Provenance, folder: Path, console: Console
+    plan: Plan,
+    model: PixelModel,
+    provenance: records.Provenance,
+    folder: Path,
+    console: Console,
+    progress: ProgressFile,
 ) -> None:
     """Do the run and write its record.
 
@@ -119,6 +125,7 @@ def fit_and_score(
         provenance: Taken before the run.
         folder: The run's folder.
         console: Where progress goes.
+        progress: Where it goes for other processes.
 
     Raises:
         DataError: If there is nothing to learn from.
@@ -127,7 +134,10 @@ def fit_and_score(
 
     def watch(rows: Sequence[int], what: str) -> Iterable[int]:
         # Nothing where there is no terminal: a forest is done in less time than a network takes to start.
-        return track(rows, what, console=console, transient=True, disable=not console.is_terminal)
+        shown = track(rows, what, console=console, transient=True, disable=not console.is_terminal)
+        for done, row in enumerate(shown):
+            progress.show(what, done, len(rows))
+            yield row
 
     rows = labelled_tiles(split, plan.dataset.index, spec.training.label_fraction, spec.seed).tolist()
     classifier = model.classifier(spec.seed)

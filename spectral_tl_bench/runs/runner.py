@@ -21,6 +21,7 @@ from spectral_tl_bench.runs.maps import MAPS
 from spectral_tl_bench.runs.network import Means, NetworkRun
 from spectral_tl_bench.runs.pixels import fit_and_score
 from spectral_tl_bench.runs.planning import Plan
+from spectral_tl_bench.runs.progress import ProgressFile
 from spectral_tl_bench.tasks.fit import reset_peak_memory
 
 LOCK = ".lock"
@@ -60,9 +61,10 @@ def execute(
     folder = out / plan.spec.folder
     again = folder.with_name(f".{folder.name}.again")
     own = Interruption()
-    means = Means(device, workers, checkpoint_minutes, interruption or own)
+    means = Means(ProgressFile(folder), device, workers, checkpoint_minutes, interruption or own)
     records.prepare_folder(folder)
-    with _alone(folder), own.listening() if interruption is None else contextlib.nullcontext():
+    hearing = own.listening() if interruption is None else contextlib.nullcontext()
+    with _alone(folder), hearing, contextlib.closing(means.progress):
         if (again / records.RECORD).is_file():
             # An earlier process ended after its record was complete and before it had replaced the old one.
             _replace(folder, again)
@@ -100,7 +102,7 @@ def _run(plan: Plan, folder: Path, console: Console, means: Means) -> None:
     provenance = records.provenance(torch.get_num_threads())
     reset_peak_memory()
     if isinstance(plan.method, PixelModel):
-        fit_and_score(plan, plan.method, provenance, folder, console)
+        fit_and_score(plan, plan.method, provenance, folder, console, means.progress)
         return
     run = NetworkRun(plan, plan.method, provenance, folder, console, means)
     for stage in plan.method.stages:

@@ -37,6 +37,7 @@ from spectral_tl_bench.records import find_runs, read_run, sweep_up
 from spectral_tl_bench.runs.checkpoints import Checkpoints
 from spectral_tl_bench.runs.interruption import Interruption
 from spectral_tl_bench.runs.planning import plan
+from spectral_tl_bench.runs.progress import PROGRESS
 from spectral_tl_bench.runs.requests import requests
 from spectral_tl_bench.runs.runner import LOCK, execute
 from spectral_tl_bench.runs.scores import ScoreJournal
@@ -194,7 +195,7 @@ def test_force_replaces_a_run_only_by_a_complete_one(whuohs_root, done):
         time.sleep(0.02)
     process.kill()
     process.join()
-    assert {path.name: path.read_bytes() for path in done.iterdir() if path.name != LOCK} == before
+    assert {path.name: path.read_bytes() for path in done.iterdir() if path.name not in (LOCK, PROGRESS)} == before
     assert find_runs(done.parent) == [done]
     finish(start(whuohs_root, done.parents[2], force=True))
     assert not hidden.exists()

@@ -16,7 +16,7 @@ from spectral_tl_bench.runs.pixels import draw_pixels, predict_tile
 from spectral_tl_bench.runs.planning import plan
 from spectral_tl_bench.runs.requests import requests
 from spectral_tl_bench.runs.runner import execute
-from spectral_tl_bench.runs.sweep import Suite
+from spectral_tl_bench.runs.suite import Suite
 
 PIXEL_MODELS = [name for name in all_method_names() if issubclass(method_class(name), PixelModel)]
 SMALL = {"pixels": "2000", "trees": "5"}

@@ -1,4 +1,4 @@
-"""Suites: what they stand for, and that a sweep does what is missing and nothing else."""
+"""Sweeps: they do what is missing and nothing else, and two of them do not collide."""
 
 import os
 import subprocess
@@ -7,16 +7,14 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 from rich.console import Console
 from test_runner import TINY
 
 from spectral_tl_bench.errors import RunFailedError, SpectralBenchError
-from spectral_tl_bench.methods import all_method_names, build_any_method, method_names
 from spectral_tl_bench.records import RECORD, find_runs, read_run
-from spectral_tl_bench.runs.sweep import Suite, find_suite, read_suite, shipped_suites, sweep
-
-SUITES = shipped_suites()
+from spectral_tl_bench.runs.engines.local import LocalEngine
+from spectral_tl_bench.runs.suite import Suite
+from spectral_tl_bench.runs.sweep import sweep
 
 
 def suite_of(**changes):
@@ -26,20 +24,8 @@ def suite_of(**changes):
     )
 
 
-@pytest.mark.parametrize("name", SUITES)
-def test_every_shipped_suite_asks_for_runs_that_exist(name):
-    asked = list(find_suite(name).requests(None))
-    assert len(asked) >= 2
-    for request in asked:
-        build_any_method(request.choices.method, dict(request.choices.method_options))
-
-
-def test_a_suite_is_the_product_of_its_lists():
-    suite = suite_of(methods="all", protocols=["whu_region", "dfc_season"], seeds=[0, 1], weights=["none", "embedded"])
-    asked = list(suite.requests(None))
-    without_backbone = len(all_method_names()) - len(method_names())
-    assert len(asked) == (len(method_names()) * 2 + without_backbone) * (2 + 4) * 2
-    assert len({(a.choices.method, a.protocol.name, a.choices.seed, a.where.weights) for a in asked}) == len(asked)
+def sweep_here(suite, root, out, jobs=1):
+    sweep(suite, root, out, Console(), engine=LocalEngine(jobs, retries=0), device="cpu")
 
 
 def test_a_sweep_does_what_is_missing_and_a_failure_ends_nothing_else(whuohs_root, tmp_path, capfd):
@@ -53,7 +39,7 @@ def test_a_sweep_does_what_is_missing_and_a_failure_ends_nothing_else(whuohs_roo
     suite = suite_of(methods=[f"{broken}:Broken", {"name": "lora", "options": {"rank": 2}}])
     for expected in ("2 runs, 0 of them already there", "2 runs, 1 of them already there"):
         with pytest.raises(RunFailedError, match=r"runs failed, first .*Broken"):
-            sweep(suite, whuohs_root, tmp_path / "runs", Console(), device="cpu", jobs=2)
+            sweep_here(suite, whuohs_root, tmp_path / "runs")
         output = capfd.readouterr().out
         assert expected in output
         assert "FAILED: method Broken fails to adapt the backbone: LookupError: it does not work" in output
@@ -63,30 +49,8 @@ def test_a_sweep_does_what_is_missing_and_a_failure_ends_nothing_else(whuohs_roo
 
 def test_nothing_runs_if_any_input_is_wrong(whuohs_root, tmp_path):
     with pytest.raises(SpectralBenchError, match="unknown method 'frosen'"):
-        sweep(suite_of(methods=["frozen", "frosen"]), whuohs_root, tmp_path / "r", Console(), device="cpu", jobs=1)
+        sweep_here(suite_of(methods=["frozen", "frosen"]), whuohs_root, tmp_path / "r")
     assert not (tmp_path / "r").exists()
-
-
-@pytest.mark.parametrize(
-    ("content", "problem"),
-    [
-        ({"title": "t", "methods": ["frozen"]}, "protocols"),
-        ({"title": "t", "methods": ["frozen"], "protocols": ["whu_region"], "epochs": 3}, "epochs"),
-        ({"title": "t", "methods": "every", "protocols": ["whu_region"]}, "methods"),
-    ],
-)
-def test_a_suite_that_does_not_follow_the_format_is_refused_by_its_field(tmp_path, content, problem):
-    path = tmp_path / "suite.yaml"
-    path.write_text(yaml.safe_dump(content))
-    with pytest.raises(SpectralBenchError, match=rf"suite\.yaml: {problem}"):
-        read_suite(path)
-
-
-def test_an_unknown_suite_names_the_nearest(tmp_path):
-    with pytest.raises(SpectralBenchError, match=r"unknown suite 'whu_methods'.*whu_region_methods"):
-        find_suite("whu_methods")
-    with pytest.raises(SpectralBenchError, match=r"cannot read suite .*none\.yaml"):
-        find_suite(str(tmp_path / "none.yaml"))
 
 
 def is_running(process):
@@ -105,7 +69,7 @@ def test_a_killed_sweep_leaves_no_worker_behind(tmp_path):
         "import os, time\n"
         "from concurrent.futures import ProcessPoolExecutor\n"
         "from multiprocessing import get_context\n"
-        "from spectral_tl_bench.runs.sweep import begin_worker\n\n"
+        "from spectral_tl_bench.runs.engines.local import begin_worker\n\n"
         "if __name__ == '__main__':\n"
         "    with ProcessPoolExecutor(1, mp_context=get_context('spawn'), initializer=begin_worker) as pool:\n"
         "        print(pool.submit(os.getpid).result(), flush=True)\n"
