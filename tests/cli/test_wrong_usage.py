@@ -201,6 +201,10 @@ SWEEP = [
     ("sweep small.yaml --jobs 0", "--jobs"),
     ("sweep small.yaml --jobs x", "--jobs"),
     ("sweep small.yaml --device gpu", "device"),
+    ("sweep small.yaml --engine condor", "unknown engine 'condor'"),
+    ("sweep small.yaml --jobs 2 --engine ray", "--jobs is for --engine local"),
+    ("sweep small.yaml --slurm partition", "write it as name=value"),
+    ("sweep small.yaml --retries -1", "--retries"),
     ("sweep small.yaml --root missing", "missing"),
 ]
 PREDICT = [
