@@ -258,7 +258,8 @@ def index(dataset: str, folder: Path, out: Path | None, console: Console) -> Non
     opened = dataset_class(described)(folder) if isinstance(described, str) else open_dataset(described, folder)
     if out is not None:
         buffer = io.BytesIO()
-        opened.index.to_parquet(buffer)
+        parts = {"part": opened.index["part"].map(str)} if "part" in opened.index else {}
+        opened.index.assign(**parts).to_parquet(buffer)
         write_bytes(out, buffer.getvalue())
         console.print(f"written: {out}", highlight=False)
     opened.contents(range(len(opened)))

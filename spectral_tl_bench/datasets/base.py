@@ -193,6 +193,10 @@ class TileDataset(NonGeoDataset):
         """Read the image of a row of the index, or a window of it; see :meth:`read_image`."""
         return self.read_image(Path(row["image"]), window)
 
+    def pixels_at(self, row: Mapping[Any, Any]) -> np.ndarray:
+        """Read all pixels that the image of a row stores, whichever bands are used."""
+        return self.image_at(row)[0]
+
     def label_at(self, row: Mapping[Any, Any], window: Window | None = None) -> np.ndarray:
         """Read the label map of a row of the index, or a window of it; see :meth:`read_label`."""
         return self.read_label(Path(row["label"]), window)

@@ -43,8 +43,8 @@ class Readable(Protocol):
     def root(self) -> Path:
         """Folder of the archive."""
 
-    def image_at(self, row: Mapping[Any, Any]) -> tuple[np.ndarray, np.ndarray | None]:
-        """Read an image."""
+    def pixels_at(self, row: Mapping[Any, Any]) -> np.ndarray:
+        """Read the pixels of an image."""
 
     def label_at(self, row: Mapping[Any, Any]) -> np.ndarray:
         """Read a label map as integer codes."""
@@ -178,9 +178,7 @@ class Contents:
             labels = self._archive.label_at(half.row) if half.role == "label" else None
             codes = () if labels is None else tuple(code_counts(labels))
             if self._by == "pixels" or not half.stored.whole:
-                return _Known(
-                    stamp, _of_pixels(self._archive.image_at(half.row)[0] if labels is None else labels), codes
-                )
+                return _Known(stamp, _of_pixels(self._archive.pixels_at(half.row) if labels is None else labels), codes)
             digests = []
             for path in half.stored.files:
                 with open(path, "rb") as opened:

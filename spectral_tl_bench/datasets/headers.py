@@ -20,6 +20,9 @@ from spectral_tl_bench.datasets.raster import open_tile, unreadable, where_data
 from spectral_tl_bench.errors import DataError
 from spectral_tl_bench.sensors import Sensor
 
+Part = tuple[int, int, int, int]
+"""Top, left, height and width of a part of a raster in pixels."""
+
 _SAMPLED_ROWS = (0.25, 0.5, 0.75)
 
 LARGEST_TILE = 2.0
@@ -82,12 +85,13 @@ def require_usable(path: Path | str, height: int, width: int, bands: int, dtype:
         )
 
 
-def _footprint(source: rasterio.DatasetReader) -> Polygon | None:
+def _footprint(source: rasterio.DatasetReader, part: Part) -> Polygon | None:
     # Some archives name a system of coordinates and leave the transform at its default: pixel numbers, no degrees.
     if source.crs is None or source.transform.is_identity:
         return None
     grid = source.transform
-    corners = [(0, 0), (source.width, 0), (source.width, source.height), (0, source.height)]
+    top, left, height, width = part
+    corners = [(left, top), (left + width, top), (left + width, top + height), (left, top + height)]
     xs = [grid.a * column + grid.b * row + grid.c for column, row in corners]
     ys = [grid.d * column + grid.e * row + grid.f for column, row in corners]
     try:
@@ -101,21 +105,23 @@ def _footprint(source: rasterio.DatasetReader) -> Polygon | None:
     return Polygon(zip(longitudes, latitudes, strict=True))
 
 
-def _content(source: rasterio.DatasetReader) -> str:
+def _content(source: rasterio.DatasetReader, part: Part) -> str:
     """Digest of some rows of the first and the last band."""
-    digest = hashlib.sha256(f"{source.count} {source.height} {source.width}".encode())
+    top, left, height, width = part
+    digest = hashlib.sha256(f"{source.count} {height} {width}".encode())
     for share in _SAMPLED_ROWS:
-        pixels = source.read([1, source.count], window=Window(0, int(share * source.height), source.width, 1))
+        pixels = source.read([1, source.count], window=Window(left, top + int(share * height), width, 1))
         digest.update(pixels.astype(np.float64).tobytes())
     return digest.hexdigest()[:16]
 
 
-def own_bands(path: Path | str, sensor: Sensor) -> tuple[int, ...]:
+def own_bands(path: Path | str, sensor: Sensor, part: Part | None = None) -> tuple[int, ...]:
     """Look at the bands of an image of one's own: do they lie where the sensor's do, and which are nodata everywhere?
 
     Args:
         path: The file.
         sensor: All bands of the file.
+        part: The part of the image that is looked at; None for all of it.
 
     Returns:
         Channels without any data, counted from 0.
@@ -129,14 +135,14 @@ def own_bands(path: Path | str, sensor: Sensor) -> tuple[int, ...]:
             nodata = source.nodata if sensor.nodata is None else sensor.nodata
             empty = list(range(source.count))
             # A few rows tell of almost every band that it has data; only of the others all rows are read.
+            top, left, height, width = part or (0, 0, source.height, source.width)
             step = max(1, source.block_shapes[0][0])
-            some = [Window(0, int(share * source.height), source.width, 1) for share in _SAMPLED_ROWS]
-            rest = [
-                Window(0, top, source.width, min(step, source.height - top)) for top in range(0, source.height, step)
-            ]
-            for window in (*some, *rest):
+            some = [(top + int(share * height), 1) for share in _SAMPLED_ROWS]
+            rest = [(row, min(step, top + height - row)) for row in range(top, top + height, step)]
+            for row, rows in (*some, *rest):
                 if not empty:
                     break
+                window = Window(left, row, width, rows)
                 has_data = where_data(source.read([channel + 1 for channel in empty], window=window), nodata)
                 if has_data is None:
                     return ()
@@ -147,22 +153,24 @@ def own_bands(path: Path | str, sensor: Sensor) -> tuple[int, ...]:
     return tuple(empty)
 
 
-def raster_header(path: Path | str, sample: bool = False) -> Header:
+def raster_header(path: Path | str, sample: bool = False, part: Part | None = None) -> Header:
     """Read a raster's header and its last rows, which a file that was cut short no longer has.
 
     Args:
         path: The file.
         sample: It is an image: take the digest of its pixels too. Of a label map only the first band counts.
+        part: The part of the raster that is meant; None for all of it.
 
     Raises:
         DataError: If the file cannot be read to its end, or cannot be a tile's.
     """
     try:
         with rasterio.Env(), open_tile(path) as source:
-            require_usable(path, source.height, source.width, source.count if sample else 1, source.dtypes[0])
+            where = part or (0, 0, source.height, source.width)
+            require_usable(path, where[2], where[3], source.count if sample else 1, source.dtypes[0])
             rows = min(source.block_shapes[-1][0], source.height)
             source.read(source.count, window=Window(0, source.height - rows, source.width, rows))
-            content = _content(source) if sample else ""
-            return Header(source.height, source.width, source.count, source.dtypes[0], _footprint(source), content)
+            content = _content(source, where) if sample else ""
+            return Header(where[2], where[3], source.count, source.dtypes[0], _footprint(source, where), content)
     except (RasterioIOError, RasterioError) as error:
         raise unreadable(path, error) from error

@@ -91,10 +91,13 @@ def survey(archive: Archive) -> Survey:
     if not rows:
         # Images without any label are no archive with a few files too many.
         problems, left_out = [*problems, *left_out], []
-    usable = []
+    usable, blank = [], 0
     for row in rows:
         fact = facts.get(row["tile"])
         if fact is None:
+            continue
+        if row.get("part") is not None and len(fact["empty"]) == fact["bands"]:
+            blank += 1
             continue
         problem = _mismatch(archive, row, fact)
         if problem is None:
@@ -106,6 +109,8 @@ def survey(archive: Archive) -> Survey:
     if usable:
         frame, said = archive.settle(frame, [facts[tile]["content"] for tile in frame["tile"]])
         notes = [*notes, *said]
+    if blank:
+        notes = [*notes, f"{blank} tiles that hold no data at all are left out of the scenes' cut"]
     if left_out:
         example = os.path.relpath(left_out[0].path, archive.root)
         notes = [*notes, f"{len(left_out)} files without their partner are left out, for example {example}"]

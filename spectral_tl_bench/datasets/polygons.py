@@ -9,7 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import geopandas as gpd
 import numpy as np
+import pandas as pd
 import rasterio
 from rasterio.errors import RasterioError
 
@@ -90,7 +92,7 @@ def burn(path: Path | str, grid: Grid, window: Window | None, column: str, names
         )
     top, left, height, width = window or (0, 0, grid.height, grid.width)
     transform = window_transform(RasterioWindow(left, top, width, height), grid.transform)  # type: ignore[no-untyped-call, unused-ignore]
-    polygons, codes, tree = _polygons(str(path), _stamp(path), column, tuple(sorted(names.items())), grid.crs.to_wkt())
+    polygons, codes, tree = _drawn(str(path), _stamp(path), column, tuple(sorted(names.items())), grid.crs.to_wkt())
     west, south, east, north = array_bounds(height, width, transform)
     there = np.sort(tree.query(shapely.box(min(west, east), min(south, north), max(west, east), max(south, north))))
     shapes = [(polygons[i], int(codes[i])) for i in there]
@@ -106,40 +108,69 @@ def _stamp(path: Path | str) -> int:
         raise unreadable(path, error) from error
 
 
+def read_polygons(path: str, grid: Grid) -> tuple[np.ndarray, pd.DataFrame]:
+    """Read polygons in the system of coordinates of an image.
+
+    Args:
+        path: GeoPackage or GeoJSON.
+        grid: Grid of the image.
+
+    Returns:
+        The polygons, and their columns as text, empty where there is no value.
+
+    Raises:
+        DataError: If the file cannot be read or placed.
+    """
+    if grid.crs is None:
+        raise DataError(
+            f"{path} cannot be laid on a scene that names no coordinate reference system; assign one "
+            "(rio edit-info --crs EPSG:CODE)"
+        )
+    frame = _polygons(path, _stamp(path), grid.crs.to_wkt())
+    table = frame.drop(columns=frame.geometry.name)
+    text = {str(column): table[column].map(str).where(table[column].notna(), "") for column in table.columns}
+    return frame.geometry.to_numpy(), pd.DataFrame(text, index=table.index)
+
+
 @lru_cache(maxsize=_FILES_KEPT)
-def _polygons(path: str, stamp: int, column: str, names: tuple[tuple[str, int], ...], crs: str) -> tuple[Any, Any, Any]:
-    """Polygons of a file in a system of coordinates, their codes, and what finds them by their place."""
-    import geopandas as gpd
+def _drawn(path: str, stamp: int, column: str, names: tuple[tuple[str, int], ...], crs: str) -> tuple[Any, Any, Any]:
+    """Polygons of labels, their codes, and what finds them by their place."""
     import shapely
 
+    frame = _polygons(path, stamp, crs)
+    if column not in frame.columns:
+        known = ", ".join(str(name) for name in frame.columns if name != frame.geometry.name)
+        raise DataError(
+            f"{path} has no column {column!r}; it has: {known}. Name the one with the classes: 'class_column' under "
+            "'folder' in the protocol file"
+        )
+    codes = np.array([_code(value, dict(names), path) for value in frame[column]], dtype=np.int64)
+    polygons = frame.geometry.to_numpy()
+    return polygons, codes, shapely.STRtree(polygons)
+
+
+@lru_cache(maxsize=_FILES_KEPT)
+def _polygons(path: str, stamp: int, crs: str) -> gpd.GeoDataFrame:
     _require_vector(path)
     try:
         layers = gpd.list_layers(path)["name"].tolist()
         if len(layers) != 1:
             raise DataError(
-                f"{path} has {len(layers)} layers ({', '.join(map(str, layers[:5]))}) where labels are one; write that "
+                f"{path} has {len(layers)} layers ({', '.join(map(str, layers[:5]))}) where one is read; write that "
                 "layer into a file of its own"
             )
         frame = gpd.read_file(path, engine="pyogrio")
     except (ValueError, RuntimeError, OSError) as error:
         raise unreadable(path, error) from error
     if not isinstance(frame, gpd.GeoDataFrame) or frame.empty:
-        raise DataError(f"{path} holds no polygons; labels are polygons with a column {column!r}")
-    if column not in frame.columns:
-        known = ", ".join(str(name) for name in frame.columns if name != "geometry")
-        raise DataError(
-            f"{path} has no column {column!r}; it has: {known}. Name the one with the classes: 'class_column' under "
-            "'folder' in the protocol file"
-        )
+        raise DataError(f"{path} holds no polygons")
     if frame.crs is None:
         raise DataError(f"{path} names no coordinate reference system, so its polygons lie nowhere; assign one")
-    frame = frame[~(frame.geometry.isna() | frame.geometry.is_empty)]
+    frame = frame[~(frame.geometry.isna() | frame.geometry.is_empty)].reset_index(drop=True)
     other = sorted(set(frame.geometry.geom_type) - {"Polygon", "MultiPolygon"})
     if other:
-        raise DataError(f"{path} holds {other[0]} geometries; labels are polygons: buffer them, or leave them out")
-    codes = np.array([_code(value, dict(names), path) for value in frame[column]], dtype=np.int64)
-    polygons = frame.geometry.to_crs(crs).to_numpy()
-    return polygons, codes, shapely.STRtree(polygons)
+        raise DataError(f"{path} holds {other[0]} geometries where polygons are read: buffer them, or leave them out")
+    return frame.to_crs(crs)
 
 
 def _code(value: Any, names: Mapping[str, int], path: str) -> int:

@@ -13,6 +13,7 @@ from rasterio.enums import Interleaving
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.windows import Window as RasterioWindow
 
+from spectral_tl_bench.datasets.virtual import FORMATS, is_virtual, sources_of
 from spectral_tl_bench.errors import DataError
 from spectral_tl_bench.labels import HIGHEST_CODE, UNLABELLED
 
@@ -21,10 +22,6 @@ warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
 
 Window = tuple[int, int, int, int]
 """(top, left, height, width) in pixels."""
-
-_FORMATS = ["GTiff", "ENVI", "HFA", "JP2OpenJPEG", "PNG", "JPEG", "BMP", "NITF", "EHdr", "PCIDSK", "AAIGrid"]
-"""GDAL's names of the formats in which a tile may be stored. All hold their pixels themselves: a virtual raster or a
-map service in a stranger's archive would make GDAL read other files, or from a network."""
 
 _FARTHEST = 2.0**62
 _FEW = 4
@@ -49,9 +46,16 @@ def _mapped() -> rasterio.Env:
 
 
 def open_tile(path: Path | str) -> rasterio.DatasetReader:
-    """Open an image or a label map; only formats that hold their pixels themselves are tried."""
+    """Open an image or a label map; only formats that hold their pixels themselves are tried, and own VRTs.
+
+    Raises:
+        DataError: If it is a virtual raster that draws on files elsewhere.
+    """
+    if is_virtual(path):
+        sources_of(path)
+        return rasterio.DatasetReader(path, driver=[*FORMATS, "VRT"])
     # rasterio.open would try them all, or a single one.
-    return rasterio.DatasetReader(path, driver=_FORMATS)
+    return rasterio.DatasetReader(path, driver=FORMATS)
 
 
 def _rasterio_window(window: Window | None) -> RasterioWindow | None:

@@ -16,8 +16,9 @@ from spectral_tl_bench.errors import DataError
 from spectral_tl_bench.paths import path_inside
 from spectral_tl_bench.tile_folder import TileFolder, fill, placeholders
 
-_OWN_COLUMNS = ("image", "label", "height", "width", "bands", "dtype", "label_height", "label_width", "geometry")
-_RASTERS = (".tif", ".tiff", ".img", ".dat", ".jp2", ".png", ".asc", ".bmp", ".ntf", ".pix")
+OWN_COLUMNS = ("image", "label", "height", "width", "bands", "dtype", "label_height", "label_width", "geometry", "part")
+"""Columns that the index has of itself."""
+_RASTERS = (".vrt", ".tif", ".tiff", ".img", ".dat", ".jp2", ".png", ".asc", ".bmp", ".ntf", ".pix")
 
 
 def locate(rows: Sequence[Mapping[Any, Any]], folder: TileFolder, root: Path) -> Listing:
@@ -94,6 +95,11 @@ def read_table(path: Path, folder: TileFolder, attributes: Sequence[str]) -> pd.
     Raises:
         DataError: If it cannot be used.
     """
+    if not placeholders(folder.images):
+        # A single scene, cut into tiles by its geometry, needs no table.
+        alone = pd.DataFrame({"tile": [Path(folder.images).stem], "split": ["all"], "block": [""]})
+        alone.attrs["own_blocks"] = False
+        return alone
     try:
         # As text: protocols compare text, and a tile named 007 must stay so.
         frame = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -108,14 +114,18 @@ def read_table(path: Path, folder: TileFolder, attributes: Sequence[str]) -> pd.
     if frame.empty:
         raise DataError(f"{path} lists no tile; it must be a CSV with one row a tile")
     named = [name for name in (*placeholders(folder.images), *placeholders(folder.labels)) if name != "tile"]
-    wanted = [folder.tile, *attributes, *([folder.block] if folder.block else []), *named]
+    if folder.tiles is not None and folder.tiles.polygons is not None:
+        # Polygons may say the rest.
+        attributes = [name for name in attributes if name in frame.columns]
+    block = [folder.block] if folder.block and folder.tiles is None else []
+    wanted = [folder.tile, *attributes, *block, *named]
     missing = [column for column in wanted if column not in frame.columns]
     if missing:
         raise DataError(
             f"{path} has no column {missing[0]!r}; it has: {', '.join(frame.columns)}. "
             "Add it, or correct its name in the protocol file"
         )
-    own = [*_OWN_COLUMNS, *(["tile"] if folder.tile != "tile" else [])]
+    own = [*OWN_COLUMNS, *(["tile"] if folder.tile != "tile" else [])]
     reserved = [column for column in frame.columns if column in own]
     if reserved:
         raise DataError(f"{path} has a column {reserved[0]!r}, which is a name of the index's own; rename it")
@@ -130,8 +140,36 @@ def read_table(path: Path, folder: TileFolder, attributes: Sequence[str]) -> pd.
     if "split" not in frame.columns:
         frame["split"] = "all"
     frame.attrs["own_blocks"] = bool(folder.block) or "block" in frame.columns
-    if folder.block:
+    if block:
         frame["block"] = frame[folder.block]
     elif "block" not in frame.columns:
-        frame["block"] = blocks.runs(list(frame[list(attributes)].agg("-".join, axis=1)))
+        frame["block"] = blocks.runs(["-".join(row) for row in frame[list(attributes)].to_numpy().tolist()])
     return frame
+
+
+def require_columns(tiles: Sequence[dict[str, Any]], attributes: Sequence[str], folder: TileFolder) -> None:
+    """Give tiles that scenes were cut into their blocks, and make sure that they have every attribute.
+
+    Args:
+        tiles: The tiles; get ``block``: cells of the grid, which serve where the scenes lie nowhere on the globe.
+        attributes: Columns that a protocol selects by.
+        folder: Names the column of the blocks, where there is one.
+
+    Raises:
+        DataError: If a column is missing.
+    """
+    if not tiles:
+        return
+    for name in (*attributes, *([folder.block] if folder.block else [])):
+        if name not in tiles[0]:
+            known = ", ".join(str(column) for column in tiles[0] if column not in OWN_COLUMNS)
+            raise DataError(
+                f"no column {name!r} in the table of scenes or the polygons; they have: {known}. Add it, or correct "
+                "its name in the protocol file"
+            )
+    scenes = {image: number for number, image in enumerate(dict.fromkeys(tile["image"] for tile in tiles))}
+    groups = ["-".join([str(scenes[t["image"]]), *(str(t[name]) for name in attributes)]) for t in tiles]
+    size = max(tile["part"][2] for tile in tiles)
+    cells = blocks.cells(groups, [t["part"][1] // size for t in tiles], [t["part"][0] // size for t in tiles])
+    for tile, cell in zip(tiles, cells, strict=True):
+        tile["block"] = str(tile[folder.block]) if folder.block else cell

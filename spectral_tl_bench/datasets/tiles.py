@@ -14,12 +14,14 @@ from pydantic import ValidationError
 
 from spectral_tl_bench.datasets.base import Sample, TileDataset
 from spectral_tl_bench.datasets.codes import own_codes
-from spectral_tl_bench.datasets.descriptions import described_bands
+from spectral_tl_bench.datasets.cutting import cut_scenes
+from spectral_tl_bench.datasets.descriptions import described_bands, header_beside
 from spectral_tl_bench.datasets.files import Listing, Role, Stored, raise_first
-from spectral_tl_bench.datasets.headers import Header, own_bands
+from spectral_tl_bench.datasets.headers import Header, own_bands, raster_header
 from spectral_tl_bench.datasets.polygons import burn, grid_of, is_vector
 from spectral_tl_bench.datasets.raster import Window, read_image, stored_label
-from spectral_tl_bench.datasets.tile_table import locate, read_table
+from spectral_tl_bench.datasets.tile_table import OWN_COLUMNS, locate, read_table, require_columns
+from spectral_tl_bench.datasets.virtual import is_virtual, sources_of
 from spectral_tl_bench.errors import DataError, first_problem
 from spectral_tl_bench.labels import HIGHEST_CODE, LOWEST_CODE
 from spectral_tl_bench.protocols import ProtocolFile
@@ -82,6 +84,8 @@ class Tiles(TileDataset):
         self._ignore = file.ignore
         words = (self.folder.class_column, file.ignore, [(c.code, c.name) for c in file.classes])
         self._labels_read_as = hashlib.blake2b(repr(words).encode(), digest_size=6).hexdigest()
+        self._files_describe = isinstance(file.sensor, UnreadSensor)
+        self._listing: Listing | None = None
         self._rows = read_table(Path(root).expanduser() / self.folder.index, self.folder, self._group_by)
         self.splits = tuple(dict.fromkeys(self._rows["split"]))
         # What the files hold first, of which some bands are used.
@@ -132,41 +136,67 @@ class Tiles(TileDataset):
             self.sensor = self._stored.subset(channels)
         self.channels = None if channels == list(range(len(self._stored.bands))) else tuple(channels)
 
-    def image_header(self, path: Path) -> Header:
-        """Read what an image's header says, and which of its bands hold data."""
-        header = super().image_header(path)
-        return dataclasses.replace(header, empty=own_bands(path, self._stored))
-
     def read_image(self, path: Path, window: Window | None = None) -> tuple[np.ndarray, np.ndarray | None]:
         """Read the bands of an image that are used, and where all of them have data."""
         return read_image(path, window, channels=self.channels, nodata=self._stored.nodata)
 
     def find(self) -> Listing:
         """List the tiles; see the base class."""
-        return locate(self._rows.to_dict("records"), self.folder, self.root)
+        if self._listing is None:
+            self._listing = self._find()
+        return self._listing
+
+    def _find(self) -> Listing:
+        found = locate(self._rows.to_dict("records"), self.folder, self.root)
+        cut = self.folder.tiles
+        if cut is None:
+            return found
+        polygons = None if cut.polygons is None else os.path.join(os.path.abspath(self.root), cut.polygons)
+        tiles = cut_scenes(found, cut, polygons, OWN_COLUMNS)
+        require_columns(tiles.rows, self._group_by, self.folder)
+        return tiles
 
     def headers_at(self, row: Mapping[Any, Any]) -> tuple[Header, Header]:
         """Read the headers of a row; polygons have that of the image on whose grid they are burnt."""
-        image = self.image_header(Path(row["image"]))
+        part = row.get("part")
+        header = raster_header(row["image"], sample=True, part=part)
+        image = dataclasses.replace(header, empty=own_bands(row["image"], self._stored, part))
         if not is_vector(row["label"]):
-            return image, self.label_header(Path(row["label"]))
+            scene, map_ = grid_of(row["image"]), grid_of(row["label"])
+            if part is not None and (scene.height, scene.width) != (map_.height, map_.width):
+                raise DataError(
+                    f"{row['label']} is {map_.height} x {map_.width} px but its scene is {scene.height} x "
+                    f"{scene.width}; warp it onto the scene's grid (gdalwarp), or draw the labels as polygons"
+                )
+            return image, raster_header(row["label"], part=part)
         self.label_at(row)
         return image, dataclasses.replace(image, bands=1, dtype="int32", content="", empty=())
 
     def stored_at(self, row: Mapping[Any, Any], role: Role) -> Stored:
         """Say which files hold the image or the label map of a row."""
-        stored = super().stored_at(row, role)
-        if role == "image":
-            return stored
-        if is_vector(row["label"]):
+        path, part = row[role], row.get("part")
+        place = "" if part is None else " " + "_".join(map(str, part))
+        files = (path, *(sources_of(path) if is_virtual(path) else ()))
+        header = header_beside(Path(path), self.root.absolute()) if self._files_describe and role == "image" else None
+        files = (*files, *([] if header is None else [str(header)]))
+        if role == "label" and is_vector(path):
             # The same polygons are another label map on another grid.
-            name = f"{row['label']} on {row['image'].removeprefix(os.path.abspath(self.root))}"
-            stored = Stored(name, (row["label"], row["image"]), whole=False)
-        return dataclasses.replace(stored, read_as=self._labels_read_as)
+            place = f" on {row['image'].removeprefix(os.path.abspath(self.root))}{place}"
+            files = (*files, row["image"])
+        whole = not place
+        return Stored(f"{path}{place}", files, whole, "" if role == "image" else self._labels_read_as)
+
+    def image_at(self, row: Mapping[Any, Any], window: Window | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+        """Read the bands of the image of a row that are used, or a window of it."""
+        return self.read_image(Path(row["image"]), _within(row, window))
+
+    def pixels_at(self, row: Mapping[Any, Any]) -> np.ndarray:
+        """Read all bands of the image of a row as they are stored."""
+        return read_image(row["image"], _within(row, None))[0]
 
     def label_at(self, row: Mapping[Any, Any], window: Window | None = None) -> np.ndarray:
         """Read or burn the label map of a row, or a window of it."""
-        path = row["label"]
+        path, window = row["label"], _within(row, window)
         if not is_vector(path):
             return self.read_label(Path(path), window)
         names = {c.name: c.code for c in self.all_classes}
@@ -176,3 +206,11 @@ class Tiles(TileDataset):
         """Read an H x W label map; what the file calls nodata, NaN, and ignored codes of any size are unlabelled."""
         stored, nodata = stored_label(path, window)
         return own_codes(stored, nodata, [c.code for c in self.all_classes], self._ignore, path)
+
+
+def _within(row: Mapping[Any, Any], window: Window | None) -> Window | None:
+    """A window of a tile as one of the file that the tile is a part of."""
+    part: Window | None = row.get("part")
+    if part is None or window is None:
+        return part if window is None else window
+    return part[0] + window[0], part[1] + window[1], window[2], window[3]

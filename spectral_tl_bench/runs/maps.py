@@ -9,6 +9,7 @@ import numpy as np
 import rasterio
 import torch
 from rasterio.errors import RasterioError
+from rasterio.windows import Window
 
 from spectral_tl_bench import records
 from spectral_tl_bench.datasets.plot import color_mask
@@ -19,6 +20,7 @@ from spectral_tl_bench.runs.pictures import spread
 from spectral_tl_bench.runs.rasters import ClassMap, GeoTiff, Place, code_table, rgba, run_tags
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
     from spectral_tl_bench.runs.planning import Plan
@@ -86,7 +88,7 @@ def write_maps(run: RestoredRun, plan: Plan, count: int, device: torch.device) -
     for position in spread(split.target, [split.subdomains[names.iloc[p]] for p in split.target], count):
         tile = predict_tile(run, plan, position, device)
         stem = tile.tile.replace("/", "-")
-        place = _place(Path(index["image"].iloc[position]), *tile.truth.shape)
+        place = _place(index.iloc[position], *tile.truth.shape)
         paths = [folder / f"{stem}{ending}" for ending in ("-prediction.tif", "-error.tif", ".png")]
         with ClassMap(paths[0], place, run) as classes:
             classes.write(np.where(tile.has_data, code_table(run.adapter.classes)[tile.prediction], classes.nodata))
@@ -121,11 +123,16 @@ def predict_tile(run: RestoredRun, plan: Plan, position: int, device: torch.devi
     )
 
 
-def _place(image: Path, height: int, width: int) -> Place:
+def _place(row: pd.Series, height: int, width: int) -> Place:
     """Where a tile lies, as far as its file says; not every format that archives come in can."""
     try:
-        with rasterio.open(image) as source:
-            return Place.of(source)
+        with rasterio.open(row["image"]) as source:
+            place = Place.of(source)
+            if row.get("part") is None:
+                return place
+            top, left = row["part"][:2]
+            window = Window(left, top, width, height)  # type: ignore[no-untyped-call, unused-ignore]
+            return Place(height, width, source.crs, source.window_transform(window))
     except RasterioError:
         return Place(height, width)
 
