@@ -79,7 +79,7 @@ def run(
         # Every input is opened before anything trains: a mistake in the last protocol shows at once.
         opened: dict[tuple[str, Path], TileDataset] = {}
         plans = [plan(request, opened) for request in requests]
-        for note in dict.fromkeys(note for ready in plans for note in ready.dataset.notes):
+        for note in dict.fromkeys(note for ready in plans for note in (*ready.dataset.notes, *ready.notes)):
             console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
         if maps and any(isinstance(ready.method, PixelModel) for ready in plans):
             raise SpectralBenchError("--maps needs a model that is kept, and pixel models are not; leave --maps out")
@@ -232,7 +232,7 @@ def _described(name: str) -> str | ProtocolFile:
 def check(dataset: str, folder: Path, console: Console, *, as_json: bool) -> bool:
     """Check an archive and print the report; return whether all is well."""
     from spectral_tl_bench.cli.check_view import render
-    from spectral_tl_bench.datamodules.soundness import protocol_problems
+    from spectral_tl_bench.datamodules.soundness import examine
     from spectral_tl_bench.datasets.check import check_archive
 
     described = _described(dataset)
@@ -240,8 +240,8 @@ def check(dataset: str, folder: Path, console: Console, *, as_json: bool) -> boo
     if report.ok:
         shipped = isinstance(described, str)
         meant = protocols_about(described) if isinstance(described, str) else protocols_of(described)
-        problems = protocol_problems(meant, folder, all_must_run=not shipped)
-        report = report.model_copy(update={"problems": tuple(problems)})
+        problems, notes = examine(meant, folder, all_must_run=not shipped)
+        report = report.model_copy(update={"problems": tuple(problems), "notes": (*report.notes, *notes)})
     if as_json:
         print(report.model_dump_json(indent=2))  # noqa: T201  # for a program: a console would break the lines
     else:

@@ -54,6 +54,7 @@ class TileDataset(NonGeoDataset):
         notes: What is worth knowing about the files, a line each: copies, files left out.
         unknown: Attributes that these files do not tell, and what to do to learn them.
         empty: Channels of the files, counted from 0, that are nodata in every tile, as far as it was looked for.
+        samples: Digest of a sample of each image's pixels, by its path: the same for copies, however they are packed.
         own_blocks: Whether ``block`` was given with the tiles rather than made from their order.
         expected_counts: Published numbers of tiles, by attribute and value.
         count_variants: Other numbers that releases of the archive are known to hold, by the published number.
@@ -115,7 +116,7 @@ class TileDataset(NonGeoDataset):
         found = survey(self)
         index, self.problems = found.index, found.problems
         self.left_out, self.notes, self.unknown = found.left_out, found.notes, found.unknown
-        self.empty = found.empty
+        self.empty, self.samples = found.empty, found.samples
         if strict:
             raise_first(self.problems)
         if index.empty and not self.problems:

@@ -26,7 +26,7 @@ from spectral_tl_bench.values import Value
 if TYPE_CHECKING:
     from spectral_tl_bench.datasets.base import TileDataset
 
-_PLAUSIBLE_MEAN = (0.001, 1.2)
+PLAUSIBLE_MEAN = (0.001, 1.2)
 """Mean reflectance of any landscape lies between these; outside, the scale is wrong."""
 
 
@@ -244,7 +244,7 @@ def _notes(dataset: TileDataset, counts: list[TileCount], bands: tuple[BandStati
     sides = [count for count in counts if count.what.endswith((" source", " target"))]
     for count in islice((c for c in sides if not c.found), 3):
         yield f"{count.what} has no tile, so that protocol cannot run"
-    low, high = _PLAUSIBLE_MEAN
+    low, high = PLAUSIBLE_MEAN
     odd = [b for b in bands if not low <= b.mean <= high]
     if len(odd) > len(bands) / 2:
         yield (

@@ -69,7 +69,11 @@ class Archive(Protocol):
 
 @dataclass(frozen=True)
 class Survey:
-    """What an archive holds: the tiles that can be used, what else :class:`Listing` says, and channels without data."""
+    """What an archive holds: the tiles that can be used, what else :class:`Listing` says, and channels without data.
+
+    ``samples`` holds the digest of a sample of each image's pixels, by its path; see
+    :class:`spectral_tl_bench.datasets.headers.Header`.
+    """
 
     index: gpd.GeoDataFrame
     problems: list[Problem]
@@ -77,6 +81,7 @@ class Survey:
     notes: list[str]
     unknown: dict[str, str]
     empty: frozenset[int]
+    samples: dict[str, str]
 
 
 def survey(archive: Archive) -> Survey:
@@ -117,7 +122,8 @@ def survey(archive: Archive) -> Survey:
     index = gpd.GeoDataFrame(frame, geometry="geometry", crs="EPSG:4326")
     nothing = [frozenset(facts[row["tile"]]["empty"]) for row in usable]
     empty = nothing[0].intersection(*nothing) if nothing else frozenset()
-    return Survey(index, problems, left_out, notes, listing.unknown, empty)
+    samples = {row["image"]: facts[row["tile"]]["content"] for row in usable}
+    return Survey(index, problems, left_out, notes, listing.unknown, empty, samples)
 
 
 def _read_facts(archive: Archive, rows: Sequence[dict[str, Any]]) -> tuple[dict[str, dict[str, Any]], list[Problem]]:

@@ -39,6 +39,7 @@ class Plan:
     split: Split
     contents: Mapping[str, TileContent]
     method: AnyMethod
+    notes: tuple[str, ...] = ()
 
     @property
     def weights(self) -> str:
@@ -135,7 +136,15 @@ def plan(request: Request, opened: dict[tuple[str, Path], TileDataset] | None = 
             f"--stage1 was given, but {choices.method} has no reconstruction stage with these options"
         )
     contents = dataset.contents(split.tiles.tolist())
-    parts = Parts(request.protocol.name, dataset, split, contents, training.label_fraction, choices.seed)
+    parts = Parts(
+        request.protocol.name,
+        dataset,
+        split,
+        contents,
+        training.label_fraction,
+        choices.seed,
+        by_cells=training.held_out_rule == "cells",
+    )
     raise_first(list(parts.problems()))
     spec = RunSpec(
         **choices.model_dump(exclude={"method_options"}),
@@ -160,4 +169,4 @@ def plan(request: Request, opened: dict[tuple[str, Path], TileDataset] | None = 
         check_stage1(where.stage1, spec, dataset.sensor, {name: contents[name].image for name in unseen})
     if request.recorded is not None:
         _require_as_recorded(request.recorded, spec)
-    return Plan(request, spec, dataset, split, contents, method)
+    return Plan(request, spec, dataset, split, contents, method, tuple(parts.notes()))

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import rasterio
-from archives import random_image, random_label, write_own_tiles, write_tif
+from archives import random_image, random_label, utm, write_own_tiles, write_tif
 
 from spectral_tl_bench.cli.main import main
 from spectral_tl_bench.errors import SpectralBenchError
@@ -98,7 +98,59 @@ def huge_image(root):
     rasterio.open(image(root, 5), "w", driver="GTiff", **profile).close()
 
 
+def repacked(source, target):
+    """The same pixels in other bytes."""
+
+    def spoil(root):
+        with rasterio.open(image(root, source)) as file:
+            write_tif(image(root, target), file.read(), compress="deflate", predictor=2)
+
+    return spoil
+
+
+def band_without_data(*numbers, value=0):
+    def spoil(root):
+        for number in numbers:
+            pixels = random_image(4, number, dtype="int16")
+            pixels[2] = value
+            write_tif(image(root, number), pixels)
+
+    return spoil
+
+
+def one_class_each(root):
+    for number in range(8):
+        write_tif(label(root, number), random_label([10, 30] if number < 4 else [20, 30], number))
+
+
+def labels_beside_the_data(root):
+    for number in (4, 5, 6, 7):
+        pixels, codes = random_image(4, number, dtype="int16"), random_label([10, 20], number)
+        pixels[:, :8], codes[8:] = -1, 30
+        write_tif(image(root, number), pixels, nodata=-1)
+        write_tif(label(root, number), codes)
+
+
+def reflectance(factor, *numbers):
+    def spoil(root):
+        for number in numbers:
+            write_tif(image(root, number), random_image(4, number, dtype="float32") * np.float32(factor))
+
+    return spoil
+
+
 SPOILED = {
+    "same pixels packed otherwise": (repacked(1, 6), ["images/006.tif", "images/001.tif", "must not test"]),
+    "held out and training": (repacked(0, 2), ["images/000.tif", "images/002.tif", "must not select"]),
+    "band without data in source": (band_without_data(0, 1, 2, 3), ["coast: band r", "4 source tiles", "'bands'"]),
+    "band of one value in target": (band_without_data(4, 5, 6, 7, value=500), ["coast: band r", "4 target tiles"]),
+    "no class in common": (one_class_each, ["no class in common", "have trees", "target grass"]),
+    "labels where there is no data": (
+        labels_beside_the_data,
+        ["of its 4 target tiles, no pixel with a class", "nodata"],
+    ),
+    "already reflectance": (reflectance(1e-4, 0, 1, 2, 3), ["source tiles is 3", "e-05", "10000 cannot be", "'scale'"]),
+    "another scale in target": (reflectance(100, 4, 5, 6, 7), ["target tiles is 3", "10000 cannot be"]),
     "unknown code in a target tile": (unknown_code(6), ["labels/006.tif", "label code 77", "'ignore'"]),
     "unknown code in a source tile": (unknown_code(1), ["labels/001.tif", "label code 77"]),
     "no class in source": (without_class(0, 1, 2, 3), ["coast: no pixel of its 2 source training tiles", "30"]),
@@ -138,6 +190,62 @@ def test_a_sound_archive_passes_both(root, protocol, capsys):
         main(["data", "check", str(protocol), str(root), "--json"])
     assert stopped.value.code == 0
     assert json.loads(capsys.readouterr().out)["problems"] == []
+
+
+def notes_of(protocol, root, capsys):
+    """What a run says, and the check with it."""
+    notes = planned(protocol, root).notes
+    with pytest.raises(SystemExit) as stopped:
+        main(["data", "check", str(protocol), str(root), "--json"])
+    assert stopped.value.code == 0
+    assert set(notes) <= set(json.loads(capsys.readouterr().out)["notes"])
+    assert all("\n" not in note for note in notes)
+    return notes
+
+
+def test_a_sound_archive_gives_no_note(root, protocol, capsys):
+    assert notes_of(protocol, root, capsys) == ()
+
+
+def test_the_same_site_on_both_sides_is_noted_with_its_share(root, protocol, capsys):
+    places = {0: 0, 1: 800, 2: 1600, 3: 2400, 4: 20, 5: 960, 6: 5000, 7: 6000}
+    for number, left in places.items():
+        write_tif(image(root, number), random_image(4, number, dtype="int16"), **utm(500_000 + left))
+    (note,) = notes_of(protocol, root, capsys)
+    # 16 px of 10 m: tile 4 lies across tile 0, tile 5 only touches tile 1.
+    assert "1 of 4 target tiles (25 %) lie where source tiles lie" in note
+
+
+def test_a_class_that_no_training_tile_has_is_noted(root, protocol, capsys):
+    for number in (2, 3):
+        write_tif(label(root, number), random_label([10, 30], number))
+    (note,) = notes_of(protocol, root, capsys)
+    assert "grass occur in the target and in no training tile" in note
+
+
+@pytest.mark.parametrize(("one", "other"), [(2, 3), (4, 7)])
+def test_an_image_twice_on_one_side_is_noted(root, protocol, one, other, capsys):
+    repacked(one, other)(root)
+    (note,) = notes_of(protocol, root, capsys)
+    assert "1 tiles show the same image as another on their side" in note
+    assert f"{other:03d}.tif" in note
+
+
+def test_a_source_too_small_for_a_margin_is_noted(root, protocol, capsys):
+    for number in range(8):
+        write_tif(image(root, number), random_image(4, number, dtype="int16"), **utm(500_000 + 160 * number))
+    (note,) = notes_of(protocol, root, capsys)
+    assert "too small for a margin" in note
+
+
+def test_a_band_with_data_in_one_tile_is_enough(root, protocol):
+    band_without_data(0, 1, 2)(root)
+    planned(protocol, root)
+
+
+def test_water_alone_in_the_first_tiles_is_no_wrong_scale(root, protocol):
+    reflectance(1e-4, 0, 1, 2)(root)
+    planned(protocol, root)
 
 
 def test_changed_labels_are_another_run(root, protocol):
