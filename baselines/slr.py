@@ -80,6 +80,11 @@ class SLR(Method):
 
     rank: Annotated[int, Field(ge=1)] = 16
 
+    @property
+    def keeps_tokenizer(self) -> bool:
+        """A tokenizer of its own takes the place of the backbone's."""
+        return False
+
     def adapt(self, backbone: Backbone) -> None:
         """Wrap the layers and let the norms train."""
         replace_in_blocks(backbone, LINEAR_LAYERS, lambda linear: ScaledLowRank(linear, self.rank))

@@ -49,6 +49,11 @@ class SSF(Method):
 
     learning_rate_factor = 4.0
 
+    @property
+    def keeps_tokenizer(self) -> bool:
+        """A tokenizer of its own takes the place of the backbone's."""
+        return False
+
     def adapt(self, backbone: Backbone) -> None:
         """Insert scales and shifts."""
         backbone.tokenizer = ScaledTokenizer(backbone.tokenizer, backbone.width)

@@ -64,6 +64,11 @@ class Method(_Options, abc.ABC):
     trains_backbone: ClassVar[bool] = True
     """False of a probe, which means to leave every parameter of the backbone as it was."""
 
+    @property
+    def keeps_tokenizer(self) -> bool:
+        """Whether the backbone's own tokenizer stays in place; without it, bands are not known by their wavelengths."""
+        return True
+
     @abc.abstractmethod
     def adapt(self, backbone: Backbone) -> None:
         """Change the backbone in place: every parameter arrives frozen, new modules arrive training.

@@ -188,6 +188,7 @@ DATASETS = Registry(
         "whuohs": "spectral_tl_bench.datasets.whuohs:WHUOHS",
         "dfc2020": "spectral_tl_bench.datasets.dfc2020:DFC2020",
         "mts12": "spectral_tl_bench.datasets.mts12:MTS12",
+        "ohs_sentinel2": "spectral_tl_bench.datasets.ohs_sentinel2:OHSSentinel2",
         "tiles": "spectral_tl_bench.datasets.tiles:Tiles",
     },
 )

@@ -49,21 +49,25 @@ class Domain(Value):
 
     Attributes:
         where: Attribute (a column of the tile index) to the values that qualify, compared as text.
+        bands: Bands that these tiles show; None for all that are used.
     """
 
     where: dict[str, tuple[str, ...]]
+    bands: BandSelection | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _from_plain_mapping(cls, value: Any) -> Any:
         """Accept ``{season: spring}`` and ``{season: [summer, autumn]}`` as people write them."""
-        if not isinstance(value, dict) or set(value) == {"where"}:
+        if not isinstance(value, dict) or (set(value) <= {"where", "bands"} and isinstance(value.get("where"), dict)):
             return value
         return {
             "where": {
                 str(key): tuple(str(v) for v in (wanted if isinstance(wanted, list | tuple) else [wanted]))
                 for key, wanted in value.items()
-            }
+                if key != "bands"
+            },
+            **({"bands": value["bands"]} if "bands" in value else {}),
         }
 
     @field_validator("where")
@@ -168,6 +172,8 @@ class ProtocolFile(Value):
                 select_bands(self.sensor, self.bands)
             except ProtocolError as error:
                 raise ValueError(str(error)) from error
+        if self.bands is not None and any(d.bands for t in self.protocols.values() for d in (t.source, t.target)):
+            raise ValueError("'bands' stands at the top and under source or target; give those of either side alone")
         if self.classes is not None:
             codes = [c.code for c in self.classes]
             if len(set(codes)) != len(codes):

@@ -258,4 +258,15 @@ def mts12_sensor(order: str = "date") -> Sensor:
 MTS12 = mts12_sensor()
 """Four Sentinel-2 dates of 2019 with six bands each, date-major, 10 m (Zhao & Ji, 2022)."""
 
+OHS_SENTINEL2 = Sensor(
+    name="ohs_sentinel2",
+    bands=tuple(
+        Band(name=f"{prefix} {band.name}", wavelength=band.wavelength)
+        for prefix, sensor in (("OHS", OHS), ("S2", SENTINEL2))
+        for band in sensor.bands
+    ),
+    rgb=("OHS B14", "OHS B7", "OHS B2"),
+)
+"""Both sensors' bands of the same place, 45 in all, which the simulated archive of that name holds."""
+
 SENSORS: dict[str, Sensor] = {sensor.name: sensor for sensor in (OHS, SENTINEL2, MTS12)}

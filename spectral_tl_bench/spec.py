@@ -214,6 +214,8 @@ class RunSpec(RunChoices):
         simulated: Whether the archive is simulated; such a run never enters a real leaderboard.
         weights: Fingerprint of the backbone's weights: "none", "hub", or "sha256:..." of a file, embedded or given.
         stage1: Fingerprint of given reconstruction-stage weights, None when the run trains its own (or needs none).
+        other_bands: How the target's bands were shown where they are not the source's: "resampled" to these, or as they
+            are, by their "wavelengths"; None where the bands are the same.
         sources: Digests of further files of the user's, by what they define ("backbone", "decoder", "loss" ...).
     """
 
@@ -227,6 +229,7 @@ class RunSpec(RunChoices):
     simulated: bool
     weights: str = "none"
     stage1: str | None = None
+    other_bands: Literal["resampled", "wavelengths"] | None = None
     sources: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="before")

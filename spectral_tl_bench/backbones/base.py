@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spectral_tl_bench.backbones.layout import Layout
-from spectral_tl_bench.errors import DataError
+from spectral_tl_bench.errors import DataError, SpectralBenchError
 from spectral_tl_bench.sensors import Sensor
 
 NUM_TAPS = 4
@@ -62,6 +63,17 @@ class Tokenizer(nn.Module):
     def kernels(self) -> tuple[Tensor, Tensor | None] | None:
         """Weight, D x C x p x p, and bias, D, of the convolution that this is; None where it is something else."""
         return None
+
+    def see(self, sensor: Sensor) -> None:
+        """Make tokens of another sensor's bands from now on.
+
+        Raises:
+            SpectralBenchError: If the tokenizer was built for its bands alone, as most are.
+        """
+        raise SpectralBenchError(
+            f"{type(self).__name__} makes no tokens from wavelengths, so it cannot see the bands of {sensor.name}; a "
+            "method that puts it in place says so with keeps_tokenizer = False"
+        )
 
     def relative_learning_rates(self) -> dict[str, float]:
         """How much faster than a patch embedding some parameters may learn, by name; those left out as fast as it."""
@@ -144,6 +156,25 @@ class Backbone(nn.Module):
         """Run one block on B x (P + T) x D tokens."""
         out: Tensor = block(x)
         return out
+
+    @contextlib.contextmanager
+    def seeing(self, sensor: Sensor | None) -> Iterator[None]:
+        """See another sensor's bands for a while, by their wavelengths; None changes nothing.
+
+        Raises:
+            SpectralBenchError: If the tokenizer was built for its bands alone.
+        """
+        if sensor is None:
+            yield
+            return
+        own = self.sensor
+        self.tokenizer.see(sensor)
+        self.sensor = sensor
+        try:
+            yield
+        finally:
+            self.tokenizer.see(own)
+            self.sensor = own
 
     def grid_of(self, images: Tensor) -> tuple[int, int]:
         """Rows and columns of patches of B x C x H x W images.

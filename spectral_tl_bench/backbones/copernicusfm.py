@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 from torchgeo.models import CopernicusFM, copernicusfm_base
+from torchgeo.models.copernicusfm import DynamicPatchEmbed
 
 from spectral_tl_bench.backbones.generated import GeneratedPatchEmbedding, fill_positions
 from spectral_tl_bench.backbones.vit import AbsolutePositionBackbone
@@ -36,7 +39,7 @@ class CopernicusFMBackbone(AbsolutePositionBackbone):
         patch_size = embedding.kernel_size
         side = int(model.num_patches**0.5)
         super().__init__(
-            GeneratedPatchEmbedding(embedding, band_codes(model, sensor)),
+            GeneratedPatchEmbedding(embedding, partial(band_codes, embedding), sensor),
             model.blocks,
             sensor=sensor,
             patch_size=patch_size,
@@ -60,9 +63,8 @@ class CopernicusFMBackbone(AbsolutePositionBackbone):
         return super().position_code(grid) + scene
 
 
-def band_codes(model: CopernicusFM, sensor: Sensor) -> Tensor:
+def band_codes(embedding: DynamicPatchEmbed, sensor: Sensor) -> Tensor:
     """The code of each band's wavelength plus that of its bandwidth, C x d."""
-    embedding = model.patch_embed_spectral
     bandwidths = [band.bandwidth or DEFAULT_BANDWIDTH for band in sensor.bands]
     narrowest = embedding.spectrum_bandwidth_expansion.lower
     centre = embedding.spectrum_central_expansion(torch.tensor(sensor.wavelengths, device="cpu"), embedding.hyper_dim)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torchgeo.models
+from torch import Tensor
 from torchgeo.models import DOFA
 from torchgeo.models.dofa import position_embedding
 
@@ -22,11 +25,9 @@ class DOFABackbone(AbsolutePositionBackbone):
             model: The model, for any number of bands.
             sensor: Sensor of the images; gives the wavelengths.
         """
-        # DOFA is called with micrometres, but what it codes is nanometres.
-        codes = position_embedding(model.dynamic_embed_dim, torch.tensor(sensor.wavelengths, device="cpu"))
         side = model.img_size // model.patch_size
         super().__init__(
-            GeneratedPatchEmbedding(model.patch_embed, codes),
+            GeneratedPatchEmbedding(model.patch_embed, partial(band_codes, model.dynamic_embed_dim), sensor),
             model.blocks,
             sensor=sensor,
             patch_size=model.patch_size,
@@ -34,6 +35,13 @@ class DOFABackbone(AbsolutePositionBackbone):
             pretrained_grid=(side, side),
             cls_token=model.cls_token,
         )
+
+
+def band_codes(width: int, sensor: Sensor) -> Tensor:
+    """The code of each band's wavelength, C x width."""
+    # DOFA is called with micrometres, but what it codes is nanometres.
+    codes: Tensor = position_embedding(width, torch.tensor(sensor.wavelengths, device="cpu"))
+    return codes
 
 
 def make(name: str, bands: int) -> DOFA:

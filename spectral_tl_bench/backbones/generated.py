@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from timm.layers.pos_embed_sincos import build_sincos2d_pos_embed
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -9,6 +11,7 @@ from torchgeo.models.copernicusfm import DynamicPatchEmbed
 from torchgeo.models.dofa import DOFAEmbedding
 
 from spectral_tl_bench.backbones.base import Tokenizer
+from spectral_tl_bench.sensors import Sensor
 
 
 class GeneratedPatchEmbedding(Tokenizer):
@@ -20,12 +23,18 @@ class GeneratedPatchEmbedding(Tokenizer):
 
     codes: Tensor
 
-    def __init__(self, embedding: DOFAEmbedding | DynamicPatchEmbed, codes: Tensor) -> None:
+    def __init__(
+        self,
+        embedding: DOFAEmbedding | DynamicPatchEmbed,
+        encode: Callable[[Sensor], Tensor],
+        sensor: Sensor,
+    ) -> None:
         """Take an embedding apart.
 
         Args:
             embedding: Of DOFA or of Copernicus-FM's spectral bands.
-            codes: C x d, the code of each band's wavelength (and bandwidth), d being the generator's width.
+            encode: Gives the code of each band's wavelength (and bandwidth), C x d, d being the generator's width.
+            sensor: Sensor of the images.
         """
         super().__init__()
         self.fclayer = embedding.fclayer
@@ -33,7 +42,12 @@ class GeneratedPatchEmbedding(Tokenizer):
         self.kernel_size: int = embedding.kernel_size
         self.scaler: float = embedding.scaler
         device = self.weight_generator.weight_tokens.device
-        self.register_buffer("codes", codes.to(device), persistent=False)
+        self.encode = encode
+        self.register_buffer("codes", encode(sensor).to(device), persistent=False)
+
+    def see(self, sensor: Sensor) -> None:
+        """Make kernels for another sensor's bands from now on."""
+        self.codes = self.encode(sensor).to(self.codes.device)
 
     def kernels(self) -> tuple[Tensor, Tensor]:
         """The convolution's weight, D x C x p x p, and bias, D."""

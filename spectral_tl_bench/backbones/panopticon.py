@@ -36,9 +36,16 @@ class ChannelAttentionTokenizer(Tokenizer):
         self.query = fusion.query
         self.attention = fusion.xattn
         self.output = embedding.proj
+        self.register_buffer("codes", self._encode(sensor), persistent=False)
+
+    def _encode(self, sensor: Sensor) -> Tensor:
         wavelengths = torch.tensor(sensor.wavelengths, device="cpu").floor()
-        codes = get_1d_sincos_pos_embed_from_grid_torch(fusion.query.shape[-1], wavelengths)
-        self.register_buffer("codes", codes.to(self.query.device), persistent=False)
+        codes: Tensor = get_1d_sincos_pos_embed_from_grid_torch(self.query.shape[-1], wavelengths)
+        return codes.to(self.query.device)
+
+    def see(self, sensor: Sensor) -> None:
+        """Read another sensor's bands from now on."""
+        self.codes = self._encode(sensor)
 
     def forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Turn B x C x H x W images into B x T x D tokens."""

@@ -50,6 +50,7 @@ class BackboneEntry:
             this module, or a whole path for the backbone of another package. None where there is none.
         convert: Fits the tensors of a checkpoint to the bare model for a sensor.
         ignorable: Prefixes of names outside the encoder, which a checkpoint may have or lack.
+        from_wavelengths: Whether the tokenizer makes tokens of any bands from their wavelengths; see ``Tokenizer.see``.
     """
 
     name: str
@@ -61,6 +62,7 @@ class BackboneEntry:
     embedded: str | None = None
     convert: Callable[[StateDict, Sensor], StateDict] = adapt_projection
     ignorable: tuple[str, ...] = (*HEADS, *DECODER)
+    from_wavelengths: bool = False
 
     @property
     def default_weights(self) -> str:
@@ -210,6 +212,7 @@ _ENTRIES = (
         torchgeo_weights("DOFABase16_Weights", "DOFA_MAE"),
         convert=as_it_is,
         ignorable=_DOFA_EXTRAS,
+        from_wavelengths=True,
     ),
     BackboneEntry(
         "dofa_l",
@@ -219,6 +222,7 @@ _ENTRIES = (
         torchgeo_weights("DOFALarge16_Weights", "DOFA_MAE"),
         convert=as_it_is,
         ignorable=_DOFA_EXTRAS,
+        from_wavelengths=True,
     ),
     BackboneEntry(
         "panopticon_b",
@@ -227,6 +231,7 @@ _ENTRIES = (
         _late("panopticon:PanopticonBackbone"),
         torchgeo_weights("Panopticon_Weights", "VIT_BASE14"),
         convert=_late("panopticon:convert"),
+        from_wavelengths=True,
     ),
     BackboneEntry(
         "copernicusfm_b",
@@ -235,6 +240,7 @@ _ENTRIES = (
         _late("copernicusfm:CopernicusFMBackbone"),
         torchgeo_weights("CopernicusFM_Base_Weights", "CopernicusFM_ViT"),
         convert=as_it_is,
+        from_wavelengths=True,
     ),
 )
 BACKBONES = Registry(

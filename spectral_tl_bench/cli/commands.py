@@ -296,7 +296,10 @@ def download(dataset: str, folder: Path, console: Console) -> None:
 
 def shift(protocol: str, root: Path | None, out: Path, seed: int, console: Console) -> None:
     """Measure and draw the shift of each protocol meant."""
+    import numpy as np
+
     from spectral_tl_bench.datasets import open_dataset
+    from spectral_tl_bench.datasets.crossing import crossed
     from spectral_tl_bench.datasets.shift import measure_shift, render
     from spectral_tl_bench.datasets.shift_plot import draw_shift
     from spectral_tl_bench.plotting import png
@@ -305,7 +308,9 @@ def shift(protocol: str, root: Path | None, out: Path, seed: int, console: Conso
 
     prepare_folder(out)
     for meant in load_protocols(protocol):
-        report = measure_shift(open_dataset(meant.file, archive_root(meant.file.dataset, root)), meant, seed=seed)
+        dataset = open_dataset(meant.file, archive_root(meant.file.dataset, root))
+        target = np.flatnonzero(meant.transfer.target.select(dataset.index)).tolist()
+        report = measure_shift(crossed(dataset, meant, target), meant, seed=seed)
         console.print(render(report))
         name = meant.name.replace("/", "-")
         write_bytes(out / f"{name}.csv", report.table.to_csv(index=False, lineterminator="\n").encode())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -39,9 +38,9 @@ def _look(dataset: TileDataset, position: int) -> _Look:
     known = _KNOWN.setdefault(dataset, {})
     if position not in known:
         row = dataset.index.iloc[position]
-        pixels, valid = dataset.read_image(Path(row["image"]))
+        pixels, valid = dataset.read_bands(position)
         reflectance = dataset.to_reflectance(torch.from_numpy(pixels)).flatten(1).double().numpy()
-        ids = dataset.label_table[dataset.read_label(Path(row["label"]))].ravel()
+        ids = dataset.label_table[dataset.label_at(row)].ravel()
         if valid is not None:
             reflectance, ids = reflectance[:, valid.ravel()], ids[valid.ravel()]
         nothing = np.full(len(pixels), np.nan)
@@ -87,14 +86,15 @@ def _spread(positions: Sequence[int]) -> list[int]:
 
 
 def _without_data(name: str, dataset: TileDataset, side: str, positions: Sequence[int]) -> Iterator[Problem]:
-    low = np.full(len(dataset.sensor.bands), np.inf)
+    sensor = dataset.sensor_of(positions[0])
+    low = np.full(len(sensor.bands), np.inf)
     high = -low
     for position in _spread(positions):
         look = _look(dataset, position)
         low, high = np.fmin(low, look.low), np.fmax(high, look.high)
         if (low < high).all():
             return
-    blank = [band.name for band, one in zip(dataset.sensor.bands, low >= high, strict=True) if one]
+    blank = [band.name for band, one in zip(sensor.bands, low >= high, strict=True) if one]
     remedy = "leave it out with 'bands' in the protocol file, or restore the files"
     yield Problem(
         "unusable",

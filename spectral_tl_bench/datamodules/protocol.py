@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchgeo.datamodules import NonGeoDataModule
 
-from spectral_tl_bench.datamodules.radiometry import Augmentation, build_radiometry
+from spectral_tl_bench.datamodules.radiometry import Augmentation, Radiometry, SourceStatistics, build_radiometry
 from spectral_tl_bench.datamodules.samplers import SourceTiles, WindowSampler
 from spectral_tl_bench.datamodules.seeds import seed_step
 from spectral_tl_bench.datamodules.splits import Split, domains_of, labelled_tiles
@@ -19,6 +19,7 @@ from spectral_tl_bench.datamodules.windows import TrainingWindows, WholeTiles, a
 from spectral_tl_bench.datasets.base import Sample, TileDataset
 from spectral_tl_bench.methods import StageName
 from spectral_tl_bench.plugins import SAMPLERS
+from spectral_tl_bench.resampling import resampling_matrix
 from spectral_tl_bench.spec import TrainingSpec
 from spectral_tl_bench.tasks.base import AdaptationTask
 
@@ -60,7 +61,15 @@ class ProtocolDataModule(NonGeoDataModule):
         self._batches = 0
         self.training = labelled_tiles(split, dataset.index, training.label_fraction, seed)
         self.radiometry = build_radiometry(training.radiometry, dataset, split.training.tolist())
+        self.radiometry_of_target = self._of_other_bands()
         self.augmentation = Augmentation(training.rotation_degrees) if training.augmentation else None
+
+    def _of_other_bands(self) -> Radiometry:
+        """Normalisation of target tiles: the source's, at their own wavelengths where the model is shown these."""
+        seen = None if self.tiles.crossing is None else self.tiles.crossing.seen
+        if seen is None or not isinstance(self.radiometry, SourceStatistics):
+            return self.radiometry
+        return self.radiometry.resampled(resampling_matrix(self.tiles.sensor, seen, clamp=True))
 
     def _domains(self, positions: np.ndarray) -> pd.Series:
         return domains_of(self.split, self.tiles.index, positions)
@@ -149,7 +158,10 @@ class ProtocolDataModule(NonGeoDataModule):
         """Turn stored values into reflectance, normalise and, in training, augment."""
         self.radiometry.to(self._device(batch))
         if isinstance(batch, list):
-            return [{**sample, "image": self._normalise(sample["image"][None])[0]} for sample in batch]
+            # The second loader that tests is the target's.
+            radiometry = self.radiometry_of_target if dataloader_idx == 1 else self.radiometry
+            radiometry.to(self._device(batch))
+            return [{**s, "image": radiometry(self.tiles.to_reflectance(s["image"][None]))[0]} for s in batch]
         images, masks = batch["image"], batch["mask"]
         if not self._normalised_before_resizing:
             images = self._normalise(images)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -53,6 +54,11 @@ class SourceStatistics(Radiometry):
     def undo(self, normalised: Tensor, images: Tensor) -> Tensor:
         """Give every band its deviation and mean back."""
         return normalised * self.std + self.mean
+
+    def resampled(self, matrix: np.ndarray) -> SourceStatistics:
+        """The statistics of other bands, K of them, made from those of these by K x C weights."""
+        weights = torch.from_numpy(matrix).to(self.mean)
+        return SourceStatistics(weights @ self.mean.flatten(), weights @ self.std.flatten())
 
 
 class MinMax(Radiometry):

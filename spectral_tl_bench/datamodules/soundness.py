@@ -15,6 +15,7 @@ from spectral_tl_bench.datamodules.splits import Split, labelled_tiles, split_ti
 from spectral_tl_bench.datasets import open_dataset
 from spectral_tl_bench.datasets.base import TileDataset
 from spectral_tl_bench.datasets.contents import TileContent
+from spectral_tl_bench.datasets.crossing import crossed
 from spectral_tl_bench.datasets.files import Problem
 from spectral_tl_bench.datasets.raster import unknown_code_error, unknown_codes
 from spectral_tl_bench.errors import DataError, ProtocolError
@@ -180,7 +181,7 @@ class Parts:
         return found
 
     def _pixels(self, position: int) -> bytes:
-        pixels, _ = self._dataset.read_image(Path(self._path(position, "image")))
+        pixels, _ = self._dataset.image_at(self._dataset.index.iloc[position])
         return hashlib.blake2b(pixels.astype(np.float64).tobytes(), digest_size=16).digest()
 
     def _on_both_sides(self) -> Iterator[Problem]:
@@ -245,11 +246,13 @@ def examine(protocols: Iterable[Protocol], root: Path, *, all_must_run: bool) ->
         try:
             dataset.require(protocol.transfer)
             split = split_tiles(protocol, dataset.index, HELD_OUT_FRACTION, dataset.places)
+            # Some model can see the target's bands as they are; whether one can that is to run, its run says.
+            shown = crossed(dataset, protocol, split.target.tolist(), "wavelengths")
         except (ProtocolError, DataError) as error:
             if all_must_run:
                 problems.append(Problem("unusable", str(root), str(error)))
             continue
-        parts = Parts(protocol.name, dataset, split, dataset.contents(split.tiles.tolist()))
+        parts = Parts(protocol.name, shown, split, dataset.contents(split.tiles.tolist()))
         found = list(parts.problems())
         problems += found
         notes += [] if found else parts.notes()

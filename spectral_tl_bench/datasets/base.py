@@ -29,6 +29,8 @@ from spectral_tl_bench.simulation.marker import read_marker
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from spectral_tl_bench.datasets.crossing import Crossing
+
 Sample = dict[str, Any]
 
 
@@ -55,6 +57,7 @@ class TileDataset(NonGeoDataset):
         unknown: Attributes that these files do not tell, and what to do to learn them.
         empty: Channels of the files, counted from 0, that are nodata in every tile, as far as it was looked for.
         samples: Digest of a sample of each image's pixels, by its path: the same for copies, however they are packed.
+        crossing: Which bands source and target show, where these differ.
         own_blocks: Whether ``block`` was given with the tiles rather than made from their order.
         expected_counts: Published numbers of tiles, by attribute and value.
         count_variants: Other numbers that releases of the archive are known to hold, by the published number.
@@ -70,6 +73,7 @@ class TileDataset(NonGeoDataset):
     count_variants: ClassVar[dict[int, tuple[int, ...]]] = {}
     band_hint: str = "use the archive's own tiles, or describe yours in a protocol file with 'dataset: tiles'"
     own_blocks: bool = False
+    crossing: Crossing | None = None
 
     sensor: Sensor
 
@@ -289,12 +293,7 @@ class TileDataset(NonGeoDataset):
         there, with :meth:`to_reflectance`.
         """
         row = self.index.iloc[position]
-        pixels, valid = self.image_at(row, window)
-        if pixels.shape[0] != len(self.sensor.bands):
-            raise DataError(
-                f"{row['image']} has {pixels.shape[0]} bands where {self.sensor.name} has {len(self.sensor.bands)}; "
-                f"{self.band_hint}"
-            )
+        pixels, valid = self.read_bands(position, window)
         codes = self.label_at(row, window)
         if codes.shape != pixels.shape[1:]:
             raise DataError(
@@ -302,10 +301,40 @@ class TileDataset(NonGeoDataset):
                 f"{pixels.shape[1]} x {pixels.shape[2]}; restore the pair from the archive"
             )
         mask = map_labels(codes, self.label_table, row["label"], IGNORE_INDEX)
+        if self.crossing is not None:
+            pixels = self.crossing.shown(position, pixels)
         if valid is not None:
             pixels[:, ~valid] = 0
             mask[~valid] = IGNORE_INDEX
         return {"image": torch.from_numpy(pixels), "mask": torch.from_numpy(mask), "tile": str(row["tile"])}
+
+    def read_bands(self, position: int, window: Window | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+        """Read the bands of :meth:`sensor_of` a tile, like :meth:`image_at`.
+
+        Raises:
+            DataError: If the file cannot be read or has other bands than the archive.
+        """
+        row = self.index.iloc[position]
+        if self.crossing is not None:
+            return self.channels_at(row, self.crossing.channels(position), window)
+        pixels, valid = self.image_at(row, window)
+        if pixels.shape[0] != len(self.sensor.bands):
+            raise DataError(
+                f"{row['image']} has {pixels.shape[0]} bands where {self.sensor.name} has {len(self.sensor.bands)}; "
+                f"{self.band_hint}"
+            )
+        return pixels, valid
+
+    def channels_at(
+        self, row: Mapping[Any, Any], channels: Sequence[int], window: Window | None = None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Read some of the bands that :meth:`image_at` does, counted from 0."""
+        pixels, valid = self.image_at(row, window)
+        return pixels[list(channels)], valid
+
+    def sensor_of(self, position: int) -> Sensor:
+        """The bands that a tile shows."""
+        return self.sensor if self.crossing is None else self.crossing.sensor(position)
 
     def plot(self, sample: Sample, show_titles: bool = True, suptitle: str | None = None) -> Figure:
         """Draw a sample's true-colour view beside its label map and, where it has one, its prediction.

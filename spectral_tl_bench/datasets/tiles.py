@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import os
@@ -139,6 +140,14 @@ class Tiles(TileDataset):
     def read_image(self, path: Path, window: Window | None = None) -> tuple[np.ndarray, np.ndarray | None]:
         """Read the bands of an image that are used, and where all of them have data."""
         return read_image(path, window, channels=self.channels, nodata=self._stored.nodata)
+
+    def channels_at(
+        self, row: Mapping[Any, Any], channels: Sequence[int], window: Window | None = None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Read some of the bands that are used; where others have no data does not matter."""
+        alone = copy.copy(self)
+        alone.channels = tuple(channels if self.channels is None else (self.channels[c] for c in channels))
+        return alone.image_at(row, window)
 
     def find(self) -> Listing:
         """List the tiles; see the base class."""

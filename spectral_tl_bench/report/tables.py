@@ -68,12 +68,18 @@ def protocol_table(run: Run, selection: Selection | None = None, per_class: bool
     return pd.DataFrame(rows, columns=columns).astype({"tiles": "Int64"})
 
 
+OTHER_BANDS = {"resampled": "target bands resampled", "wavelengths": "target bands by wavelength"}
+"""What was done about bands of the target that are not the source's."""
+
+
 def heading(spec: RunSpec) -> str:
     """What ran on what, in one line; begins with SIMULATED where the tiles were simulated."""
     details = [] if spec.backbone == WITHOUT_BACKBONE else [spec.backbone, spec.preset]
     details.append(f"seed {spec.seed}")
     if spec.training.scoring != "native":
         details.append(f"{spec.training.scoring} scoring")
+    if spec.other_bands is not None:
+        details.append(OTHER_BANDS[spec.other_bands])
     text = f"{spec.method_name} on {spec.protocol} ({', '.join(details)})"
     return f"{SIMULATED}: {text}" if spec.simulated else text
 

@@ -111,8 +111,10 @@ def predict_tile(run: RestoredRun, plan: Plan, position: int, device: torch.devi
         device: Where the model runs.
     """
     sample = plan.dataset.read_stored(position)
-    with run.predicting(device):
-        image = run.normalise(sample["image"].to(device)[None], plan.dataset.sensor.scale)[0]
+    crossing = plan.dataset.crossing
+    seen = None if crossing is None else crossing.seen
+    with run.predicting(device), run.task.backbone.seeing(seen):
+        image = run.normalise(sample["image"].to(device)[None], plan.dataset.sensor.scale, seen)[0]
         (prediction,) = run.task.predict_tiles([{"image": image}])
     return TileMap(
         tile=sample["tile"],

@@ -89,6 +89,11 @@ class NetworkRun:
         self.pretrained_digest = pretrained_digest(self.backbone)
         self.method.apply(self.backbone)
         self.pretrained = self.backbone.pretrained_parameters
+        crossing = plan.dataset.crossing
+        self.seen = None if crossing is None else crossing.seen
+        # A tokenizer that cannot see them says so before anything trains.
+        with self.backbone.seeing(self.seen):
+            pass
         self.stages: dict[str, records.StageRecord] = {}
         self.history: list[dict[str, Any]] = []
         self.frozen = FrozenWeights(self.backbone)
@@ -211,6 +216,7 @@ class NetworkRun:
         seed_all(self.spec.seed)
         segmenter = Segmenter.of(self.backbone, len(classes), self.training)
         task = Segmentation(segmenter, self.method, self.training, len(classes))
+        task.target_sensor = self.seen
         best = KeepBest(self.pretrained)
         trainer, seconds = self._fit(task, title, validations=self.training.validations, best=best)
         self.stages["segmentation"] = records.StageRecord(steps=task.steps, seconds=seconds)

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spectral_tl_bench.backbones import weights_fingerprint
+from spectral_tl_bench.backbones import backbone_entry, weights_fingerprint
 from spectral_tl_bench.datamodules.soundness import Parts
 from spectral_tl_bench.datamodules.splits import Split, split_tiles
 from spectral_tl_bench.datasets import open_dataset
 from spectral_tl_bench.datasets.contents import TileContent, data_fingerprint
+from spectral_tl_bench.datasets.crossing import OtherBands, crossed
 from spectral_tl_bench.datasets.files import raise_first
 from spectral_tl_bench.errors import ProtocolError, SpectralBenchError
 from spectral_tl_bench.methods import AnyMethod, PixelModel, build_any_method
@@ -63,6 +64,13 @@ def archive_root(dataset: str, root: Path | None) -> Path:
         raise SpectralBenchError(f"there is no folder {root}; --root names the folder of the archive")
     inner = root / short_name(dataset)
     return inner if inner.is_dir() else root
+
+
+def _shown(method: AnyMethod, backbone: str) -> OtherBands:
+    """How a model sees bands that it was not built for."""
+    if isinstance(method, PixelModel) or not method.keeps_tokenizer:
+        return "resampled"
+    return "wavelengths" if backbone_entry(backbone).from_wavelengths else "resampled"
 
 
 def _sources(choices: RunChoices, dataset: str) -> dict[str, str]:
@@ -135,6 +143,8 @@ def plan(request: Request, opened: dict[tuple[str, Path], TileDataset] | None = 
         raise SpectralBenchError(
             f"--stage1 was given, but {choices.method} has no reconstruction stage with these options"
         )
+    how = _shown(method, choices.backbone)
+    dataset = crossed(dataset, request.protocol, split.target.tolist(), how)
     contents = dataset.contents(split.tiles.tolist())
     parts = Parts(
         request.protocol.name,
@@ -161,6 +171,7 @@ def plan(request: Request, opened: dict[tuple[str, Path], TileDataset] | None = 
         if isinstance(method, PixelModel)
         else weights_fingerprint(choices.backbone, "none" if where.weights is None else where.weights),
         stage1=None if where.stage1 is None else fingerprint(where.stage1),
+        other_bands=how if dataset.crossing is not None and dataset.crossing.differ else None,
         sources=_sources(choices, file.dataset),
     )
     if where.stage1 is not None:

@@ -19,7 +19,9 @@ from spectral_tl_bench.errors import CheckpointError, RecordError
 from spectral_tl_bench.methods import Method, PixelModel, build_any_method
 from spectral_tl_bench.plugins import source_digest
 from spectral_tl_bench.records.config import CONFIG
+from spectral_tl_bench.resampling import resampling_matrix
 from spectral_tl_bench.runs.adapter import ADAPTER, Adapter, pretrained_digest, read_adapter
+from spectral_tl_bench.sensors import Sensor
 from spectral_tl_bench.spec import RunSpec
 from spectral_tl_bench.tasks.segmentation import Segmentation
 from spectral_tl_bench.weights import restore
@@ -54,9 +56,18 @@ class RestoredRun:
         """Mean reflectance of the source's training tiles, None where the run did not need it."""
         return float(self.radiometry.mean.mean()) if isinstance(self.radiometry, SourceStatistics) else None
 
-    def normalise(self, stored: Tensor, scale: float) -> Tensor:
-        """Turn B x C x H x W stored values into what the model sees, ``scale`` being a reflectance of 1."""
-        images: Tensor = self.radiometry(to_reflectance(stored, scale))
+    def normalise(self, stored: Tensor, scale: float, sensor: Sensor | None = None) -> Tensor:
+        """Turn stored values into what the model sees.
+
+        Args:
+            stored: B x C x H x W.
+            scale: Stored value that means a reflectance of 1.
+            sensor: Bands of the values where they are not the run's and the model sees them by their wavelengths.
+        """
+        radiometry = self.radiometry
+        if sensor is not None and isinstance(radiometry, SourceStatistics):
+            radiometry = radiometry.resampled(resampling_matrix(self.adapter.sensor, sensor, clamp=True))
+        images: Tensor = radiometry(to_reflectance(stored, scale))
         return images
 
     @contextlib.contextmanager

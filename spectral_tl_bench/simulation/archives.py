@@ -12,9 +12,15 @@ import numpy as np
 
 from spectral_tl_bench.errors import UnknownNameError
 from spectral_tl_bench.sensors import MTS12 as MTS12_SENSOR
-from spectral_tl_bench.sensors import OHS, SENTINEL2, Sensor
+from spectral_tl_bench.sensors import OHS, OHS_SENTINEL2, SENTINEL2, Sensor
 from spectral_tl_bench.simulation.covers import DFC2020, MTS12, WHUOHS, Cover
-from spectral_tl_bench.simulation.domains import Region, dfc2020_regions, mts12_regions, whuohs_regions
+from spectral_tl_bench.simulation.domains import (
+    Region,
+    dfc2020_regions,
+    mts12_regions,
+    ohs_sentinel2_regions,
+    whuohs_regions,
+)
 
 Counts = float | Literal["real"]
 
@@ -127,6 +133,14 @@ def _dfc2020_tiles(regions: Sequence[Region], counts: Sequence[int]) -> Iterator
             )
 
 
+def _ohs_sentinel2_tiles(regions: Sequence[Region], counts: Sequence[int]) -> Iterator[Tile]:
+    for region, count in zip(regions, counts, strict=True):
+        for number, (row, column) in enumerate(_serpentine(count, grid_columns(count))):
+            name = f"{region.name}_{number + 1:04d}.tif"
+            paths = (PurePosixPath(region.season, role, name) for role in ("image", "label"))
+            yield Tile(region, row, column, *paths)
+
+
 _MTS_ROWS = {"north": (33, 22), "south": (11, 12)}
 _MTS_FIRST_COLUMN = 5
 _MTS_TRAIN, _MTS_NORTH = 509, 639
@@ -179,6 +193,18 @@ _ARCHIVES = (
         "dfc2020", DFC2020, SENTINEL2, 256, True, 4, 0.0, 0.18, dfc2020_regions, _dfc2020_tiles, (4279, 1835), "DFC"
     ),
     Archive("mts12", MTS12, MTS12_SENSOR, 500, False, 4, 0.01, 0.2, mts12_regions, _mts12_tiles, (655, 281), "MTS12"),
+    Archive(
+        "ohs_sentinel2",
+        DFC2020,
+        OHS_SENTINEL2,
+        256,
+        False,
+        4,
+        0.0,
+        0.18,
+        ohs_sentinel2_regions,
+        _ohs_sentinel2_tiles,
+    ),
 )
 ARCHIVES = {archive.name: archive for archive in _ARCHIVES}
 """Archives that can be simulated, by name."""

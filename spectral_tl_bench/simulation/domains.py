@@ -197,6 +197,28 @@ def dfc2020_regions(seed: int) -> list[Region]:
     return regions
 
 
+_PLACES = 8
+_PLACE_TILES = 12
+
+
+def ohs_sentinel2_regions(seed: int) -> list[Region]:
+    """Eight places of one kind, four in the west and four in the east."""
+    regions = []
+    for number in range(1, _PLACES + 1):
+        rng = generator(seed, "ohs_sentinel2", f"P{number}")
+        regions.append(
+            Region(
+                name=f"P{number}",
+                published=_PLACE_TILES * 10,
+                usual=_PLACE_TILES,
+                shares=_shares(DFC2020, np.ones(len(DFC2020), dtype=bool), rng, 0.35),
+                conditions=(_scatter(_WHU_GROUPS["S"], rng),),
+                season="west" if number <= _PLACES // 2 else "east",
+            )
+        )
+    return regions
+
+
 # March, June, September, December. The north is higher and later in the year, with snow in winter.
 _MTS_DATES = {
     "north": (

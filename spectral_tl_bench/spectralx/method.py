@@ -86,6 +86,11 @@ class SpectralX(Method):
         """As published, patches are normalised one by one."""
         return "pixels" if self.variant == "default" else "normalised_patches"
 
+    @property
+    def keeps_tokenizer(self) -> bool:
+        """Unless the hyper tokenizer takes its place."""
+        return not self.hyper_tokenizer
+
     def adapt(self, backbone: Backbone) -> None:
         """Put tokenizer and mixtures into the backbone.
 

@@ -16,6 +16,7 @@ from spectral_tl_bench.errors import RunFailedError
 from spectral_tl_bench.labels import IGNORE_INDEX
 from spectral_tl_bench.metrics import Matrix, confusion_matrix, mean_iou
 from spectral_tl_bench.plugins import LOSSES
+from spectral_tl_bench.sensors import Sensor
 from spectral_tl_bench.spec import TrainingSpec
 from spectral_tl_bench.tasks.base import REMEDY, AdaptationTask
 
@@ -33,6 +34,7 @@ class Segmentation(AdaptationTask):
     Attributes:
         confusions: From the last validation or test: loader index, tile name and K x K matrix (rows = truth).
         on_scored: Called with each of these as soon as it is known.
+        target_sensor: Bands of target tiles where these are shown as they are; None where they are the source's.
         held_out_miou: mIoU (0-1) of each validation so far, on held-out source tiles, with its step.
     """
 
@@ -43,6 +45,7 @@ class Segmentation(AdaptationTask):
         super().__init__(segmenter.backbone, method, training)
         self.segmenter = segmenter
         self.num_classes = num_classes
+        self.target_sensor: Sensor | None = None
         self.loss: Loss = LOSSES.load(training.loss)
         self.confusions: list[tuple[int, str, Matrix]] = []
         self.held_out_miou: list[tuple[int, float]] = []
@@ -78,7 +81,8 @@ class Segmentation(AdaptationTask):
 
     def test_step(self, batch: list[Sample], batch_idx: int, dataloader_idx: int = 0) -> None:
         """Score tiles of one of the loaders."""
-        self._score(batch, dataloader_idx)
+        with self.backbone.seeing(self.target_sensor if dataloader_idx == 1 else None):
+            self._score(batch, dataloader_idx)
 
     def on_validation_epoch_end(self) -> None:
         """Log the mIoU over all held-out tiles."""
