@@ -167,7 +167,8 @@ class Parts:
         for position in [*self._source(), *self._split.target.tolist()]:
             content = self._of(position).image
             # MATLAB files have no sample.
-            sample = self._dataset.samples.get(self._path(position, "image")) or content
+            stored = self._dataset.stored_at(self._dataset.index.iloc[position], "image").name
+            sample = self._dataset.samples.get(stored) or content
             sampled.setdefault(sample, {}).setdefault(content, []).append(position)
         found: list[list[int]] = []
         for packed in sampled.values():

@@ -56,7 +56,7 @@ class TileDataset(NonGeoDataset):
         notes: What is worth knowing about the files, a line each: copies, files left out.
         unknown: Attributes that these files do not tell, and what to do to learn them.
         empty: Channels of the files, counted from 0, that are nodata in every tile, as far as it was looked for.
-        samples: Digest of a sample of each image's pixels, by its path: the same for copies, however they are packed.
+        samples: Digest of a sample of each image's pixels, by what stores it: alike for copies, however packed.
         crossing: Which bands source and target show, where these differ.
         own_blocks: Whether ``block`` was given with the tiles rather than made from their order.
         expected_counts: Published numbers of tiles, by attribute and value.
@@ -309,11 +309,7 @@ class TileDataset(NonGeoDataset):
         return {"image": torch.from_numpy(pixels), "mask": torch.from_numpy(mask), "tile": str(row["tile"])}
 
     def read_bands(self, position: int, window: Window | None = None) -> tuple[np.ndarray, np.ndarray | None]:
-        """Read the bands of :meth:`sensor_of` a tile, like :meth:`image_at`.
-
-        Raises:
-            DataError: If the file cannot be read or has other bands than the archive.
-        """
+        """Read the bands of :meth:`sensor_of` a tile, like :meth:`image_at`; a file with others is refused."""
         row = self.index.iloc[position]
         if self.crossing is not None:
             return self.channels_at(row, self.crossing.channels(position), window)
@@ -328,7 +324,7 @@ class TileDataset(NonGeoDataset):
     def channels_at(
         self, row: Mapping[Any, Any], channels: Sequence[int], window: Window | None = None
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Read some of the bands that :meth:`image_at` does, counted from 0."""
+        """Read some of the bands of :meth:`image_at`, counted from 0."""
         pixels, valid = self.image_at(row, window)
         return pixels[list(channels)], valid
 

@@ -71,8 +71,7 @@ class Archive(Protocol):
 class Survey:
     """What an archive holds: the tiles that can be used, what else :class:`Listing` says, and channels without data.
 
-    ``samples`` holds the digest of a sample of each image's pixels, by its path; see
-    :class:`spectral_tl_bench.datasets.headers.Header`.
+    ``samples`` holds the digest of a sample of each image's pixels, by the name of what stores it; see ``Header``.
     """
 
     index: gpd.GeoDataFrame
@@ -122,7 +121,7 @@ def survey(archive: Archive) -> Survey:
     index = gpd.GeoDataFrame(frame, geometry="geometry", crs="EPSG:4326")
     nothing = [frozenset(facts[row["tile"]]["empty"]) for row in usable]
     empty = nothing[0].intersection(*nothing) if nothing else frozenset()
-    samples = {row["image"]: facts[row["tile"]]["content"] for row in usable}
+    samples = {archive.stored_at(row, "image").name: facts[row["tile"]]["content"] for row in usable}
     return Survey(index, problems, left_out, notes, listing.unknown, empty, samples)
 
 
