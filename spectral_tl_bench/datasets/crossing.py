@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -14,7 +15,6 @@ from spectral_tl_bench.resampling import resampling_matrix
 from spectral_tl_bench.sensors import BandSelection, Sensor, select_bands
 
 if TYPE_CHECKING:
-    from spectral_tl_bench.datasets.base import TileDataset
     from spectral_tl_bench.protocols import Protocol
 
 OtherBands = Literal["resampled", "wavelengths"]
@@ -67,7 +67,18 @@ class Crossing:
         return made
 
 
-_Dataset = TypeVar("_Dataset", bound="TileDataset")
+class _Showing(typing.Protocol):
+    """What is asked of a dataset; every :class:`~spectral_tl_bench.datasets.base.TileDataset` is one."""
+
+    sensor: Sensor
+    crossing: Crossing | None
+
+    @property
+    def stored(self) -> Sensor:
+        """The sensor with all bands of the files."""
+
+
+_Dataset = TypeVar("_Dataset", bound=_Showing)
 
 
 def crossed(dataset: _Dataset, protocol: Protocol, target: Sequence[int], how: OtherBands = "resampled") -> _Dataset:
@@ -106,7 +117,7 @@ def crossed(dataset: _Dataset, protocol: Protocol, target: Sequence[int], how: O
     return shown
 
 
-def _channels(dataset: TileDataset, selection: BandSelection | None, name: str) -> tuple[int, ...]:
+def _channels(dataset: _Showing, selection: BandSelection | None, name: str) -> tuple[int, ...]:
     """Channels in the dataset's sensor."""
     if selection is None:
         return tuple(range(len(dataset.sensor.bands)))

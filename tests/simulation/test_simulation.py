@@ -22,7 +22,7 @@ from spectral_tl_bench.simulation.archives import tile_counts
 from spectral_tl_bench.simulation.covers import DFC2020
 from spectral_tl_bench.simulation.landscape import Landscape
 
-LABELLED_EVERYWHERE = {"dfc2020"}
+LABELLED_EVERYWHERE = {"dfc2020", "ohs_sentinel2"}
 
 
 def pixels(root):
