@@ -1,10 +1,13 @@
 """What every engine promises, with jobs that take no time.
 
-Ray is a cluster of its own on this machine, Slurm is submitit's executor of local processes.
+Ray is a cluster of its own on this machine; Slurm is submitit's executor of local processes, and Slurm itself where it
+answers.
 """
 
 import os
+import shutil
 import signal
+import subprocess
 import threading
 from pathlib import Path
 
@@ -37,7 +40,21 @@ def ray_cluster():
         cluster.shutdown()
 
 
-@pytest.fixture(params=["local", *(pytest.param(name, marks=pytest.mark.long) for name in ENGINES if name != "local")])
+def answers(command):
+    """Whether there is such a command and it does not fail."""
+    return shutil.which(command) is not None and subprocess.run(command, capture_output=True).returncode == 0
+
+
+SLURM = pytest.mark.skipif(not answers("sinfo"), reason="no Slurm answers here")
+
+
+@pytest.fixture(
+    params=[
+        "local",
+        *(pytest.param(name, marks=pytest.mark.long) for name in ENGINES if name != "local"),
+        pytest.param("slurm itself", marks=[pytest.mark.long, SLURM]),
+    ]
+)
 def engine(request, tmp_path, monkeypatch):
     """Makes an engine of each kind."""
     monkeypatch.setenv("PYTHONPATH", str(Path(engine_jobs.__file__).parent))
@@ -48,11 +65,14 @@ def engine(request, tmp_path, monkeypatch):
 
             request.getfixturevalue("ray_cluster")
             return RayEngine(None, cpus=2 // jobs, gpus=0, retries=retries)
-        if request.param == "slurm":
+        if request.param.startswith("slurm"):
             pytest.importorskip("submitit", reason="submitit is not installed")
             from spectral_tl_bench.runs.engines.slurm import SlurmEngine
 
-            return SlurmEngine(tmp_path, {}, cpus=1, gpus=0, retries=retries, cluster="local", poll=0.2)
+            if request.param == "slurm":
+                return SlurmEngine(tmp_path, {}, cpus=1, gpus=0, retries=retries, cluster="local", poll=0.2)
+            settings = {"array_parallelism": str(jobs), "timeout_min": "10"}
+            return SlurmEngine(tmp_path, settings, cpus=1, gpus=0, retries=retries, poll=1.0)
         return LocalEngine(jobs, retries)
 
     return make
