@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 from rich.console import Console
 from test_runner import TINY
 
@@ -82,3 +83,20 @@ def test_a_killed_sweep_leaves_no_worker_behind(tmp_path):
     while is_running(worker) and time.monotonic() < patience:
         time.sleep(0.1)
     assert not is_running(worker)
+
+
+@pytest.mark.long
+def test_two_sweeps_over_one_folder_do_not_collide(whuohs_root, two_cities, tmp_path):
+    suite = tmp_path / "suite.yaml"
+    content = {"title": "t", "methods": ["frozen"], "protocols": [two_cities], "seeds": [0, 1, 2], "preset": "quick"}
+    suite.write_text(yaml.safe_dump(content | {"weights": ["none"], "train": TINY}))
+    command = [sys.executable, "-m", "spectral_tl_bench", "sweep", str(suite), "--root", str(whuohs_root)]
+    command += ["--out", str(tmp_path / "runs"), "--device", "cpu"]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    folders = find_runs(tmp_path / "runs")
+    assert sorted(read_run(folder).record.spec.seed for folder in folders) == [0, 1, 2]
+    assert not [path for path in (tmp_path / "runs").rglob(".*") if path.is_file()]
+    for lines in said:
+        assert all("target mIoU" in line or "left to another process" in line for line in lines.splitlines()[1:])
