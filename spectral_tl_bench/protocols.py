@@ -142,7 +142,7 @@ class ProtocolFile(Value):
             value["protocols"] = {"": transfer}
         return value
 
-    @field_validator("sensor", mode="plain")
+    @field_validator("sensor", mode="before")
     @classmethod
     def _sensor_with_or_without_bands(cls, value: Any) -> Sensor | UnreadSensor | None:
         """Accept ``bands: {blue: 490, green: 560}`` beside the full list, and none where the files say them."""

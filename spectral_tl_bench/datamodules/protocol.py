@@ -15,7 +15,14 @@ from spectral_tl_bench.datamodules.radiometry import Augmentation, Radiometry, S
 from spectral_tl_bench.datamodules.samplers import SourceTiles, WindowSampler
 from spectral_tl_bench.datamodules.seeds import seed_step
 from spectral_tl_bench.datamodules.splits import Split, domains_of, labelled_tiles
-from spectral_tl_bench.datamodules.windows import TrainingWindows, WholeTiles, as_batch, as_list, class_histogram
+from spectral_tl_bench.datamodules.windows import (
+    TrainingWindows,
+    WholeTiles,
+    as_batch,
+    as_list,
+    blank_outside,
+    class_histogram,
+)
 from spectral_tl_bench.datasets.base import Sample, TileDataset
 from spectral_tl_bench.methods import StageName
 from spectral_tl_bench.plugins import SAMPLERS
@@ -131,9 +138,10 @@ class ProtocolDataModule(NonGeoDataModule):
             positions = positions[[(loader, name) not in self.scored for name in names]]
         index = self.tiles.index.iloc[positions]
         area = float((index["height"] * index["width"]).median()) if len(index) else 1.0
+        size = self.training_spec.image_size if self.training_spec.resolution == "native" else None
         tiles_a_batch = max(1, int(self.training_spec.batch_size * self.training_spec.image_size**2 / area))
         return DataLoader(
-            WholeTiles(self.tiles, positions.tolist()),
+            WholeTiles(self.tiles, positions.tolist(), size),
             batch_size=tiles_a_batch,
             collate_fn=as_list,
             num_workers=self.num_workers,
@@ -165,9 +173,13 @@ class ProtocolDataModule(NonGeoDataModule):
         images, masks = batch["image"], batch["mask"]
         if not self._normalised_before_resizing:
             images = self._normalise(images)
+        outside = {} if "inside" not in batch else {"inside": batch["inside"]}
+        if outside:
+            images = blank_outside(images, outside["inside"])
         if self.augmentation is not None and self.trainer is not None and self.trainer.training:
-            images, masks = self.augmentation(images, masks)
-        return {**batch, "image": images, "mask": masks}
+            images, masks, *turned = self.augmentation(images, masks, *outside.values())
+            outside = dict(zip(outside, turned, strict=True))
+        return {**batch, "image": images, "mask": masks, **outside}
 
     @property
     def _normalised_before_resizing(self) -> bool:

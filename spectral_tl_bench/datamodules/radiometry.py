@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _SMALLEST_DEVIATION = 1e-4
 _MOST_TILES = 2_000
+_LARGEST_STRIP = 2**29
+"""Bytes of a tile in double precision that are summed up at once."""
 
 
 class Radiometry(nn.Module):
@@ -95,17 +97,27 @@ def band_statistics(dataset: TileDataset, positions: Iterable[int]) -> tuple[Ten
         step = len(chosen) / _MOST_TILES
         chosen = [chosen[int(i * step)] for i in range(_MOST_TILES)]
     bands = len(dataset.sensor.bands)
+    heights_and_widths = list(zip(dataset.index["height"].tolist(), dataset.index["width"].tolist(), strict=True))
     total, squares, count = torch.zeros(bands).double(), torch.zeros(bands).double(), 0
     for position in chosen:
-        image = dataset.read(position)["image"].double()
-        has_data = (image != 0).any(dim=0)
-        pixels = image[:, has_data]
-        total += pixels.sum(dim=1)
-        squares += pixels.square().sum(dim=1)
-        count += pixels.shape[1]
+        for window in _strips(*heights_and_widths[position], bands):
+            image = dataset.read(position, window)["image"].double()
+            has_data = (image != 0).any(dim=0)
+            pixels = image[:, has_data]
+            total += pixels.sum(dim=1)
+            squares += pixels.square().sum(dim=1)
+            count += pixels.shape[1]
     mean = total / max(count, 1)
     variance = (squares / max(count, 1) - mean.square()).clamp_min(0)
     return mean.float(), variance.sqrt().float()
+
+
+def _strips(height: int, width: int, bands: int) -> list[tuple[int, int, int, int] | None]:
+    """Windows in which a tile is read one after another; None for all of it where it is not large."""
+    rows = max(1, _LARGEST_STRIP // (8 * bands * width))
+    if rows >= height:
+        return [None]
+    return [(top, 0, min(rows, height - top), width) for top in range(0, height, rows)]
 
 
 def build_radiometry(
@@ -139,10 +151,11 @@ class Augmentation(nn.Module):
         )
 
     @torch.no_grad()
-    def forward(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-        """Augment B x C x H x W images and B x H x W masks."""
+    def forward(self, images: Tensor, masks: Tensor, *inside: Tensor) -> tuple[Tensor, ...]:
+        """Augment B x C x H x W images, B x H x W masks and, where windows are padded, where they are not."""
         # Rotations fill with 0, which is a class: shift the ids so that 0 means "ignore" while they happen.
         shifted = torch.where(masks == IGNORE_INDEX, -1, masks) + 1
-        images, turned = self.geometry(images, shifted.unsqueeze(1).to(images.dtype))
-        turned = turned.squeeze(1).round().long() - 1
-        return images, torch.where(turned < 0, IGNORE_INDEX, turned)
+        images, turned = self.geometry(images, torch.stack([shifted, *inside], dim=1).to(images.dtype))
+        labels = turned[:, 0].round().long() - 1
+        kept = tuple(plane > 0.5 for plane in turned[:, 1:].unbind(dim=1))
+        return images, torch.where(labels < 0, IGNORE_INDEX, labels), *kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from spectral_tl_bench.datasets.base import Sample, TileDataset
+from spectral_tl_bench.datasets.raster import Window
 from spectral_tl_bench.labels import IGNORE_INDEX
 
 WindowKey = tuple[int, int, int]
@@ -39,7 +41,10 @@ def offsets(length: int, size: int, stride: int | None = None) -> list[int]:
 
 
 def pad_sample(sample: Sample, height: int, width: int) -> Sample:
-    """Grow a sample to at least height x width: the image repeats its edge, the added labels are ignored."""
+    """Grow a sample to at least height x width: the image repeats its edge, the added labels are ignored.
+
+    The repeated edge keeps an image's range; :func:`blank_outside` takes it away once the image is normalised.
+    """
     image, mask = sample["image"], sample["mask"]
     bottom, right = max(0, height - mask.shape[-2]), max(0, width - mask.shape[-1])
     if not bottom and not right:
@@ -65,7 +70,10 @@ def resize_sample(sample: Sample, size: int) -> Sample:
 
 
 class TrainingWindows(Dataset[Sample]):
-    """Windows of a dataset by key, always size x size, in stored values; only the window's part of the file is read."""
+    """Windows of a dataset by key, always size x size, in stored values; only the window's part of the file is read.
+
+    Where some tile is smaller than the size, samples have ``inside`` too: bool, size x size, False in what was added.
+    """
 
     def __init__(
         self, dataset: TileDataset, size: int, *, resize: bool, normalise: Callable[[Tensor], Tensor] | None = None
@@ -84,6 +92,8 @@ class TrainingWindows(Dataset[Sample]):
         self.normalise = normalise
         self.heights = dataset.index["height"].to_numpy()
         self.widths = dataset.index["width"].to_numpy()
+        # Of all tiles, so that every window of a batch says it or none does.
+        self.pads = not resize and bool(min(self.heights.min(), self.widths.min()) < size)
 
     def __getitem__(self, key: WindowKey) -> Sample:
         position, top, left = key
@@ -94,22 +104,90 @@ class TrainingWindows(Dataset[Sample]):
             return resize_sample(sample, self.size)
         height = min(self.size, int(self.heights[position]))
         width = min(self.size, int(self.widths[position]))
-        return pad_sample(self.dataset.read_stored(position, (top, left, height, width)), self.size, self.size)
+        sample = self.dataset.read_stored(position, (top, left, height, width))
+        if self.pads:
+            sample = {**sample, "inside": inside(height, width, self.size)}
+        return pad_sample(sample, self.size, self.size)
+
+
+def inside(height: int, width: int, size: int) -> Tensor:
+    """Where a padded square holds its tile; bool, size x size."""
+    where = torch.zeros(size, size, dtype=torch.bool)
+    where[:height, :width] = True
+    return where
+
+
+def blank_outside(images: Tensor, where: Tensor) -> Tensor:
+    """Set what was added to B x C x H x W normalised images to 0, the mean; ``where`` is B x H x W, True inside."""
+    return images * where.unsqueeze(1)
+
+
+LARGEST_PIECE = 2**29
+"""Bytes that a tile may take as float32 when it is scored, with its bands or its classes; larger ones go in pieces."""
+
+
+def pieces(height: int, width: int, size: int, channels: int) -> list[Window]:
+    """Cut a tile into pieces that are scored one after another, with the same windows as the whole tile.
+
+    Args:
+        height: Rows of the tile.
+        width: Columns.
+        size: Side of a window.
+        channels: Bands or classes, whichever are more.
+
+    Returns:
+        (top, left, height, width) of each piece: whole windows, those that overlap at an edge together. One piece where
+        the tile is small enough, as every archive's tiles are.
+
+    >>> pieces(500, 500, 224, 24)
+    [(0, 0, 500, 500)]
+    """
+    most = LARGEST_PIECE // (4 * channels)
+    if height * width <= most:
+        return [(0, 0, height, width)]
+    across = max(2, math.isqrt(most) // size)
+    return [
+        (top, left, rows, columns)
+        for top, rows in _runs(height, size, across)
+        for left, columns in _runs(width, size, across)
+    ]
+
+
+def _runs(length: int, size: int, most: int) -> list[tuple[int, int]]:
+    """Starts and lengths of runs of at most so many windows, at least two, along one axis."""
+    starts = offsets(length, size)
+    # The last window overlaps the one before it: both belong to one run.
+    cuts = [number for number in range(0, len(starts), most) if number == 0 or number < len(starts) - 1]
+    ends = [*cuts[1:], len(starts)]
+    return [
+        (starts[first], min(length, starts[last - 1] + size) - starts[first])
+        for first, last in zip(cuts, ends, strict=True)
+    ]
 
 
 class WholeTiles(Dataset[Sample]):
-    """The tiles at some rows of a dataset's index, in stored values, for scoring."""
+    """The tiles at some rows of a dataset's index, in stored values, for scoring.
 
-    def __init__(self, dataset: TileDataset, positions: Sequence[int]) -> None:
-        """Serve the tiles at ``positions``."""
+    A tile that is too large for that comes in pieces, in turn: they have ``pieces`` too, how many there are.
+    """
+
+    def __init__(self, dataset: TileDataset, positions: Sequence[int], size: int | None = None) -> None:
+        """Serve the tiles at ``positions``: with windows of ``size`` px large ones in pieces, else each whole."""
         self.dataset = dataset
-        self.positions = list(positions)
+        self.parts: list[tuple[int, Window | None, int]] = []
+        channels = max(len(dataset.sensor.bands), len(dataset.classes))
+        for position in positions:
+            height, width = (int(dataset.index[side].iloc[position]) for side in ("height", "width"))
+            cut = [(0, 0, height, width)] if size is None else pieces(height, width, size, channels)
+            self.parts += [(position, part if len(cut) > 1 else None, len(cut)) for part in cut]
 
     def __len__(self) -> int:
-        return len(self.positions)
+        return len(self.parts)
 
     def __getitem__(self, index: int) -> Sample:
-        return self.dataset.read_stored(self.positions[index])
+        position, part, many = self.parts[index]
+        sample = self.dataset.read_stored(position, part)
+        return sample if part is None else {**sample, "pieces": many}
 
 
 def as_batch(samples: list[Sample]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spectral_tl_bench.datamodules.windows import TrainingWindows
+from spectral_tl_bench.datamodules.windows import TrainingWindows, blank_outside, inside
 from spectral_tl_bench.report.tables import HELD_OUT
 
 if TYPE_CHECKING:
@@ -64,6 +64,14 @@ def window(data: ProtocolDataModule, position: int, training: TrainingSpec) -> T
     return data.tiles.to_reflectance(windows[position, top, left]["image"])
 
 
+def inside_of(data: ProtocolDataModule, positions: list[int], training: TrainingSpec) -> Tensor:
+    """Where the windows of tiles hold these tiles; B x size x size, all True where no tile is smaller."""
+    sides = data.tiles.index[["height", "width"]].iloc[positions].to_numpy()
+    if training.resolution == "resize":
+        sides = np.full_like(sides, training.image_size)
+    return torch.stack([inside(int(height), int(width), training.image_size) for height, width in sides])
+
+
 def subdomains_of(data: ProtocolDataModule, positions: np.ndarray) -> list[str]:
     """Sub-domain of each of some rows of the index."""
     return [data.split.subdomains[str(name)] for name in data.tiles.index["tile"].iloc[positions]]
@@ -82,6 +90,9 @@ def images_by_domain(data: ProtocolDataModule, training: TrainingSpec, device: t
     for position, name in zip(of_targets, subdomains_of(data, np.array(of_targets)), strict=True):
         parts.setdefault(name, []).append(position)
     return {
-        name: radiometry(torch.stack([window(data, p, training) for p in chosen]).to(device))
+        name: blank_outside(
+            radiometry(torch.stack([window(data, p, training) for p in chosen]).to(device)),
+            inside_of(data, chosen, training).to(device),
+        )
         for name, chosen in parts.items()
     }

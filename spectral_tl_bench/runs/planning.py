@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,13 +17,16 @@ from spectral_tl_bench.datasets.files import raise_first
 from spectral_tl_bench.errors import ProtocolError, SpectralBenchError
 from spectral_tl_bench.methods import AnyMethod, PixelModel, build_any_method
 from spectral_tl_bench.plugins import short_name, source_digest
+from spectral_tl_bench.runs.recipes import fitted_to_tiles
 from spectral_tl_bench.runs.requests import Request
 from spectral_tl_bench.runs.stage1 import check_stage1
 from spectral_tl_bench.simulation import default_archive, read_marker
-from spectral_tl_bench.spec import RunChoices, RunSpec
+from spectral_tl_bench.spec import RunChoices, RunSpec, TrainingSpec
 from spectral_tl_bench.weights import fingerprint
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from spectral_tl_bench.datasets.base import TileDataset
 
 
@@ -145,6 +148,16 @@ def plan(request: Request, opened: dict[tuple[str, Path], TileDataset] | None = 
         )
     how = _shown(method, choices.backbone)
     dataset = crossed(dataset, request.protocol, split.target.tolist(), how)
+    simulated = read_marker(root) is not None
+    notes: tuple[str, ...] = ()
+    if not isinstance(method, PixelModel):
+        sides = dataset.index[["height", "width"]].min(axis=1).to_numpy()
+        # Simulated tiles are as large as the preset that they are made for.
+        if not simulated:
+            fitted = fitted_to_tiles(training, choices.backbone, request.assigned, sides[split.training].tolist())
+            choices = choices.model_copy(update={"training": fitted})
+        notes = tuple(_about_sizes(training, choices.training, sides[split.tiles]))
+        training = choices.training
     contents = dataset.contents(split.tiles.tolist())
     parts = Parts(
         request.protocol.name,
@@ -166,7 +179,7 @@ def plan(request: Request, opened: dict[tuple[str, Path], TileDataset] | None = 
         dataset=short_name(file.dataset),
         data=data_fingerprint(contents),
         split=split.digest(dataset.index),
-        simulated=read_marker(root) is not None,
+        simulated=simulated,
         weights="none"
         if isinstance(method, PixelModel)
         else weights_fingerprint(choices.backbone, "none" if where.weights is None else where.weights),
@@ -180,4 +193,20 @@ def plan(request: Request, opened: dict[tuple[str, Path], TileDataset] | None = 
         check_stage1(where.stage1, spec, dataset.sensor, {name: contents[name].image for name in unseen})
     if request.recorded is not None:
         _require_as_recorded(request.recorded, spec)
-    return Plan(request, spec, dataset, split, contents, method, tuple(parts.notes()))
+    return Plan(request, spec, dataset, split, contents, method, (*parts.notes(), *notes))
+
+
+def _about_sizes(before: TrainingSpec, training: TrainingSpec, sides: np.ndarray) -> Iterator[str]:
+    """Say what windows have to do with tiles of other sizes."""
+    size = training.image_size
+    if size != before.image_size:
+        yield (
+            f"image_size is {size} and not {before.image_size}: half of the training tiles are no larger than "
+            f"{size} px or little more (--train image_size=... sets another)"
+        )
+    smaller = int((sides < size).sum())
+    if smaller and training.resolution == "native":
+        yield (
+            f"{smaller} of {len(sides)} tiles are smaller than image_size {size}: they are padded with pixels that "
+            "neither train nor count"
+        )

@@ -85,9 +85,9 @@ def predict_scene(
     """Map a scene.
 
     Windows are as large as the run scores them and lie half their side apart, the last ones flush with the scene's
-    edge; what no window reaches beyond the edge is not made up, except that a scene smaller than a window repeats its
-    edge. Their logits, weighted, add up before the decision, as they do in the run's own scoring. Windows without any
-    data are passed over, and pixels without data get none in the map.
+    edge; what lies beyond the edge is not made up: a scene smaller than a window is filled up with the mean. Their
+    logits, weighted, add up before the decision, as they do in the run's own scoring. Windows without any data are
+    passed over, and pixels without data get none in the map.
 
     Args:
         run: The model.
@@ -146,7 +146,7 @@ def _windows(
         images = run.normalise(torch.from_numpy(stored).to(device), scene.scale)
         pad = (0, width - images.shape[-1], 0, height - images.shape[-2])
         if any(pad):
-            images = F.pad(images, pad, mode="replicate")
+            images = F.pad(images, pad)
         yield from zip(chosen, run.task.window_logits(images), strict=True)
 
 

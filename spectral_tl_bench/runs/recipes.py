@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 
 from spectral_tl_bench.backbones import build_backbone
@@ -43,6 +44,49 @@ def default_upsample(patch: int, image_size: int) -> int:
     (2, 1, 1)
     """
     return max(1, min(math.ceil(patch / FINEST_TOKEN), LARGEST_ENLARGED // image_size))
+
+
+def fitted_image_size(image_size: int, patch: int, sides: Sequence[int]) -> int:
+    """Side of the windows that suits tiles which are smaller than a preset's.
+
+    Args:
+        image_size: Side that the preset asks for.
+        patch: Side of the backbone's patches.
+        sides: Shorter side of each training tile.
+
+    Returns:
+        The preset's where half of the tiles are as large. Else the largest number of whole patches that half of them
+        hold, at least two: tiles that are smaller still are padded with pixels that do not count.
+
+    >>> fitted_image_size(224, 16, [128, 128, 100]), fitted_image_size(64, 8, [128]), fitted_image_size(224, 16, [20])
+    (128, 64, 32)
+    """
+    usual = int(np.median(sides))
+    if usual >= image_size:
+        return image_size
+    return min(image_size, max(2 * patch, usual // patch * patch))
+
+
+def fitted_to_tiles(
+    training: TrainingSpec, backbone: str, assigned: Collection[str], sides: Sequence[int]
+) -> TrainingSpec:
+    """Let windows be no larger than the tiles, where the user did not say how large they are.
+
+    Args:
+        training: The settings of a run.
+        backbone: Registered name.
+        assigned: Settings that the user typed.
+        sides: Shorter side of each training tile in pixels.
+    """
+    if training.resolution != "native" or "image_size" in assigned:
+        return training
+    patch = patch_size(backbone)
+    size = fitted_image_size(training.image_size, patch, sides)
+    if size == training.image_size:
+        return training
+    # Whole tokens of the sides that these windows have.
+    enlarged = {} if "upsample" in assigned else {"upsample": default_upsample(patch, size)}
+    return override(training, {"image_size": size, **enlarged})
 
 
 def training_of(preset_name: str, method: str, backbone: str, assignments: Mapping[str, Any]) -> TrainingSpec:

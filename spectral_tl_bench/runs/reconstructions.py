@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from spectral_tl_bench.datamodules.windows import blank_outside
 from spectral_tl_bench.records import GuessErrors, ReconstructionErrors
-from spectral_tl_bench.runs.pictures import looking_at, spread, subdomains_of, window
+from spectral_tl_bench.runs.pictures import inside_of, looking_at, spread, subdomains_of, window
 from spectral_tl_bench.runs.reconstruction_plot import Reconstruction, plot_reconstruction
 from spectral_tl_bench.tasks.reconstruction import (
     MaskedReconstruction,
@@ -21,6 +22,7 @@ from spectral_tl_bench.tasks.reconstruction import (
     hidden_pixels,
     mean_of_visible,
     nearest_visible,
+    patches_inside,
     random_mask,
     spectra,
 )
@@ -104,7 +106,12 @@ def _reconstruct(
         len(images), grid[0] * grid[1], task.training_spec.mask_ratio, torch.device("cpu"), generator
     ).to(device)
     radiometry = data.radiometry.to(device)
-    normalised = radiometry(images)
+    there = inside_of(data, chosen, task.training_spec).to(device)
+    meant = hidden & patches_inside(there, grid)
+    # Of a tile so small that none of its own patches is hidden, what was added is all there is to measure.
+    meant = torch.where(meant.any(dim=1, keepdim=True), meant, hidden)
+    whole_windows = F.interpolate(there[:, None].float(), size=images.shape[-2:], mode="nearest-exact")[:, 0] > 0
+    normalised = blank_outside(radiometry(images), whole_windows)
     predicted, targets = task.reconstruct(normalised, hidden).float(), task.targets(normalised)
     guesses = mean_of_visible(targets, hidden, images.shape[1]), nearest_visible(targets, hidden, grid)
     patches = cut(normalised, patch)
@@ -124,7 +131,7 @@ def _reconstruct(
             image=images[i].cpu().numpy(),
             restored=whole[i].cpu().numpy(),
             hidden=pixels[i, 0].cpu().numpy(),
-            errors=_errors([(one - targets)[i][hidden[i]] for one in (predicted, *guesses)], images.shape[1]),
+            errors=_errors([(one - targets)[i][meant[i]] for one in (predicted, *guesses)], images.shape[1]),
         )
         for i, name in enumerate(names)
     ]

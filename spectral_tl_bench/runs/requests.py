@@ -18,7 +18,7 @@ from spectral_tl_bench.presets import (
 )
 from spectral_tl_bench.protocols import Protocol, load_protocols
 from spectral_tl_bench.records.config import Where, read_run_yaml
-from spectral_tl_bench.spec import RunChoices, RunSpec
+from spectral_tl_bench.spec import RunChoices, RunSpec, TrainingSpec
 from spectral_tl_bench.values import names_yaml
 
 
@@ -31,12 +31,14 @@ class Request:
         choices: Method, backbone, training, seed.
         where: Where the inputs are; without a root the embedded simulated archive is meant.
         recorded: What an earlier run recorded that this one repeats.
+        assigned: Training settings that the user typed; all where it repeats a run. Others may follow the tiles.
     """
 
     protocol: Protocol
     choices: RunChoices
     where: Where
     recorded: RunSpec | None = None
+    assigned: frozenset[str] = frozenset(TrainingSpec.model_fields)
 
     @property
     def label(self) -> str:
@@ -133,7 +135,8 @@ def requests(
         seed=seed,
     )
     where = Where(root=root, protocol_file=protocol_file(protocol), weights=weights, stage1=stage1)
-    return [Request(meant, choices, where) for meant in load_protocols(protocol)]
+    assigned = frozenset(training or {})
+    return [Request(meant, choices, where, assigned=assigned) for meant in load_protocols(protocol)]
 
 
 def repeated(config: Path, root: Path | None) -> Request:

@@ -89,12 +89,32 @@ class MaskedReconstruction(AdaptationTask):
         images = self.backbone.enlarge(batch["image"], self.training_spec.upsample)
         rows, columns = self.backbone.grid_of(images)
         hidden = random_mask(len(images), rows * columns, self.training_spec.mask_ratio, images.device)
-        difference = (self.reconstruct(images, hidden) - self.targets(images))[hidden]
+        meant = hidden
+        if "inside" in batch:
+            meant = hidden & patches_inside(batch["inside"], (rows, columns))
+        difference = (self.reconstruct(images, hidden) - self.targets(images))[meant]
+        if not len(difference):
+            # All that is hidden was added to tiles smaller than the window.
+            return self.total_loss(self.reconstruct(images, hidden).sum() * 0)
         loss = difference.square().mean()
         if self.interpolates:
             # Once more for the mean spectra, which are a fraction of the pixels' error but all that can be guessed.
             loss = loss + spectra(difference, images.shape[1]).square().mean()
         return self.total_loss(loss)
+
+
+def patches_inside(inside: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Which patches lie in their tile and hold nothing that was added to it.
+
+    Args:
+        inside: B x H x W, True in the tile.
+        grid: Rows and columns of patches.
+
+    Returns:
+        B x T.
+    """
+    added = F.adaptive_max_pool2d((~inside).float().unsqueeze(1), grid)
+    return (added == 0).flatten(1)
 
 
 def hidden_patches(tokens: int, ratio: float) -> int:

@@ -48,6 +48,7 @@ class Segmentation(AdaptationTask):
         self.target_sensor: Sensor | None = None
         self.loss: Loss = LOSSES.load(training.loss)
         self.confusions: list[tuple[int, str, Matrix]] = []
+        self._pieces: list[Matrix] = []
         self.held_out_miou: list[tuple[int, float]] = []
         self.on_scored: Callable[[int, str, Matrix], None] = lambda loader, tile, matrix: None
 
@@ -69,11 +70,11 @@ class Segmentation(AdaptationTask):
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last confusions."""
-        self.confusions = []
+        self.confusions, self._pieces = [], []
 
     def on_test_epoch_start(self) -> None:
         """Forget the last confusions."""
-        self.confusions = []
+        self.confusions, self._pieces = [], []
 
     def validation_step(self, batch: list[Sample], batch_idx: int) -> None:
         """Score held-out source tiles."""
@@ -98,6 +99,11 @@ class Segmentation(AdaptationTask):
         for sample, prediction in zip(batch, self.predict_tiles(batch), strict=True):
             truth = sample["mask"].cpu().numpy()
             matrix = confusion_matrix(truth, prediction.cpu().numpy(), self.num_classes, IGNORE_INDEX)
+            if "pieces" in sample:
+                self._pieces.append(matrix)
+                if len(self._pieces) < sample["pieces"]:
+                    continue
+                matrix, self._pieces = np.sum(self._pieces, axis=0), []
             self.confusions.append((loader, sample["tile"], matrix))
             self.on_scored(loader, sample["tile"], matrix)
 
@@ -157,7 +163,8 @@ class Segmentation(AdaptationTask):
         for number, sample in enumerate(samples):
             image = sample["image"]
             pad = (0, max(0, size - image.shape[-1]), 0, max(0, size - image.shape[-2]))
-            padded = F.pad(image[None], pad, mode="replicate")[0] if any(pad) else image
+            # With the mean, as windows of small tiles train: no land looks like an edge repeated over and over.
+            padded = F.pad(image, pad) if any(pad) else image
             for top, left, window in sliding_windows(padded, size):
                 windows.append(window)
                 places.append((number, top, left))
