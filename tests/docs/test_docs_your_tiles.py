@@ -1,0 +1,130 @@
+"""docs/your-tiles.md, followed to the letter on small files of the kind that it speaks of."""
+
+import re
+import shlex
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+import rasterio
+from archives import utm, write_tif
+from command_line import command
+from shapely.geometry import box
+from tiny import TINIEST
+
+from spectral_tl_bench.datasets import open_dataset
+from spectral_tl_bench.protocols import load_protocols
+from spectral_tl_bench.runs.planning import plan
+from spectral_tl_bench.runs.requests import requests
+
+PAGE = (Path(__file__).parents[2] / "docs" / "your-tiles.md").read_text(encoding="utf-8")
+SIDE, BANDS, NODATA = 16, 32, -9999
+WAVELENGTHS = np.linspace(420, 2450, BANDS)
+USED = [w for w in WAVELENGTHS if w <= 1340 or 1450 <= w <= 1780 or w >= 1970]
+WEST, NORTH = 500_000, 4_000_000
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, flags=re.DOTALL)
+
+
+def image(rows, columns, seed=0):
+    """Two kinds of land, left and right, a band without data, and a corner without any."""
+    pixels = np.random.default_rng(seed).normal(2000, 200, (BANDS, rows, columns))
+    pixels[:, :, : columns // 2] *= np.linspace(0.5, 2, BANDS)[:, None, None]
+    pixels[7] = NODATA
+    pixels[:, :3, :3] = NODATA
+    return pixels.astype("int16")
+
+
+def describe(path):
+    with rasterio.open(path, "r+") as file:
+        for band, wavelength in enumerate(WAVELENGTHS, start=1):
+            file.update_tags(band, ns="IMAGERY", CENTRAL_WAVELENGTH_UM=wavelength / 1000, FWHM_UM=0.0065)
+
+
+def rectangle(left, top, width, height):
+    return box(WEST + 10 * left, NORTH - 10 * (top + height), WEST + 10 * (left + width), NORTH - 10 * top)
+
+
+def draw(path, column, shapes):
+    values, areas = zip(*shapes, strict=True)
+    gpd.GeoDataFrame({column: values}, geometry=list(areas), crs="EPSG:32650").to_file(path)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The campaign of the page, and what it writes beside it."""
+    folder = tmp_path_factory.mktemp("page")
+    campaign = folder / "campaign"
+    campaign.mkdir()
+    (campaign / "tiles.csv").write_text(blocks("csv")[0])
+    names = [line.partition(",")[0] for line in blocks("csv")[0].splitlines()[1:]]
+    shapes = []
+    for number, name in enumerate(names):
+        left = 50 * number
+        path = campaign / "images" / f"{name}.tif"
+        write_tif(path, image(SIDE, SIDE, number), **utm(left=WEST + 10 * left), nodata=NODATA)
+        describe(path)
+        for code, first, width in ((1, 0, 8), (2, 8, 7), (-1, 15, 1)):
+            shapes.append((code, rectangle(left + first, 0, width, SIDE)))
+    draw(campaign / "labels.gpkg", "class", shapes)
+    (folder / "campaign.yaml").write_text(blocks("yaml")[0])
+    return folder
+
+
+def test_every_command_of_the_page_does_what_it_says(folder, monkeypatch, capfd):
+    monkeypatch.chdir(folder)
+    for line in blocks("bash")[0].splitlines():
+        program, *arguments = shlex.split(line)
+        assert program == "spectral-bench"
+        if "lora" in line:
+            # As few steps as it gets; the page's own takes a minute.
+            arguments += [f"--train={name}={value}" for name, value in TINIEST.items()]
+        done = command(capfd, *arguments)
+        assert done.status == 0, done.err
+        if arguments[0] == "data":
+            assert "bands without data in any tile are left out, 1 of them: B8" in " ".join(done.out.split())
+        else:
+            assert "south" in done.out
+    (table,) = folder.glob("runs/campaign/pixel_forest-*/table.csv")
+    # Spectra tell this land apart: any other score would mean that labels and pixels do not meet.
+    scores = pd.read_csv(table).set_index("domain")["mIoU"]
+    assert scores["south"] > 90
+
+
+def test_the_files_say_bands_nodata_and_place(folder):
+    dataset = open_dataset(load_protocols(str(folder / "campaign.yaml"))[0].file, folder / "campaign")
+    wanted = [w for w in USED if w != WAVELENGTHS[7]]
+    np.testing.assert_allclose([band.wavelength for band in dataset.sensor.bands], wanted, atol=0.01)
+    mask = dataset[0]["mask"].numpy()
+    assert (mask[:3, :3] == 255).all()
+    assert (mask[:, 15] == 255).all()
+    assert (mask[3:, :8] == 0).all()
+    assert (mask[:, 8:15] == 1).all()
+
+
+def test_nothing_was_written_beside_the_files_but_what_is_remembered(folder):
+    assert {path.name for path in (folder / "campaign").iterdir()} <= {
+        *("tiles.csv", "images", "labels.gpkg", ".spectral_tl_bench"),
+    }
+
+
+def test_the_scene_of_the_page_is_cut_and_planned(tmp_path):
+    path = write_tif(tmp_path / "root" / "mosaic.tif", image(80, 48), **utm(), nodata=NODATA)
+    describe(path)
+    root = tmp_path / "root"
+    draw(root / "labels.gpkg", "class", [("meadow", rectangle(0, 0, 24, 80)), ("forest", rectangle(24, 0, 24, 80))])
+    halves = [("north", rectangle(0, 0, 48, 48)), ("south", rectangle(0, 64, 48, 16))]
+    draw(root / "regions.geojson", "region", halves)
+    (tmp_path / "mosaic.yaml").write_text(blocks("yaml")[1])
+    (request,) = requests(
+        "frozen", str(tmp_path / "mosaic.yaml"), root=tmp_path / "root", preset_name="quick", weights="none"
+    )
+    ready = plan(request)
+    assert ready.dataset.index["region"].value_counts().to_dict() == {"north": 9, "south": 3}
+    assert ready.spec.training.image_size == 16
+    assert len(ready.split.target) == 3
+    assert len(ready.split.held_out) >= 1
