@@ -41,6 +41,8 @@ def protocol(tmp_path):
 
 
 def planned(protocol, root, **choices):
+    # As large as the tiles, so that nothing is to be said of that.
+    choices = {"training": {"image_size": 16}} | choices
     (request,) = requests("frozen", str(protocol), root=root, preset_name="quick", **choices)
     return plan(request)
 
