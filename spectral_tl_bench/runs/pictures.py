@@ -81,12 +81,11 @@ def images_by_domain(data: ProtocolDataModule, training: TrainingSpec, device: t
     """A few windows of the held-out source and of each target sub-domain, normalised; N x C x size x size each."""
     radiometry = data.radiometry.to(device)
     held_out, target = data.split.held_out, data.split.target
-    if data.tiles.crossing is not None and data.tiles.crossing.seen is not None:
-        # Other bands than the source's make no batch with it.
-        target = target[:0]
     names = subdomains_of(data, target)
     parts = {HELD_OUT: spread(held_out, subdomains_of(data, held_out), TILES)}
-    of_targets = spread(target, names, max(TILES, len(set(names))))
+    # Other bands than the source's are no images that a method's parts were made for.
+    same = data.tiles.crossing is None or data.tiles.crossing.seen is None
+    of_targets = spread(target, names, max(TILES, len(set(names)))) if same else []
     for position, name in zip(of_targets, subdomains_of(data, np.array(of_targets)), strict=True):
         parts.setdefault(name, []).append(position)
     return {
