@@ -11,8 +11,10 @@ from spectral_tl_bench.backbones import backbone_entry
 from spectral_tl_bench.cli.main import main
 from spectral_tl_bench.errors import SpectralBenchError
 from spectral_tl_bench.report.tables import heading
+from spectral_tl_bench.runs.maps import predict_tile
 from spectral_tl_bench.runs.planning import plan
 from spectral_tl_bench.runs.requests import requests
+from spectral_tl_bench.runs.restore import restore_run
 from spectral_tl_bench.runs.runner import execute
 from spectral_tl_bench.sensors import OHS, SENTINEL2
 from spectral_tl_bench.simulation import simulate_archive
@@ -120,4 +122,11 @@ def test_a_run_across_sensors_scores_every_target_tile(both, tmp_path, method, b
     ready = planned(both, method, backbone=backbone, weights=weights)
     run = execute(ready, tmp_path, Console(quiet=True), device="cpu")
     assert run.record.spec.other_bands == ready.spec.other_bands
-    assert run.counts("target")["tile"].nunique() == len(ready.split.target)
+    counts = run.counts("target")
+    assert counts["tile"].nunique() == len(ready.split.target)
+    if backbone is not None:
+        # The model as it is rebuilt sees the target as the run did.
+        again = predict_tile(restore_run(run.folder), ready, int(ready.split.target[0]), torch.device("cpu"))
+        recorded = counts[counts["tile"] == again.tile].groupby("prediction")["count"].sum().to_dict()
+        labelled = again.prediction[again.truth != 255]
+        assert recorded == dict(zip(*np.unique(labelled, return_counts=True), strict=True))
