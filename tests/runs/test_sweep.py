@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,10 @@ from test_runner import TINY
 from spectral_tl_bench.errors import RunFailedError, SpectralBenchError
 from spectral_tl_bench.records import RECORD, find_runs, read_run
 from spectral_tl_bench.runs.engines.local import LocalEngine
+from spectral_tl_bench.runs.interruption import Interruption
+from spectral_tl_bench.runs.planning import plan
 from spectral_tl_bench.runs.suite import Suite
-from spectral_tl_bench.runs.sweep import sweep
+from spectral_tl_bench.runs.sweep import RunJob, sweep
 
 
 def suite_of(**changes):
@@ -52,6 +55,18 @@ def test_nothing_runs_if_any_input_is_wrong(whuohs_root, tmp_path):
     with pytest.raises(SpectralBenchError, match="unknown method 'frosen'"):
         sweep_here(suite_of(methods=["frozen", "frosen"]), whuohs_root, tmp_path / "r")
     assert not (tmp_path / "r").exists()
+
+
+def test_a_worker_whose_files_make_it_another_run_or_are_not_there_does_nothing(whuohs_root, tmp_path, two_cities):
+    (request,) = suite_of(protocols=[two_cities], weights=["none"]).requests(whuohs_root)
+    spec = plan(request).spec
+    job = RunJob(request, spec.model_copy(update={"data": "others"}), tmp_path, "cpu", 1, 10.0)
+    with pytest.raises(RunFailedError, match=r"this worker sees other inputs than the sweep did \(data\)"):
+        job(Interruption())
+    moved = replace(request, where=request.where.model_copy(update={"root": tmp_path / "nowhere"}))
+    with pytest.raises(SpectralBenchError, match=r"there is no folder .*nowhere"):
+        replace(job, request=moved, spec=spec)(Interruption())
+    assert not list(tmp_path.iterdir())
 
 
 def is_running(process):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import io
 import os
 import signal
 import subprocess
@@ -140,18 +141,31 @@ class SlurmEngine(Engine):
             self._say(f"{len(there)} runs are in Slurm's queue already")
         for first in range(0, len(new), _LARGEST_ARRAY):
             part = new[first : first + _LARGEST_ARRAY]
-            try:
-                submitted = self._executor.submit_array([_Task(job, Path.cwd(), again) for job in part])
-            except (RuntimeError, FailedSubmissionError, OSError, subprocess.SubprocessError) as error:
-                lines = str(error).splitlines() or [type(error).__name__]
-                reason = next((line for line in lines if line.startswith("sbatch: error")), lines[-1])
-                raise SpectralBenchError(f"Slurm does not take the jobs: {one_line(reason)}") from error
+            submitted = self._submitted([_Task(job, Path.cwd(), again) for job in part])
             for job, its in zip(part, submitted, strict=True):
                 self._jobs[job.key] = its
                 self._note(job.key).write_text(its.job_id)
             array = submitted[0].job_id.partition("_")[0]
             if not again:
                 self._say(f"{len(part)} runs are job {array} of Slurm; logs in {self._folder}")
+
+    def _submitted(self, tasks: Sequence[_Task]) -> list[submitit.Job[Outcome]]:
+        """Jobs for tasks.
+
+        Raises:
+            SpectralBenchError: If Slurm does not take them.
+        """
+        before = set(self._folder.iterdir())
+        try:
+            # What sbatch says is repeated there, and told below.
+            with contextlib.redirect_stderr(io.StringIO()):
+                return self._executor.submit_array(tasks)
+        except (RuntimeError, FailedSubmissionError, OSError, subprocess.SubprocessError) as error:
+            for path in set(self._folder.iterdir()) - before:
+                path.unlink(missing_ok=True)
+            lines = str(error).splitlines() or [type(error).__name__]
+            reason = next((line for line in lines if line.startswith("sbatch: error")), lines[-1])
+            raise SpectralBenchError(f"Slurm does not take the jobs: {one_line(reason)}") from error
 
     def _note(self, key: str) -> Path:
         """Where it is written which job does a run: a later sweep looks there."""
