@@ -39,7 +39,10 @@ def describe(plan: Plan, out: Path, device: torch.device, console: Console) -> N
     split = plan.split
     labelled = plan.spec.training.label_fraction
     share = "" if labelled == 1 else f" (labels of {100 * labelled:g} % of them)"
-    say(f"tiles: {len(split.training)} train{share}, {len(split.held_out)} held out, {len(split.target)} target")
+    margin = f" with a margin of {len(split.margin)} around them" if len(split.margin) else ""
+    say(
+        f"tiles: {len(split.training)} train{share}, {len(split.held_out)} held out{margin}, {len(split.target)} target"
+    )
     if isinstance(plan.method, Method):
         cost = estimate(plan, plan.method, device)
         console.print(_costs(cost, device))
