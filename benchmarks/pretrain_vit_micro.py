@@ -48,6 +48,7 @@ from spectral_tl_bench.simulation.landscape import Landscape
 from spectral_tl_bench.simulation.scene import calibrate, photograph, sensor_view
 from spectral_tl_bench.simulation.spectra import Conditions
 from spectral_tl_bench.tasks.fit import fit, seed_all
+from spectral_tl_bench.tasks.processes import Hardware
 from spectral_tl_bench.tasks.progress import StageProgress
 from spectral_tl_bench.tasks.reconstruction import MaskedReconstruction, random_mask
 from spectral_tl_bench.weights import save_weights
@@ -213,7 +214,7 @@ def pretrain(out: Path, *, steps: int = STEPS, seed: int = SEED, scenes: int = S
     method.apply(backbone)
     task = ColourReconstruction(backbone, method, training, ReconstructionDecoder.of(backbone, training))
     progress = StageProgress(console, "pretraining", "extra loss")
-    fit(task, _Data(pictures), training, device="cpu", callbacks=[progress], validations=0)
+    fit(task, _Data(pictures), training, hardware=Hardware("cpu"), callbacks=[progress], validations=0)
     encoder = {k: v for k, v in model.state_dict().items() if not k.startswith(entry.ignorable)}
     made = {
         "data": f"simulated RGB: {scenes} landscapes of the simulator in none of the simulated archives, no labels",

@@ -97,6 +97,15 @@ class RunInUseError(SpectralBenchError):
     exit_status = 1
 
 
+class EndedByTheFirstError(SpectralBenchError):
+    """Ends the other processes of a run where the first one ends: it says why, they say nothing."""
+
+    def __init__(self, exit_status: int) -> None:
+        """Take over the first one's exit status."""
+        super().__init__("the first process of this run has ended")
+        self.exit_status = exit_status
+
+
 class InterruptedRunError(SpectralBenchError):
     """A run that was asked to end by a signal; the same command goes on with it."""
 

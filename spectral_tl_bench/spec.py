@@ -75,6 +75,10 @@ class TrainingSpec(Value):
         validations: How many times the held-out source tiles are scored during segmentation.
         selection: Whether the headline comes from the step best on held-out source tiles, or from the last.
         precision: Lightning's name for the arithmetic.
+        accumulation: Into how many parts a step's batch is cut, whose gradients add up: less memory, more time. Batch
+            norms and the loss then see a part at a time, so this is another run.
+        activation_checkpointing: Whether the blocks' activations are computed again on the way back instead of kept:
+            less memory, a third more time, the same numbers, so it is not in the digest.
         augmentation: Whether flips and rotations are applied to training tiles.
         rotation_degrees: By how much training tiles are rotated at most, either way. Below 90, by quarter turns too.
         sampler: Registered name: draw training tiles uniform, or balanced by domain or by class.
@@ -117,6 +121,8 @@ class TrainingSpec(Value):
     validations: int = Field(gt=0)
     selection: Literal["best", "last"] = "best"
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    accumulation: int = Field(default=1, ge=1)
+    activation_checkpointing: bool = False
     augmentation: bool = True
     rotation_degrees: float = Field(default=10.0, ge=0, le=180)
     sampler: str = "uniform"
@@ -136,6 +142,9 @@ class TrainingSpec(Value):
             raise ValueError("scoring=reference scores resized labels, so it needs resolution=resize")
         if self.validations > self.segmentation_steps:
             raise ValueError(f"validations {self.validations} exceeds segmentation_steps {self.segmentation_steps}")
+        for name in ("batch_size", "reconstruction_batch_size"):
+            if getattr(self, name) % self.accumulation:
+                raise ValueError(f"accumulation {self.accumulation} does not divide {name} {getattr(self, name)}")
         return self
 
     def seams(self) -> tuple[tuple[Registry, str], ...]:
@@ -255,6 +264,7 @@ class RunSpec(RunChoices):
         """
         content = self.model_dump(mode="json", exclude_defaults=True, exclude={"preset", "method_defaults"})
         options = {k: v for k, v in self.method_options.items() if k not in self.method_defaults}
+        content["training"].pop("activation_checkpointing", None)
         content |= {"method": self.method_name, "method_options": options, "backbone": short_name(self.backbone)}
         for seam in self.sources.keys() & content["training"].keys():
             content["training"][seam] = short_name(content["training"][seam])

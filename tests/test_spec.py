@@ -192,3 +192,21 @@ def test_data_and_split_in_one_text_are_still_read():
     del content["split"]
     old = RunSpec.model_validate(content | {"data": "0123abcd-4567cdef"})
     assert (old.data, old.split) == ("0123abcd", "4567cdef")
+
+
+def test_what_saves_memory_is_in_the_digest_only_where_it_changes_the_result():
+    def digest(**changes):
+        return spec().model_copy(update={"training": override(spec().training, changes)}).digest
+
+    assert digest(activation_checkpointing=True) == digest()
+    assert digest(accumulation=2) != digest()
+
+
+def test_accumulation_cuts_a_batch_into_equal_parts():
+    with pytest.raises(SpectralBenchError, match="accumulation 3 does not divide batch_size 8"):
+        override(PRESETS["quick"], {"accumulation": 3})
+
+
+def test_precisions_that_are_not_offered_are_refused_by_name():
+    with pytest.raises(SpectralBenchError, match="'32-true' or 'bf16-mixed'"):
+        override(PRESETS["quick"], {"precision": "16"})

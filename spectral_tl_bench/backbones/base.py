@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from spectral_tl_bench.backbones.layout import Layout
 from spectral_tl_bench.errors import DataError, SpectralBenchError
@@ -122,6 +123,7 @@ class Backbone(nn.Module):
         width: D.
         patch_size: Side of a patch in pixels.
         pretrained_grid: Rows and columns of patches of the images it was pretrained with; None where that is not known.
+        recomputes: Whether the activations of blocks are computed again on the way back instead of kept.
         metres_a_pixel: What positions are counted by, for families that count them on the ground; None for others.
         drawn: Names of the parameters that were drawn at random when it was built, the others came with pretrained
             weights: all of them without weights, with those of an RGB model the patch embedding of other bands.
@@ -143,6 +145,7 @@ class Backbone(nn.Module):
         self.sensor = sensor
         self.width = width
         self.patch_size = patch_size
+        self.recomputes = False
         self.metres_a_pixel: float | None = None
         self.drawn: frozenset[str] = frozenset()
         self.pretrained_parameters: frozenset[int] = frozenset()
@@ -214,7 +217,10 @@ class Backbone(nn.Module):
         x = torch.cat([tokens.prefix, tokens.patches], dim=1)
         features: list[Tensor] = []
         for index, block in enumerate(self.blocks):
-            x = self.run_block(block, x, tokens)
+            if self.recomputes and self.training and torch.is_grad_enabled():
+                x = checkpoint(self.run_block, block, x, tokens, use_reentrant=False)
+            else:
+                x = self.run_block(block, x, tokens)
             if index in self.taps:
                 refined = self.after_tap[len(features)](x[:, prefix:], tokens)
                 x = torch.cat([x[:, :prefix], refined], dim=1)

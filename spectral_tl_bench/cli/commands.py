@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import warnings
 from collections.abc import Sequence
 from functools import partial
@@ -37,6 +38,9 @@ def run(
     checkpoint_minutes: float,
     maps: int = 0,
     dry: bool = False,
+    devices: int = 1,
+    num_nodes: int = 1,
+    strategy: str = "auto",
 ) -> None:
     """Do one run or several and print a table for each.
 
@@ -51,7 +55,17 @@ def run(
         checkpoint_minutes: From one checkpoint to the next.
         maps: Target tiles of each run to write maps of.
         dry: Say what would be done instead of doing it.
+        devices: On each node.
+        num_nodes: Nodes.
+        strategy: How several processes share a run.
     """
+    from spectral_tl_bench.runs import launch
+    from spectral_tl_bench.tasks.processes import Hardware
+
+    hardware = Hardware(device, devices, num_nodes, strategy)
+    another = hardware.processes > 1 and launch.is_another()
+    if another:
+        console = type(console)(quiet=True)
     first = requests[0]
     if first.where.root is None:
         said = (
@@ -67,46 +81,63 @@ def run(
     from spectral_tl_bench.methods import PixelModel
     from spectral_tl_bench.records import prepare_folder
     from spectral_tl_bench.report.tables import heading, render
-    from spectral_tl_bench.runs.planning import plan
+    from spectral_tl_bench.runs.planning import Plan, plan
     from spectral_tl_bench.runs.predict import pick_device
     from spectral_tl_bench.runs.runner import execute
+    from spectral_tl_bench.tasks import processes
 
     picked = pick_device(device)
-    if not dry:
-        prepare_folder(out)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*geotransform.*")
+    launch.require_usable(hardware)
+
+    def planned() -> list[Plan]:
         # Every input is opened before anything trains: a mistake in the last protocol shows at once.
+        if not dry:
+            prepare_folder(out)
         opened: dict[tuple[str, Path], TileDataset] = {}
         plans = [plan(request, opened) for request in requests]
         for note in dict.fromkeys(note for ready in plans for note in (*ready.dataset.notes, *ready.notes)):
             console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
-        if maps and any(isinstance(ready.method, PixelModel) for ready in plans):
-            raise SpectralBenchError("--maps needs a model that is kept, and pixel models are not; leave --maps out")
-        for number, ready in enumerate(plans, start=1):
-            spec = ready.spec
-            console.print(
-                f"[{number}/{len(plans)}] {heading(spec)}",
-                highlight=False,
-                markup=False,
-                soft_wrap=True,
-            )
-            if dry:
-                describe(ready, out, picked, console)
-                continue
-            done = execute(
-                ready,
-                out,
-                console,
-                device=device,
-                workers=workers,
-                checkpoint_minutes=checkpoint_minutes,
-                force=force,
-            )
-            console.print(render(done))
-            console.print(f"written to {done.folder}", highlight=False, soft_wrap=True)
-            if maps:
-                maps_of_a_run.write(done.folder, ready, maps, device, console)
+        for ready in plans:
+            if isinstance(ready.method, PixelModel):
+                launch.require_no_network(hardware, maps)
+            else:
+                launch.require_shares(ready.spec.training, ready.method.stages, hardware)
+        return plans
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*geotransform.*")
+        # Before other processes start, unless somebody else has started them: then one after the other.
+        early = None if another or launch.started_elsewhere() else planned()
+        with launch.together(Hardware() if dry else hardware, sys.argv[1:]):
+            plans = processes.in_turn(lambda: planned() if early is None else early)
+            for number, ready in enumerate(plans, start=1):
+                console.print(
+                    f"[{number}/{len(plans)}] {heading(ready.spec)}",
+                    highlight=False,
+                    markup=False,
+                    soft_wrap=True,
+                )
+                if dry:
+                    describe(ready, out, picked, console)
+                    continue
+                done = execute(
+                    ready,
+                    out,
+                    console,
+                    device=device,
+                    workers=workers,
+                    checkpoint_minutes=checkpoint_minutes,
+                    force=force,
+                    devices=devices,
+                    num_nodes=num_nodes,
+                    strategy=strategy,
+                )
+                if another:
+                    continue
+                console.print(render(done))
+                console.print(f"written to {done.folder}", highlight=False, soft_wrap=True)
+                if maps:
+                    maps_of_a_run.write(done.folder, ready, maps, device, console)
 
 
 def parameters(

@@ -17,7 +17,7 @@ from spectral_tl_bench.cli.console import console
 from spectral_tl_bench.cli.data import data_app
 from spectral_tl_bench.cli.failure import failure
 from spectral_tl_bench.cli.train import assignments, predict, run, sweep
-from spectral_tl_bench.errors import SpectralBenchError
+from spectral_tl_bench.errors import EndedByTheFirstError, SpectralBenchError
 from spectral_tl_bench.runs.interruption import ending_on_sigterm
 
 app = typer.Typer(
@@ -235,6 +235,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """
     # Pixels of tiles without a geotransform are expected here; GDAL's complaint would bury the one line that matters.
     os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    # Nor are notices of torch's own to those who write training loops; its errors stay.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # The name of a file may hold what the terminal's encoding lacks.
@@ -252,7 +254,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if debug:
             traceback.print_exception(error)
         message, status = failure(error)
-        typer.echo(f"spectral-bench: {message}", err=True)
+        if not isinstance(error, EndedByTheFirstError):
+            typer.echo(f"spectral-bench: {message}", err=True)
     sys.exit(status if isinstance(status, int) else 0)
 
 

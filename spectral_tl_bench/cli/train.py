@@ -69,13 +69,26 @@ def run(
     label_fraction: Annotated[
         float | None, typer.Option(help="Share of the source training tiles whose labels may be used.")
     ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="Arithmetic of training and scoring: 32-true or bf16-mixed; a preset's is 32-true."),
+    ] = None,
     stage1: Annotated[
         Path | None, typer.Option(help="stage1.safetensors of an earlier run to start from, instead of training it.")
     ] = None,
     config: Annotated[Path | None, typer.Option(help="run.yaml of an earlier run to repeat exactly.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for all runs.")] = Path("runs"),
     device: Annotated[str, typer.Option(help="auto, cpu or cuda; does not enter the record's hash.")] = "auto",
-    workers: Annotated[int, typer.Option(help="Processes that read tiles; changes the speed only.", min=0)] = 0,
+    devices: Annotated[
+        int, typer.Option(help="Devices of each node, each with a process of its own that takes its share.", min=1)
+    ] = 1,
+    num_nodes: Annotated[int, typer.Option(help="Nodes; see docs/operations.md.", min=1)] = 1,
+    strategy: Annotated[
+        str, typer.Option(help="How several devices share a run: auto, or ddp where every parameter is always used.")
+    ] = "auto",
+    workers: Annotated[
+        int, typer.Option(help="Processes that read tiles, for each device; changes the speed only.", min=0)
+    ] = 0,
     checkpoint_minutes: Annotated[
         float, typer.Option(help="Minutes from one checkpoint to the next; a killed run goes on from the last.", min=0)
     ] = CHECKPOINT_MINUTES,
@@ -99,7 +112,8 @@ def run(
 
     options = assignments(set_ or [], "--set")
     training = assignments(train or [], "--train")
-    training |= {k: str(v) for k, v in (("sampler", sampler), ("label_fraction", label_fraction)) if v is not None}
+    named = {"sampler": sampler, "label_fraction": label_fraction, "precision": precision}
+    training |= {name: str(value) for name, value in named.items() if value is not None}
     if config is not None:
         given = {
             "--method": method,
@@ -112,6 +126,7 @@ def run(
             "--train": train,
             "--sampler": sampler,
             "--label-fraction": label_fraction,
+            "--precision": precision,
             "--stage1": stage1,
         }
         for option in (name for name, value in given.items() if value is not None):
@@ -141,6 +156,9 @@ def run(
         checkpoint_minutes=checkpoint_minutes,
         maps=maps,
         dry=dry_run,
+        devices=devices,
+        num_nodes=num_nodes,
+        strategy=strategy,
     )
 
 

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from torchgeo.datamodules import NonGeoDataModule
 
 from spectral_tl_bench.datamodules.radiometry import Augmentation, Radiometry, SourceStatistics, build_radiometry
-from spectral_tl_bench.datamodules.samplers import SourceTiles, WindowSampler
+from spectral_tl_bench.datamodules.samplers import BatchShares, SourceTiles, WindowSampler
 from spectral_tl_bench.datamodules.seeds import seed_step
 from spectral_tl_bench.datamodules.splits import Split, domains_of, labelled_tiles
 from spectral_tl_bench.datamodules.windows import (
@@ -122,11 +122,14 @@ class ProtocolDataModule(NonGeoDataModule):
             weights=self._weights(positions),
             start=done * stage.batch_size,
         )
-        self._batches = done
+        # Several batches a step where their gradients add up, and several shares a batch where processes share it.
+        rank, processes = self._processes
+        accumulated = self.training_spec.accumulation
+        self._batches = done * accumulated
+        share = stage.batch_size // (accumulated * processes)
         return DataLoader(
             windows,
-            batch_size=stage.batch_size,
-            sampler=sampler,
+            batch_sampler=BatchShares(sampler, share, rank=rank, processes=processes),
             collate_fn=as_batch,
             num_workers=self.num_workers,
             pin_memory=torch.cuda.is_available(),
@@ -140,9 +143,11 @@ class ProtocolDataModule(NonGeoDataModule):
         area = float((index["height"] * index["width"]).median()) if len(index) else 1.0
         size = self.training_spec.image_size if self.training_spec.resolution == "native" else None
         tiles_a_batch = max(1, int(self.training_spec.batch_size * self.training_spec.image_size**2 / area))
+        rank, processes = self._processes
+        tiles = WholeTiles(self.tiles, positions.tolist(), size)
         return DataLoader(
-            WholeTiles(self.tiles, positions.tolist(), size),
-            batch_size=tiles_a_batch,
+            tiles,
+            batch_sampler=BatchShares(range(len(tiles)), tiles_a_batch, rank=rank, processes=processes),
             collate_fn=as_list,
             num_workers=self.num_workers,
         )
@@ -158,12 +163,14 @@ class ProtocolDataModule(NonGeoDataModule):
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Seed what a training step draws, from the augmentation below to the last dropout, by the step's number."""
         if self.trainer is not None and self.trainer.training:
-            seed_step(self.seed, self._batches, self.trainer.global_rank)
+            seed_step(self.seed, self._batches)
             self._batches += 1
         return batch
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Turn stored values into reflectance, normalise and, in training, augment."""
+        if not batch:  # a process without a tile of the last batch
+            return batch
         self.radiometry.to(self._device(batch))
         if isinstance(batch, list):
             # The second loader that tests is the target's.
@@ -177,9 +184,17 @@ class ProtocolDataModule(NonGeoDataModule):
         if outside:
             images = blank_outside(images, outside["inside"])
         if self.augmentation is not None and self.trainer is not None and self.trainer.training:
-            images, masks, *turned = self.augmentation(images, masks, *outside.values())
+            rank, processes = self._processes
+            images, masks, *turned = self.augmentation(
+                images, masks, *outside.values(), rank=rank, processes=processes
+            )
             outside = dict(zip(outside, turned, strict=True))
         return {**batch, "image": images, "mask": masks, **outside}
+
+    @property
+    def _processes(self) -> tuple[int, int]:
+        """Which process this is, and how many there are."""
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
     @property
     def _normalised_before_resizing(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -151,11 +151,49 @@ class Augmentation(nn.Module):
         )
 
     @torch.no_grad()
-    def forward(self, images: Tensor, masks: Tensor, *inside: Tensor) -> tuple[Tensor, ...]:
-        """Augment B x C x H x W images, B x H x W masks and, where windows are padded, where they are not."""
+    def forward(
+        self, images: Tensor, masks: Tensor, *inside: Tensor, rank: int = 0, processes: int = 1
+    ) -> tuple[Tensor, ...]:
+        """Augment B x C x H x W images, B x H x W masks and, where windows are padded, where they are not.
+
+        Args:
+            images: Of this process.
+            masks: The same.
+            inside: The same.
+            rank: This process, from 0.
+            processes: How many share a batch. What is drawn is drawn for the whole batch, in every process alike.
+        """
         # Rotations fill with 0, which is a class: shift the ids so that 0 means "ignore" while they happen.
         shifted = torch.where(masks == IGNORE_INDEX, -1, masks) + 1
-        images, turned = self.geometry(images, torch.stack([shifted, *inside], dim=1).to(images.dtype))
+        params = None
+        if processes > 1:
+            batch = len(images)
+            drawn = self.geometry.forward_parameters(torch.Size((batch * processes, *images.shape[1:])))
+            params = [item._replace(data=_share(item.data, rank * batch, batch)) for item in drawn]
+        planes = torch.stack([shifted, *inside], dim=1).to(images.dtype)
+        images, turned = self.geometry(images, planes, params=params)
         labels = turned[:, 0].round().long() - 1
         kept = tuple(plane > 0.5 for plane in turned[:, 1:].unbind(dim=1))
         return images, torch.where(labels < 0, IGNORE_INDEX, labels), *kept
+
+
+def _share(drawn: Any, start: int, length: int) -> dict[str, Tensor]:
+    """What one of kornia's augmentations has drawn for a batch, cut to some of its images.
+
+    Args:
+        drawn: By name; "batch_prob" says which images are meant at all. Other entries have one row for every image, or
+            in older versions for those that are meant.
+        start: First image.
+        length: How many.
+    """
+    meant = drawn["batch_prob"] > 0.5
+    before, own = int(meant[:start].sum()), int(meant[start : start + length].sum())
+    shares = {}
+    for name, rows in drawn.items():
+        if name == "forward_input_shape":
+            shares[name] = torch.cat([rows.new_tensor([length]), rows[1:]])
+        elif len(rows) == len(meant):
+            shares[name] = rows[start : start + length]
+        else:
+            shares[name] = rows[before : before + own]
+    return shares

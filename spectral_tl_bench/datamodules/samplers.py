@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ from spectral_tl_bench.datamodules.windows import WindowKey
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Key = TypeVar("Key")
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,33 @@ class WindowSampler(Sampler[WindowKey]):
         corners = (places * (self.slack[chosen] + 1)).astype(int)
         for position, (top, left) in zip(self.positions[chosen].tolist(), corners.tolist(), strict=True):
             yield position, top, left
+
+
+class BatchShares(Sampler[list[Key]], Generic[Key]):
+    """Batches of a run's processes together, of which each process takes its own share, in their order.
+
+    Every process gets as many shares as the others and every key goes to one of them; a last share may be empty.
+    """
+
+    def __init__(self, keys: Sampler[Key] | Sequence[Key], each: int, *, rank: int = 0, processes: int = 1) -> None:
+        """Prepare the shares.
+
+        Args:
+            keys: What batches are made of.
+            each: Keys of a share.
+            rank: This process, from 0.
+            processes: How many there are.
+        """
+        self.keys = keys
+        self.each, self.rank, self.processes = each, rank, processes
+
+    def __len__(self) -> int:
+        return -(-len(self.keys) // (self.each * self.processes))  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        keys = iter(self.keys)
+        while batch := list(itertools.islice(keys, self.each * self.processes)):
+            yield batch[self.rank * self.each : (self.rank + 1) * self.each]
 
 
 def domain_weights(domains: pd.Series) -> np.ndarray:

@@ -20,15 +20,15 @@ def derived_seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
 
 
-def seed_step(seed: int, step: int, rank: int) -> None:
+def seed_step(seed: int, step: int) -> None:
     """Seed whatever a training step draws: augmentation, dropout, masks, noise.
 
     Args:
         seed: Of the run.
         step: Batch of the stage, from 0.
-        rank: Process of a distributed run, from 0.
     """
-    derived = derived_seed(seed, step, rank)
+    # The processes of a distributed run draw alike: for the whole batch, of which each takes its share.
+    derived = derived_seed(seed, step, 0)
     torch.manual_seed(derived)
     np.random.seed(derived % 2**32)  # what a method may draw from
     random.seed(derived)

@@ -31,6 +31,10 @@ class Provenance(Value):
         gpu: Name of the accelerator used, None for a run on the processor.
         threads: Threads of torch, whose number can change the last bit of a sum; None in records from before it was
             kept.
+        devices: Devices on each node, each with a process of its own; None in records from before there could be
+            several, as of what follows.
+        num_nodes: Nodes.
+        strategy: How several processes shared the run.
         date: Start of the run, ISO 8601, UTC.
     """
 
@@ -43,6 +47,9 @@ class Provenance(Value):
     cpu: str
     gpu: str | None = None
     threads: int | None = Field(default=None, ge=1)
+    devices: int | None = Field(default=None, ge=1)
+    num_nodes: int | None = Field(default=None, ge=1)
+    strategy: str | None = None
     date: str
 
 

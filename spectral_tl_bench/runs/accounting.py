@@ -31,6 +31,7 @@ from spectral_tl_bench.sensors import SENSORS, Sensor, UnreadSensor, select_band
 from spectral_tl_bench.spec import TrainingSpec
 from spectral_tl_bench.tasks.base import AdaptationTask
 from spectral_tl_bench.tasks.fit import fit, seed_all
+from spectral_tl_bench.tasks.processes import Hardware
 from spectral_tl_bench.tasks.reconstruction import MaskedReconstruction
 from spectral_tl_bench.tasks.segmentation import Segmentation
 from spectral_tl_bench.values import names_yaml
@@ -225,7 +226,7 @@ def gradient_receiving(method: Method, backbone: Backbone, training: TrainingSpe
             task = MaskedReconstruction(backbone, method, training, decoder)
         else:
             task = Segmentation(Segmenter.of(backbone, classes, training), method, training, classes)
-        fit(task, batches, training, device="cpu", callbacks=[], validations=0)
+        fit(task, batches, training, hardware=Hardware("cpu"), callbacks=[], validations=0)
         names |= segmenter_names(task, task.gradient_names)
     return names
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from spectral_tl_bench import records
 from spectral_tl_bench.errors import CheckpointError, RunFailedError
 from spectral_tl_bench.runs.interruption import Interruption
+from spectral_tl_bench.tasks import processes
 from spectral_tl_bench.tasks.base import REMEDY, AdaptationTask
 from spectral_tl_bench.tasks.fit import KeepBest, Stopwatch
 from spectral_tl_bench.tasks.segmentation import Segmentation
@@ -116,7 +117,13 @@ class StageCheckpoints(lightning.Callback):
 
     def resume(self, console: Console, title: str) -> None:
         """Go on from the latest checkpoint, if there is one."""
-        task, state = self.task, self.checkpoints.load(self.task.stage)
+        task, state = self.task, processes.in_turn(lambda: self.checkpoints.load(self.task.stage))
+        steps = set(processes.gather(0 if state is None else int(state["step"])))
+        if len(steps) > 1:
+            raise CheckpointError(
+                f"the processes of this run find checkpoints of {task.stage} after different steps, "
+                f"{', '.join(map(str, sorted(steps)))}; name a folder with --out that all nodes share"
+            )
         if state is None:
             return
         restore(task, state["model"], self.pretrained, "the checkpoint")
@@ -139,8 +146,11 @@ class StageCheckpoints(lightning.Callback):
             RecordError: If it cannot be written.
         """
         task = self.task
-        model = trained_state(task, self.pretrained)
         task.require_finite()
+        self.saved = time.monotonic()
+        if not processes.is_first():
+            return
+        model = trained_state(task, self.pretrained)
         if (name := not_finite(model)) is not None:
             raise RunFailedError(f"the weights {name} are not finite after step {task.step} of {task.stage}; {REMEDY}")
         state = {
@@ -153,20 +163,40 @@ class StageCheckpoints(lightning.Callback):
             "best": None if self.best is None else (self.best.step, self.best.score, self.best.state),
         }
         self.checkpoints.save(task.stage, task.step, state)
-        self.saved = time.monotonic()
 
     def after_part(self) -> None:
         """Save what a validation ended."""
         self.save(self.task.optimizer_state)
+        self._agree()
         self.interruption.end_if_asked(self._place)
 
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *args: Any, **kwargs: Any
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save when it is time to, or when somebody wants the process to end."""
-        if self.interruption.asked or time.monotonic() - self.saved >= self.every:
+        if not self.task.ends_step(batch_idx):
+            return  # in the middle of a step, whose gradients no checkpoint holds
+        if self._agree(time.monotonic() - self.saved >= self.every) or self.interruption.asked:
             self.save(trainer.optimizers[0].state_dict())
         self.interruption.end_if_asked(self._place)
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Go on hearing signals."""
+        self.interruption.listen_again()
+
+    def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Go on hearing signals."""
+        self.interruption.listen_again()
+
+    def on_test_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Go on hearing signals."""
+        self.interruption.listen_again()
+
+    def _agree(self, due: bool = False) -> bool:
+        """Hear what any process of the run has heard; returns whether a checkpoint is due in any of them."""
+        heard, late = processes.largest(self.interruption.signal or 0, int(due))
+        self.interruption.hear_of(heard)
+        return bool(late)
 
     @property
     def _place(self) -> str:

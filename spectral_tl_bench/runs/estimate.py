@@ -105,7 +105,8 @@ def estimate(plan: Plan, method: Method, device: torch.device) -> Estimate:
     stages: list[StageEstimate] = []
     scoring: float | None = None
     for stage in method.stages:
-        batch = training.stage(stage).batch_size
+        # The parts of a batch whose gradients add up are worked on one after the other.
+        batch = training.stage(stage).batch_size // training.accumulation
         with torch.device("meta"):
             task = _task(plan, method, stage)
             forward, step, kept = _count(task, plan, batch)
@@ -114,10 +115,11 @@ def estimate(plan: Plan, method: Method, device: torch.device) -> Estimate:
         # Few images tell as much as a whole batch.
         images = max(2, min(batch, int(_TIMED_OPERATIONS / (step / batch))))
         if weights + kept * images / batch < free:
-            seconds = _measure(plan, method, stage, device, images) * batch / images
+            seconds = _measure(plan, method, stage, device, images) * batch / images * training.accumulation
             if stage == "segmentation":
-                scoring = seconds * forward / step * windows / batch
-        stages.append(StageEstimate(stage, training.stage(stage).steps, step, (weights + kept) / _MIB, seconds))
+                scoring = seconds * forward / step * windows / (batch * training.accumulation)
+        operations = step * training.accumulation
+        stages.append(StageEstimate(stage, training.stage(stage).steps, operations, (weights + kept) / _MIB, seconds))
     return Estimate(tuple(stages), windows, scoring, free / _MIB)
 
 
@@ -144,6 +146,7 @@ def _task(plan: Plan, method: Method, stage: StageName) -> AdaptationTask:
     backbone = build_backbone(plan.spec.backbone, plan.dataset.sensor)
     own.apply(backbone)
     own.begin_stage(backbone, stage)
+    backbone.recomputes = training.activation_checkpointing
     if stage == "reconstruction":
         return MaskedReconstruction(backbone, own, training, ReconstructionDecoder.of(backbone, training))
     classes = len(plan.dataset.classes)

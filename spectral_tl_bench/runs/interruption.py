@@ -30,6 +30,8 @@ class Interruption:
         """
         self._signals = signals
         self.signal: signal.Signals | None = None
+        self._own: signal.Signals | None = None
+        self._listens = False
         self.tell = tell
 
     @property
@@ -49,18 +51,33 @@ class Interruption:
         if self.signal is not None:
             raise InterruptedRunError(self.signal, place)
 
-    def _hear(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is None:
+    def hear_of(self, number: int) -> None:
+        """Take over what another process of the run has heard; 0 is nothing."""
+        if number and self.signal is None:
             self.signal = signal.Signals(number)
-            self.tell()
-        elif number == self.signal == signal.SIGINT:
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        if number == self._own == signal.SIGINT:
             # Whoever types Ctrl-C twice will not wait; schedulers repeat themselves and do.
-            raise InterruptedRunError(self.signal, "without waiting for a checkpoint")
+            raise InterruptedRunError(self._own, "without waiting for a checkpoint")
+        if self._own is None:
+            self._own = signal.Signals(number)
+            self.tell()
+        self.hear_of(number)
 
     def listen(self) -> None:
         """Hear signals from now on."""
+        self._listens = True
         for number in self._signals:
             signal.signal(number, self._hear)
+
+    def listen_again(self) -> None:
+        """Take signals back where a library has put itself in between.
+
+        Lightning's own handler of SIGTERM talks to the other processes in the middle of whatever they are doing.
+        """
+        if self._listens:
+            self.listen()
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
@@ -74,6 +91,7 @@ class Interruption:
         try:
             yield
         finally:
+            self._listens = False
             for number, handler in before.items():
                 signal.signal(number, handler)
 

@@ -35,11 +35,12 @@ from spectral_tl_bench.runs.progress import ProgressFile, StageProgressFile
 from spectral_tl_bench.runs.reconstructions import RECONSTRUCTION, Reconstructions
 from spectral_tl_bench.runs.scores import SCORES, ScoreJournal
 from spectral_tl_bench.runs.stage1 import STAGE1, origin, read_stage1
+from spectral_tl_bench.tasks import processes
 from spectral_tl_bench.tasks.base import AdaptationTask
 from spectral_tl_bench.tasks.fit import KeepBest, Stopwatch, fit, peak_memory_mib, score, seed_all
 from spectral_tl_bench.tasks.progress import History, StageProgress
 from spectral_tl_bench.tasks.reconstruction import MaskedReconstruction
-from spectral_tl_bench.tasks.segmentation import Segmentation
+from spectral_tl_bench.tasks.segmentation import Scored, Segmentation
 from spectral_tl_bench.weights import load_weights, restore, save_weights, trained_state
 
 if TYPE_CHECKING:
@@ -52,14 +53,14 @@ class Means:
 
     Attributes:
         progress: Where the run says how far it is.
-        device: "auto", "cpu" or "cuda".
+        hardware: Devices and nodes.
         workers: Reading processes.
         checkpoint_minutes: From one checkpoint to the next, besides those at validations.
         interruption: Hears that the process should end.
     """
 
     progress: ProgressFile
-    device: str = "auto"
+    hardware: processes.Hardware = field(default_factory=processes.Hardware)
     workers: int = 0
     checkpoint_minutes: float = CHECKPOINT_MINUTES
     interruption: Interruption = field(default_factory=Interruption)
@@ -122,12 +123,14 @@ class NetworkRun:
         title = self._begin("reconstruction")
         given = self.plan.request.where.stage1
         saved = given if given is not None else self.folder / STAGE1
-        if saved.is_file():
+        if processes.decided(saved.is_file):
             self._restore_stage1(saved, title, own=given is None)
             return
         decoder = ReconstructionDecoder.of(self.backbone, self.training)
         task = MaskedReconstruction(self.backbone, self.method, self.training, decoder)
         trainer, seconds = self._fit(task, title, validations=0)
+        if not processes.is_first():
+            return
         shown = Reconstructions.of(task, self.data, trainer.strategy.root_device)
         self.stages["reconstruction"] = records.StageRecord(steps=task.steps, seconds=seconds, errors=shown.errors)
         # Before the weights: where they are, a later process goes on without the decoder that this needs.
@@ -172,12 +175,12 @@ class NetworkRun:
             task,
             self.data,
             self.training,
-            device=self.means.device,
+            hardware=self.means.hardware,
             callbacks=[
                 StageProgress(self.console, title, self.method.extra_loss_name),
                 History(task.stage, self.history),
                 *([] if best is None else [best]),
-                StageProgressFile(self.means.progress, task, self._steps()),
+                *([StageProgressFile(self.means.progress, task, self._steps())] if processes.is_first() else []),
                 keeper,
             ],
             validations=validations,
@@ -224,10 +227,13 @@ class NetworkRun:
         by_score = self.training.selection == "best"
         selected = best.state if by_score else last
         # Before anything is scored: from here on nothing but scores can be lost.
-        self._save(selected, best.step if by_score else task.steps)
+        if processes.is_first():
+            self._save(selected, best.step if by_score else task.steps)
         watch = Stopwatch()
         table = self._score(trainer, task, last, best)
         self.stages["scoring"] = records.StageRecord(steps=0, seconds=watch.seconds)
+        if not processes.is_first():
+            return
         device = trainer.strategy.root_device
         restore(segmenter, selected, self.pretrained, "the selected weights")
         self._diagnose(segmenter, device)
@@ -246,14 +252,17 @@ class NetworkRun:
         for selection, state in weights.items():
             if selection == "best" and same:
                 continue
-            self.data.scored = journal.done(selection)
+            self.data.scored = processes.broadcast(journal.done(selection))
             restore(task.segmenter, state, self.pretrained, f"the {selection} weights")
 
-            def keep(loader: int, tile: str, matrix: Matrix, selection: records.Selection = selection) -> None:
+            def keep(found: list[Scored], selection: records.Selection = selection) -> None:
                 nonlocal scored
-                journal.add(selection, loader, tile, matrix)
-                scored += 1
-                self.means.progress.show("scoring", scored, tiles)
+                scored += len(found)
+                if processes.is_first():
+                    for loader, tile, matrix in found:
+                        journal.add(selection, loader, tile, matrix)
+                    self.means.progress.show("scoring", scored, tiles)
+                self.means.interruption.hear_of(*processes.largest(self.means.interruption.signal or 0))
                 self.means.interruption.end_if_asked("scoring")
 
             task.on_scored = keep

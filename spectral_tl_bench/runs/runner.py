@@ -22,6 +22,7 @@ from spectral_tl_bench.runs.network import Means, NetworkRun
 from spectral_tl_bench.runs.pixels import fit_and_score
 from spectral_tl_bench.runs.planning import Plan
 from spectral_tl_bench.runs.progress import ProgressFile
+from spectral_tl_bench.tasks import processes
 from spectral_tl_bench.tasks.fit import reset_peak_memory
 
 LOCK = ".lock"
@@ -37,6 +38,9 @@ def execute(
     checkpoint_minutes: float = CHECKPOINT_MINUTES,
     interruption: Interruption | None = None,
     force: bool = False,
+    devices: int = 1,
+    num_nodes: int = 1,
+    strategy: str = "auto",
 ) -> records.Run:
     """Train, select, score and record a run, or what an earlier process has left of it.
 
@@ -49,6 +53,10 @@ def execute(
         checkpoint_minutes: From one checkpoint to the next, besides those at validations.
         interruption: Hears signals already; None hears them while the run goes on.
         force: Run again even where a complete record of this specification exists; the old one stays until then.
+        devices: On each node. With more than one process in all, this is called in each of them inside
+            :func:`spectral_tl_bench.runs.launch.together`; the first one alone writes.
+        num_nodes: Nodes.
+        strategy: How several processes share a run.
 
     Returns:
         The run as recorded.
@@ -61,45 +69,61 @@ def execute(
     folder = out / plan.spec.folder
     again = folder.with_name(f".{folder.name}.again")
     own = Interruption()
-    means = Means(ProgressFile(folder), device, workers, checkpoint_minutes, interruption or own)
-    records.prepare_folder(folder)
-    hearing = own.listening() if interruption is None else contextlib.nullcontext()
-    with _alone(folder), hearing, contextlib.closing(means.progress):
-        if (again / records.RECORD).is_file():
-            # An earlier process ended after its record was complete and before it had replaced the old one.
-            _replace(folder, again)
-        finished = None if force else _finished(folder, console)
-        if finished is not None:
-            return finished
-        if (folder / records.RECORD).is_file():
+    hardware = processes.Hardware(device, devices, num_nodes, strategy)
+    means = Means(ProgressFile(folder), hardware, workers, checkpoint_minutes, interruption or own)
+    with contextlib.ExitStack() as held:
+
+        def place() -> Path | None:
+            """Where to run; None where a complete run is there."""
+            records.prepare_folder(folder)
+            held.enter_context(_alone(folder))
+            if (again / records.RECORD).is_file():
+                # An earlier process ended after its record was complete and before it had replaced the old one.
+                _replace(folder, again)
+            if not force and _is_finished(folder, console):
+                return None
+            if not (folder / records.RECORD).is_file():
+                return folder
             records.prepare_folder(again)
-            _run(plan, again, console, means)
-            _replace(folder, again)
-        else:
-            _run(plan, folder, console, means)
-        run = records.read_run(folder)
-        write_table(run, folder)
-        return run
+            return again
+
+        def finish() -> None:
+            if where == again:
+                _replace(folder, again)
+            if where is not None:
+                write_table(records.read_run(folder), folder)
+
+        where = processes.decided(place)
+        held.enter_context(own.listening() if interruption is None else contextlib.nullcontext())
+        if processes.is_first():
+            held.enter_context(contextlib.closing(means.progress))
+        if where is not None:
+            _run(plan, where, console, means)
+        processes.decided(finish)
+        return records.read_run(folder)
 
 
-def _finished(folder: Path, console: Console) -> records.Run | None:
-    """The run in a folder if it is complete and sound."""
+def _is_finished(folder: Path, console: Console) -> bool:
+    """Whether the run in a folder is complete and sound."""
     if not (folder / records.RECORD).is_file():
-        return None
+        return False
     try:
-        run = records.read_run(folder)
+        records.read_run(folder)
     except RecordError as error:
         console.print(f"not complete: {error}", highlight=False, markup=False, soft_wrap=True)
-        return None
+        return False
     console.print(f"already run: {folder} (--force runs it again)", highlight=False, markup=False, soft_wrap=True)
-    return run
+    return True
 
 
 def _run(plan: Plan, folder: Path, console: Console, means: Means) -> None:
-    records.sweep_up(folder)
-    records.write_run_yaml(folder, plan.spec, plan.request.where.absolute())
+    if processes.is_first():
+        records.sweep_up(folder)
+        records.write_run_yaml(folder, plan.spec, plan.request.where.absolute())
+    hardware = means.hardware
+    shared = {"devices": hardware.devices, "num_nodes": hardware.num_nodes, "strategy": hardware.strategy}
     # Before anything trains: the code that ran, not what lies there when it has finished, and this run's memory alone.
-    provenance = records.provenance(torch.get_num_threads())
+    provenance = records.provenance(torch.get_num_threads()).model_copy(update=shared)
     reset_peak_memory()
     if isinstance(plan.method, PixelModel):
         fit_and_score(plan, plan.method, provenance, folder, console, means.progress)
@@ -107,7 +131,8 @@ def _run(plan: Plan, folder: Path, console: Console, means: Means) -> None:
     run = NetworkRun(plan, plan.method, provenance, folder, console, means)
     for stage in plan.method.stages:
         run.reconstruct() if stage == "reconstruction" else run.segment()
-    run.tidy()
+    if processes.is_first():
+        run.tidy()
 
 
 def _replace(folder: Path, again: Path) -> None:

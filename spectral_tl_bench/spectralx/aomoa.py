@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from spectral_tl_bench.tasks import processes
+
 ATTRIBUTES = 2
 _LEAST_NOISE = 0.1
 _LEAST_BOTTLENECK = 16
@@ -46,7 +48,7 @@ class NoisyTopKRouter(nn.Module):
         logits, deviation = clean, None
         if self.training:
             deviation = F.softplus(torch.einsum("nai,aie->nae", x, self.noise)) + _LEAST_NOISE
-            logits = clean + torch.randn_like(clean) * deviation
+            logits = clean + processes.randn_like(clean) * deviation
         experts = logits.shape[-1]
         best = logits.topk(min(self.top_k + 1, experts), dim=-1)
         chosen = best.indices[..., : self.top_k]
@@ -55,7 +57,7 @@ class NoisyTopKRouter(nn.Module):
         if not balanced:
             return log_gates, chosen, None
         gates = log_gates.new_zeros(logits.shape).scatter(-1, chosen, log_gates.exp())
-        loss = squared_variation(gates.sum(dim=0)).sum()
+        loss = squared_variation(processes.total(gates.sum(dim=0))).sum()
         if deviation is not None and self.top_k < experts:
             kept = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, chosen, True)
             loss = loss + squared_variation(self.load(clean, deviation, best.values, kept)).sum()
@@ -65,7 +67,7 @@ class NoisyTopKRouter(nn.Module):
         """Expected number of tokens of each expert, were its own noise drawn anew; 2 x experts."""
         # A kept expert competes with the best one left out, any other with the last one kept.
         rival = torch.where(kept, best[..., self.top_k, None], best[..., self.top_k - 1, None])
-        return torch.special.ndtr((clean - rival) / deviation).sum(dim=0)
+        return processes.total(torch.special.ndtr((clean - rival) / deviation).sum(dim=0))
 
 
 def squared_variation(totals: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from spectral_tl_bench.errors import RunFailedError
 from spectral_tl_bench.spec import TrainingSpec
+from spectral_tl_bench.tasks import processes
 
 if TYPE_CHECKING:
     from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -70,6 +71,7 @@ class AdaptationTask(lightning.LightningModule):
         self.steps_done = 0
         self.optimizer_state: dict[str, Any] | None = None
         self._first_bad: Tensor | None = None
+        self._losses: dict[str, list[Tensor]] = {}
         kernels = backbone.tokenizer.kernels()
         # As the stage begins: a rate that followed the kernels would depend on where the stage was interrupted.
         if kernels is None or kernels[0].is_meta:
@@ -81,6 +83,10 @@ class AdaptationTask(lightning.LightningModule):
     def step(self) -> int:
         """Optimiser steps of the stage so far."""
         return self.steps_done + self.global_step
+
+    def ends_step(self, batch_idx: int) -> bool:
+        """Whether a batch of the current part is the last one of its optimiser step."""
+        return (batch_idx + 1) % self.training_spec.accumulation == 0
 
     @property
     def validated(self) -> frozenset[int]:
@@ -145,15 +151,35 @@ class AdaptationTask(lightning.LightningModule):
                 name for name, p in self.named_parameters() if p.grad is not None and bool(p.grad.any())
             }
 
-    def total_loss(self, loss: Tensor) -> Tensor:
-        """Add the method's own loss and log both."""
+    def total_loss(self, loss: Tensor, *, of_whole_batch: bool = False) -> Tensor:
+        """Add the method's own loss and log both.
+
+        Args:
+            loss: Of this process's share of the batch.
+            of_whole_batch: It is that of all processes' shares, with the gradient of this one's alone.
+
+        Returns:
+            What the gradient is taken of, which is averaged over the processes.
+        """
         extra = self.method.extra_loss(self.backbone)
+        known = loss.detach() if of_whole_batch else processes.mean(loss.detach())
+        if of_whole_batch:
+            loss = loss * processes.count()
         if extra is not None:
-            self.log("extra_loss", extra.detach())
-            loss = loss + extra
-        self.log("loss", loss.detach())
-        self._watch(loss.detach())
+            known_extra = processes.mean(extra.detach())
+            self._log("extra_loss", known_extra)
+            known, loss = known + known_extra, loss + extra
+        self._log("loss", known)
+        self._watch(known)
         return loss
+
+    def _log(self, name: str, value: Tensor) -> None:
+        """Log the mean over the batches of a step."""
+        values = self._losses.setdefault(name, [])
+        if len(values) == self.training_spec.accumulation:
+            values.clear()
+        values.append(value)
+        self.log(name, torch.stack(values).mean())
 
     def _watch(self, loss: Tensor) -> None:
         """Remember the first step whose loss is not finite, and end the run once it is known."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import logging
+import errno
 import os
 import resource
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,11 @@ from torch import Tensor
 
 from spectral_tl_bench.errors import RunFailedError
 from spectral_tl_bench.spec import TrainingSpec
+from spectral_tl_bench.tasks import processes
 from spectral_tl_bench.tasks.base import AdaptationTask
+from spectral_tl_bench.tasks.quiet import quiet
 from spectral_tl_bench.tasks.segmentation import Segmentation
+from spectral_tl_bench.tasks.whole_batch import of_all_processes
 from spectral_tl_bench.weights import trained_state
 
 _CLEAR_PEAK = Path("/proc/self/clear_refs")
@@ -34,29 +36,11 @@ def seed_all(seed: int) -> None:
     """
     # cuBLAS needs this before its first call to repeat its sums in one order.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    with _quiet():
+    with quiet():
         lightning.seed_everything(seed, workers=True, verbose=False)
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Writing NaN into fresh memory only helps to find operators that read it before writing; it costs 5 % of a step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Lightning's tips and torch's notices out of the table a person reads."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning_utilities")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"lightning\..*")
-            warnings.filterwarnings("ignore", message=".*does not have a deterministic implementation.*")
-            warnings.filterwarnings("ignore", message=".*geotransform.*")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 class KeepBest(lightning.Callback):
@@ -96,7 +80,7 @@ def fit(
     data: lightning.LightningDataModule,
     training: TrainingSpec,
     *,
-    device: str,
+    hardware: processes.Hardware,
     callbacks: list[lightning.Callback],
     validations: int,
     after_part: Callable[[], None] = lambda: None,
@@ -109,8 +93,8 @@ def fit(
     Args:
         task: The stage; ``task.steps_done`` of its steps are done already.
         data: Already told which stage it is.
-        training: Precision.
-        device: "auto", "cpu" or "cuda".
+        training: Precision, and what saves memory.
+        hardware: Where to train.
         callbacks: Progress, history, selection.
         validations: Evenly spaced scorings of the held-out tiles, and one after the last step; 0 for none.
         after_part: Called after every part, its validation included.
@@ -118,16 +102,18 @@ def fit(
     Returns:
         The last trainer, for scoring.
     """
+    task.backbone.recomputes = training.activation_checkpointing
     for end in parts(task.steps, validations):
         done, validated = task.step, not validations or end in task.validated
         if done >= end and validated and end < task.steps:
             continue
         # From here on the next trainer counts.
         task.steps_done = done
-        with _quiet():
+        with quiet():
             trainer = lightning.Trainer(
-                accelerator={"cuda": "gpu"}.get(device, device),
-                devices=1,
+                **hardware.for_lightning,
+                use_distributed_sampler=False,
+                accumulate_grad_batches=training.accumulation,
                 precision=training.precision,
                 max_steps=max(0, end - done),
                 logger=False,
@@ -139,7 +125,7 @@ def fit(
                 log_every_n_steps=1,
                 callbacks=callbacks,
             )
-            with _saying_what_to_lower(training):
+            with _saying_what_helps(training), of_all_processes(task):
                 if done < end:
                     trainer.fit(task, datamodule=data)
                     task.optimizer_state = trainer.optimizers[0].state_dict()
@@ -151,22 +137,38 @@ def fit(
 
 
 @contextlib.contextmanager
-def _saying_what_to_lower(training: TrainingSpec) -> Iterator[None]:
+def _saying_what_helps(training: TrainingSpec) -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:
         # On a processor torch raises a plain RuntimeError.
         if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
             raise RunFailedError(
                 f"not enough memory; lower --train batch_size (now {training.batch_size}) or image_size (now "
-                f"{training.image_size}), or take a smaller --backbone"
+                f"{training.image_size}), cut it with --train accumulation=2, keep less with --train "
+                "activation_checkpointing=true, or take a smaller --backbone"
+            ) from error
+        if _of_shared_memory(error):
+            raise RunFailedError(
+                "the shared memory that reading processes hand batches over in (/dev/shm) is full; give fewer "
+                "--workers, or --workers 0 which needs none, or make it larger (docker run --shm-size=8g, mount -o "
+                "remount,size=8g /dev/shm); the same command goes on from the last checkpoint"
             ) from error
         raise
 
 
+def _of_shared_memory(error: BaseException) -> bool:
+    """Whether a batch did not fit into /dev/shm: torch says so in words, or dies of it in a worker (SIGBUS)."""
+    text = str(error)
+    if "shared memory" in text or "Bus error" in text:
+        return True
+    full = getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in text
+    return full and ("/torch_" in text or "/dev/shm" in text)
+
+
 def score(trainer: lightning.Trainer, task: Segmentation, data: lightning.LightningDataModule) -> None:
     """Score held-out source and target tiles; the confusions stay in ``task.confusions``."""
-    with _quiet(), _saying_what_to_lower(task.training_spec):
+    with quiet(), _saying_what_helps(task.training_spec):
         trainer.test(task, datamodule=data, verbose=False)
 
 

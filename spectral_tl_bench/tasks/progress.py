@@ -74,10 +74,12 @@ class StageProgress(lightning.Callback):
             self.task = self.bar.add_task(self.title, total=task.steps, completed=task.steps_done, figures="")
 
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *args: Any, **kwargs: Any
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Advance."""
         task = _task(pl_module)
+        if not task.ends_step(batch_idx):
+            return
         step, steps = task.step, task.steps
         if self.bar is not None and self.task is not None:
             if step % 10 == 0 or step == steps:
@@ -135,11 +137,11 @@ class History(lightning.Callback):
         self.rows = rows
 
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *args: Any, **kwargs: Any
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Note the losses."""
         task = _task(pl_module)
-        if task.step % max(1, task.steps // self.ROWS) == 0:
+        if task.ends_step(batch_idx) and task.step % max(1, task.steps // self.ROWS) == 0:
             rate = trainer.optimizers[0].param_groups[0]["lr"]
             figures = {k: v for k, v in _figures(trainer).items() if k != "held_out_miou"}
             self.rows.append({"stage": self.stage, "step": task.step, "learning_rate": rate, **figures})

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spectral_tl_bench.spec import TrainingSpec
+from spectral_tl_bench.tasks import processes
 from spectral_tl_bench.tasks.base import AdaptationTask
 
 if TYPE_CHECKING:
@@ -88,19 +89,27 @@ class MaskedReconstruction(AdaptationTask):
         """Mean squared error over the hidden patches."""
         images = self.backbone.enlarge(batch["image"], self.training_spec.upsample)
         rows, columns = self.backbone.grid_of(images)
-        hidden = random_mask(len(images), rows * columns, self.training_spec.mask_ratio, images.device)
+        whole = len(images) * processes.count()
+        hidden = processes.share(
+            random_mask(whole, rows * columns, self.training_spec.mask_ratio, images.device), len(images)
+        )
         meant = hidden
         if "inside" in batch:
             meant = hidden & patches_inside(batch["inside"], (rows, columns))
-        difference = (self.reconstruct(images, hidden) - self.targets(images))[meant]
+        restored = self.reconstruct(images, hidden)
+        difference = (restored - self.targets(images))[meant]
+        # What was added to tiles smaller than the window leaves processes with unequal shares of what is meant.
+        share = 1.0
+        if processes.are_together():
+            share = len(difference) / max(1.0, float(processes.mean(images.new_tensor(float(len(difference))))))
         if not len(difference):
-            # All that is hidden was added to tiles smaller than the window.
-            return self.total_loss(self.reconstruct(images, hidden).sum() * 0)
+            # All that is hidden was added.
+            return self.total_loss(restored.sum() * 0)
         loss = difference.square().mean()
         if self.interpolates:
             # Once more for the mean spectra, which are a fraction of the pixels' error but all that can be guessed.
             loss = loss + spectra(difference, images.shape[1]).square().mean()
-        return self.total_loss(loss)
+        return self.total_loss(loss * share)
 
 
 def patches_inside(inside: Tensor, grid: tuple[int, int]) -> Tensor:

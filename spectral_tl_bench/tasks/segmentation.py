@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from spectral_tl_bench.metrics import Matrix, confusion_matrix, mean_iou
 from spectral_tl_bench.plugins import LOSSES
 from spectral_tl_bench.sensors import Sensor
 from spectral_tl_bench.spec import TrainingSpec
+from spectral_tl_bench.tasks import processes
 from spectral_tl_bench.tasks.base import REMEDY, AdaptationTask
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+Scored = tuple[int, str, Matrix]
+"""Loader index, tile name and its K x K counts."""
 
 
 class Segmentation(AdaptationTask):
@@ -33,7 +37,7 @@ class Segmentation(AdaptationTask):
 
     Attributes:
         confusions: From the last validation or test: loader index, tile name and K x K matrix (rows = truth).
-        on_scored: Called with each of these as soon as it is known.
+        on_scored: Called with those of a batch as soon as they are known, those of other processes among them.
         target_sensor: Bands of target tiles where these are shown as they are; None where they are the source's.
         held_out_miou: mIoU (0-1) of each validation so far, on held-out source tiles, with its step.
     """
@@ -47,10 +51,10 @@ class Segmentation(AdaptationTask):
         self.num_classes = num_classes
         self.target_sensor: Sensor | None = None
         self.loss: Loss = LOSSES.load(training.loss)
-        self.confusions: list[tuple[int, str, Matrix]] = []
+        self.confusions: list[Scored] = []
         self._pieces: list[Matrix] = []
         self.held_out_miou: list[tuple[int, float]] = []
-        self.on_scored: Callable[[int, str, Matrix], None] = lambda loader, tile, matrix: None
+        self.on_scored: Callable[[list[Scored]], None] = lambda scored: None
 
     @property
     def validated(self) -> frozenset[int]:
@@ -65,8 +69,9 @@ class Segmentation(AdaptationTask):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The run's loss over the labelled pixels."""
-        logits = self.segmenter(batch["image"])
-        return self.total_loss(self.loss(logits, batch["mask"]))
+        # A mean over labelled pixels, or what stands in for an IoU, is no mean of what processes have of it.
+        logits = processes.over_all(self.segmenter(batch["image"]))
+        return self.total_loss(self.loss(logits, processes.over_all(batch["mask"])), of_whole_batch=True)
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last confusions."""
@@ -96,16 +101,20 @@ class Segmentation(AdaptationTask):
         if self.training_spec.scoring == "reference":
             size = self.training_spec.image_size
             batch = [{**s, "mask": resize_sample(s, size)["mask"]} for s in batch]
-        for sample, prediction in zip(batch, self.predict_tiles(batch), strict=True):
+        own: list[tuple[int, str, Matrix, int]] = []
+        for sample, prediction in zip(batch, self.predict_tiles(batch) if batch else [], strict=True):
             truth = sample["mask"].cpu().numpy()
             matrix = confusion_matrix(truth, prediction.cpu().numpy(), self.num_classes, IGNORE_INDEX)
-            if "pieces" in sample:
-                self._pieces.append(matrix)
-                if len(self._pieces) < sample["pieces"]:
-                    continue
-                matrix, self._pieces = np.sum(self._pieces, axis=0), []
-            self.confusions.append((loader, sample["tile"], matrix))
-            self.on_scored(loader, sample["tile"], matrix)
+            own.append((loader, sample["tile"], matrix, sample.get("pieces", 1)))
+        scored: list[Scored] = []
+        # Pieces of a large tile follow one another, be it in different processes.
+        for of_loader, tile, matrix, pieces in itertools.chain.from_iterable(processes.gather(own)):
+            self._pieces.append(matrix)
+            if len(self._pieces) == pieces:
+                scored.append((of_loader, tile, np.sum(self._pieces, axis=0)))
+                self._pieces = []
+        self.confusions += scored
+        self.on_scored(scored)
 
     @torch.no_grad()
     def predict_tiles(self, batch: Iterable[Sample]) -> list[Tensor]:

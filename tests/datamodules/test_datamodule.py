@@ -74,7 +74,7 @@ def test_scoring_serves_every_tile_once_and_whole(build):
 @pytest.mark.parametrize("sampler", ["uniform", "domain", "class"])
 def test_every_sampler_draws_training_tiles_only(build, sampler):
     data = build(sampler=sampler)
-    drawn = {position for position, _, _ in data.train_dataloader().sampler}
+    drawn = {position for position, _, _ in data.train_dataloader().batch_sampler.keys}
     assert drawn <= set(data.training)
 
 
@@ -82,7 +82,7 @@ def test_few_labels_thin_segmentation_but_not_reconstruction(build):
     data, few = build(), build(label_fraction=0.3)
     assert len(few.training) < len(data.training)
     few.begin_stage("reconstruction")
-    assert {p for p, _, _ in few.train_dataloader().sampler} == set(data.training)
+    assert {p for p, _, _ in few.train_dataloader().batch_sampler.keys} == set(data.training)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_batches_hold_stored_values_until_they_are_normalised_as_reflectance(bui
 def test_each_tile_is_stretched_by_its_own_extremes_before_it_is_resized(build):
     data = build(resolution="resize", radiometry="minmax", augmentation=False)
     loader = data.train_dataloader()
-    position = next(iter(loader.sampler))[0]
+    position = next(iter(loader.batch_sampler.keys))[0]
     (batch, *_) = loader
     served = data.on_after_batch_transfer(batch, 0)["image"][0]
     tile = data.tiles[position]

@@ -75,3 +75,19 @@ def test_rotations_go_as_far_as_asked(degrees, farthest):
     angles = rotation.generate_parameters((500, 1, 8, 8))["degrees"]
     assert angles.min() < -0.9 * farthest
     assert 0.9 * farthest < angles.max() <= farthest
+
+
+@pytest.mark.parametrize("degrees", [10.0, 90.0])
+def test_processes_turn_and_flip_their_share_as_a_single_one_would(degrees):
+    augmentation = Augmentation(degrees)
+    images, masks = torch.randn(12, 3, 16, 16), torch.randint(4, (12, 16, 16))
+    torch.manual_seed(0)
+    whole = augmentation(images, masks)
+    state = torch.get_rng_state()
+    for rank in range(3):
+        torch.manual_seed(0)
+        own = augmentation(images[4 * rank : 4 * rank + 4], masks[4 * rank : 4 * rank + 4], rank, 3)
+        for part, all_of_it in zip(own, whole, strict=True):
+            assert torch.equal(part, all_of_it[4 * rank : 4 * rank + 4])
+        # Masks and dropout are drawn after it.
+        assert torch.equal(torch.get_rng_state(), state)

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from spectral_tl_bench.datamodules.samplers import (
+    BatchShares,
     WindowSampler,
     class_weights,
     domain_weights,
@@ -35,6 +36,16 @@ def test_every_tile_comes_once_before_any_comes_again():
 @pytest.mark.parametrize("start", [0, 1, 10, 37, 50])
 def test_a_draw_may_begin_anywhere(start, weights):
     assert list(sampler(weights=weights, start=start)) == list(sampler(weights=weights))[start:]
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+@pytest.mark.parametrize("keys", [0, 1, 7, 12])
+def test_every_key_goes_to_one_process_and_all_have_as_many_batches(keys, processes):
+    shares = [BatchShares(range(keys), 2, rank=rank, processes=processes) for rank in range(processes)]
+    batches = [list(share) for share in shares]
+    assert {len(own) for own in batches} == {len(shares[0])}
+    # One process after the other, batch by batch, is the order of a single process.
+    assert [key for batch in zip(*batches, strict=True) for own in batch for key in own] == list(range(keys))
 
 
 def test_windows_lie_inside_their_tile():

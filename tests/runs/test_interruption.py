@@ -42,6 +42,7 @@ from spectral_tl_bench.runs.requests import requests
 from spectral_tl_bench.runs.runner import LOCK, execute
 from spectral_tl_bench.runs.scores import ScoreJournal
 from spectral_tl_bench.tasks.fit import fit
+from spectral_tl_bench.tasks.processes import Hardware
 from spectral_tl_bench.tasks.segmentation import Segmentation
 
 # One worker makes what they share.
@@ -274,7 +275,7 @@ def test_a_stage_knows_its_step_in_every_part_and_after_it(data, validated):
         task,
         module,
         training,
-        device="cpu",
+        hardware=Hardware("cpu"),
         callbacks=[],
         validations=2,
         after_part=lambda: seen.append(task.step),

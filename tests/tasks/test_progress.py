@@ -22,6 +22,9 @@ class Task(AdaptationTask):
 
     steps_done = 0
 
+    def ends_step(self, batch_idx):
+        return True
+
     def at(self, step):
         self.__dict__["step"] = step
         return self
@@ -39,7 +42,7 @@ def lines():
     progress.on_train_start(trainer(), Task())
     seen = {}
     for step in range(1, 9):
-        progress.on_train_batch_end(trainer(loss=2.0, **seen), Task().at(step))
+        progress.on_train_batch_end(trainer(loss=2.0, **seen), Task().at(step), None, None, step - 1)
         if step % 4 == 0:
             seen = {"held_out_miou": step / 100}
             progress.on_validation_end(trainer(loss=2.0, **seen), Task().at(step))
