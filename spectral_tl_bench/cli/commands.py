@@ -33,14 +33,13 @@ def run(
     preset_is_default: bool,
     out: Path,
     device: str,
-    workers: int,
-    force: bool,
-    checkpoint_minutes: float,
+    devices: int,
+    num_nodes: int,
+    strategy: str,
+    loggers: tuple[str, ...],
     maps: int = 0,
     dry: bool = False,
-    devices: int = 1,
-    num_nodes: int = 1,
-    strategy: str = "auto",
+    **means: Any,
 ) -> None:
     """Do one run or several and print a table for each.
 
@@ -50,14 +49,13 @@ def run(
         preset_is_default: Whether nobody named the preset, so that it is said which one was taken.
         out: Folder of all runs.
         device: "auto", "cpu" or "cuda".
-        workers: Reading processes.
-        force: Run again what has a record.
-        checkpoint_minutes: From one checkpoint to the next.
-        maps: Target tiles of each run to write maps of.
-        dry: Say what would be done instead of doing it.
         devices: On each node.
         num_nodes: Nodes.
         strategy: How several processes share a run.
+        loggers: Get the training curve too.
+        maps: Target tiles of each run to write maps of.
+        dry: Say what would be done instead of doing it.
+        means: What else :func:`~spectral_tl_bench.runs.runner.execute` takes.
     """
     from spectral_tl_bench.runs import launch
     from spectral_tl_bench.tasks.processes import Hardware
@@ -81,6 +79,7 @@ def run(
     from spectral_tl_bench.methods import PixelModel
     from spectral_tl_bench.records import prepare_folder
     from spectral_tl_bench.report.tables import heading, render
+    from spectral_tl_bench.runs.loggers import require_loggers
     from spectral_tl_bench.runs.planning import Plan, plan
     from spectral_tl_bench.runs.predict import pick_device
     from spectral_tl_bench.runs.runner import execute
@@ -88,6 +87,7 @@ def run(
 
     picked = pick_device(device)
     launch.require_usable(hardware)
+    require_loggers(loggers)
 
     def planned() -> list[Plan]:
         # Every input is opened before anything trains: a mistake in the last protocol shows at once.
@@ -125,12 +125,11 @@ def run(
                     out,
                     console,
                     device=device,
-                    workers=workers,
-                    checkpoint_minutes=checkpoint_minutes,
-                    force=force,
                     devices=devices,
                     num_nodes=num_nodes,
                     strategy=strategy,
+                    loggers=loggers,
+                    **means,
                 )
                 if another:
                     continue

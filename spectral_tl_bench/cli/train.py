@@ -89,6 +89,12 @@ def run(
     workers: Annotated[
         int, typer.Option(help="Processes that read tiles, for each device; changes the speed only.", min=0)
     ] = 0,
+    logger: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Also log to tensorboard or wandb, in the run's folder; may be repeated. CSV is always there."
+        ),
+    ] = None,
     checkpoint_minutes: Annotated[
         float, typer.Option(help="Minutes from one checkpoint to the next; a killed run goes on from the last.", min=0)
     ] = CHECKPOINT_MINUTES,
@@ -159,6 +165,7 @@ def run(
         devices=devices,
         num_nodes=num_nodes,
         strategy=strategy,
+        loggers=tuple(dict.fromkeys(logger or ())),
     )
 
 

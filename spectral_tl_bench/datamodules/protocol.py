@@ -185,9 +185,7 @@ class ProtocolDataModule(NonGeoDataModule):
             images = blank_outside(images, outside["inside"])
         if self.augmentation is not None and self.trainer is not None and self.trainer.training:
             rank, processes = self._processes
-            images, masks, *turned = self.augmentation(
-                images, masks, *outside.values(), rank=rank, processes=processes
-            )
+            images, masks, *turned = self.augmentation(images, masks, *outside.values(), rank=rank, processes=processes)
             outside = dict(zip(outside, turned, strict=True))
         return {**batch, "image": images, "mask": masks, **outside}
 

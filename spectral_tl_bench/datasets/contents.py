@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -29,6 +30,8 @@ _COLUMNS = ["role", "path", "stamp", "digest", "codes"]
 _DIGEST_BYTES = 16
 _FILES_AT_A_TIME = 250
 """How many files are read before what is known is written: an interrupted start need not begin again."""
+_SHOWN_FROM = 500
+"""So many files take long enough to be shown how far it is."""
 _ROLES: tuple[Role, Role] = ("image", "label")
 
 
@@ -161,14 +164,33 @@ class Contents:
         """
         known, todo = self._load(), iter(halves)
         # Hashing and GDAL work without holding Python's lock.
-        with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool, self._shown(len(halves)) as advance:
             while some := list(islice(todo, _FILES_AT_A_TIME)):
-                found = list(pool.map(self._content, some))
+                found = [advance(content) for content in pool.map(self._content, some)]
                 known |= {self._key(f): c for f, c in zip(some, found, strict=True) if isinstance(c, _Known)}
                 keep(self._archive.root, self._store)
                 for content in found:
                     if isinstance(content, DataError):
                         raise content
+
+    @contextlib.contextmanager
+    def _shown(self, files: int) -> Iterator[Callable[[_Known | DataError], _Known | DataError]]:
+        """Yield what is told of each file that is read, on a terminal where they are many."""
+        if files < _SHOWN_FROM:
+            yield lambda content: content
+            return
+        from rich.console import Console
+        from rich.progress import Progress
+
+        console = Console(stderr=True)
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+            task = bar.add_task(f"reading the {files} files of {self._archive.name} once", total=files)
+
+            def advance(content: _Known | DataError) -> _Known | DataError:
+                bar.advance(task)
+                return content
+
+            yield advance
 
     def _content(self, half: _Half) -> _Known | DataError:
         path = half.stored.files[0]

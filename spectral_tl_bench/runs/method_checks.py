@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from spectral_tl_bench.backbones import build_backbone
+from spectral_tl_bench.backbones.base import NUM_TAPS
 from spectral_tl_bench.errors import RunFailedError, SpectralBenchError
+from spectral_tl_bench.plugins import DECODERS
 from spectral_tl_bench.tasks.fit import seed_all
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from spectral_tl_bench.backbones import Backbone
     from spectral_tl_bench.methods import Method
     from spectral_tl_bench.runs.planning import Plan
+    from spectral_tl_bench.spec import TrainingSpec
     from spectral_tl_bench.tasks.base import AdaptationTask
 
 
@@ -80,6 +83,37 @@ def require_repeatable(plan: Plan, method: Method, backbone: Backbone) -> None:
                 f"{name}.adapt draws {part} from a generator without a seed, so no run could be repeated; "
                 "draw with torch.rand and the like, which are seeded"
             )
+
+
+def require_batch(backbone: Backbone, num_classes: int, training: TrainingSpec) -> None:
+    """Look whether the decoder can train on a batch of one window, before anything does.
+
+    Args:
+        backbone: Of the run.
+        num_classes: K.
+        training: Names the decoder.
+
+    Raises:
+        SpectralBenchError: If it normalises over the batch what a single window has one value of.
+    """
+    if training.batch_size > training.accumulation:
+        return
+    size = training.image_size
+    with torch.device("meta"):
+        decoder = DECODERS.load(training.decoder)(backbone, num_classes, training).train()
+        image = torch.empty(1, len(backbone.sensor.bands), size, size)
+        features = torch.empty(1, backbone.width, *backbone.grid_of(backbone.enlarge(image, training.upsample)))
+    try:
+        decoder([features] * NUM_TAPS)
+    except ValueError as error:
+        if "more than 1 value per channel" in str(error):
+            raise SpectralBenchError(
+                f"batch_size {training.batch_size} with accumulation {training.accumulation} is one window at a time, "
+                f"and decoder {training.decoder} normalises over several; raise --train batch_size, or take "
+                "--train decoder=mlp"
+            ) from error
+    except (RuntimeError, TypeError, NotImplementedError):
+        return  # of a decoder that cannot do without numbers: training tells
 
 
 def require_training(method: Method, task: AdaptationTask) -> None:

@@ -28,7 +28,8 @@ from spectral_tl_bench.runs.adapter import ADAPTER, Adapter, pretrained_digest, 
 from spectral_tl_bench.runs.checkpoints import Checkpoints, StageCheckpoints
 from spectral_tl_bench.runs.diagnostics import write_diagnostics
 from spectral_tl_bench.runs.interruption import CHECKPOINT_MINUTES, Interruption
-from spectral_tl_bench.runs.method_checks import FrozenWeights, require_repeatable, require_training
+from spectral_tl_bench.runs.loggers import Loggers
+from spectral_tl_bench.runs.method_checks import FrozenWeights, require_batch, require_repeatable, require_training
 from spectral_tl_bench.runs.pictures import images_by_domain, looking_at
 from spectral_tl_bench.runs.planning import Plan
 from spectral_tl_bench.runs.progress import ProgressFile, StageProgressFile
@@ -57,6 +58,7 @@ class Means:
         workers: Reading processes.
         checkpoint_minutes: From one checkpoint to the next, besides those at validations.
         interruption: Hears that the process should end.
+        loggers: Get the training curve too.
     """
 
     progress: ProgressFile
@@ -64,6 +66,7 @@ class Means:
     workers: int = 0
     checkpoint_minutes: float = CHECKPOINT_MINUTES
     interruption: Interruption = field(default_factory=Interruption)
+    loggers: tuple[str, ...] = ()
 
 
 class NetworkRun:
@@ -99,6 +102,9 @@ class NetworkRun:
         self.history: list[dict[str, Any]] = []
         self.frozen = FrozenWeights(self.backbone)
         require_repeatable(plan, method, self.backbone)
+        require_batch(self.backbone, len(plan.dataset.classes), self.training)
+        names = means.loggers if processes.is_first() else ()
+        self.loggers = Loggers(names, folder, self.spec, self.history, console)
         self.trainable: set[str] = set()
         self.receiving: set[str] = set()
 
@@ -171,6 +177,7 @@ class NetworkRun:
             best=best,
         )
         keeper.resume(self.console, title)
+        self.loggers.skip()
         trainer = fit(
             task,
             self.data,
@@ -179,6 +186,7 @@ class NetworkRun:
             callbacks=[
                 StageProgress(self.console, title, self.method.extra_loss_name),
                 History(task.stage, self.history),
+                self.loggers,
                 *([] if best is None else [best]),
                 *([StageProgressFile(self.means.progress, task, self._steps())] if processes.is_first() else []),
                 keeper,

@@ -41,6 +41,7 @@ def execute(
     devices: int = 1,
     num_nodes: int = 1,
     strategy: str = "auto",
+    loggers: tuple[str, ...] = (),
 ) -> records.Run:
     """Train, select, score and record a run, or what an earlier process has left of it.
 
@@ -57,6 +58,7 @@ def execute(
             :func:`spectral_tl_bench.runs.launch.together`; the first one alone writes.
         num_nodes: Nodes.
         strategy: How several processes share a run.
+        loggers: Names of :data:`spectral_tl_bench.runs.loggers.LOGGERS` that get the training curve too.
 
     Returns:
         The run as recorded.
@@ -70,7 +72,7 @@ def execute(
     again = folder.with_name(f".{folder.name}.again")
     own = Interruption()
     hardware = processes.Hardware(device, devices, num_nodes, strategy)
-    means = Means(ProgressFile(folder), hardware, workers, checkpoint_minutes, interruption or own)
+    means = Means(ProgressFile(folder), hardware, workers, checkpoint_minutes, interruption or own, loggers)
     with contextlib.ExitStack() as held:
 
         def place() -> Path | None:
@@ -129,8 +131,9 @@ def _run(plan: Plan, folder: Path, console: Console, means: Means) -> None:
         fit_and_score(plan, plan.method, provenance, folder, console, means.progress)
         return
     run = NetworkRun(plan, plan.method, provenance, folder, console, means)
-    for stage in plan.method.stages:
-        run.reconstruct() if stage == "reconstruction" else run.segment()
+    with contextlib.closing(run.loggers):
+        for stage in plan.method.stages:
+            run.reconstruct() if stage == "reconstruction" else run.segment()
     if processes.is_first():
         run.tidy()
 
@@ -141,6 +144,8 @@ def _replace(folder: Path, again: Path) -> None:
     shutil.rmtree(folder / MAPS, ignore_errors=True)
     written = sorted(again.iterdir(), key=lambda path: path.name == records.RECORD)
     for path in written:
+        if path.is_dir():
+            shutil.rmtree(folder / path.name, ignore_errors=True)
         os.replace(path, folder / path.name)
     again.rmdir()
 

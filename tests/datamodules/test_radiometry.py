@@ -86,8 +86,9 @@ def test_processes_turn_and_flip_their_share_as_a_single_one_would(degrees):
     state = torch.get_rng_state()
     for rank in range(3):
         torch.manual_seed(0)
-        own = augmentation(images[4 * rank : 4 * rank + 4], masks[4 * rank : 4 * rank + 4], rank, 3)
+        share = slice(4 * rank, 4 * rank + 4)
+        own = augmentation(images[share], masks[share], rank=rank, processes=3)
         for part, all_of_it in zip(own, whole, strict=True):
-            assert torch.equal(part, all_of_it[4 * rank : 4 * rank + 4])
+            assert torch.equal(part, all_of_it[share])
         # Masks and dropout are drawn after it.
         assert torch.equal(torch.get_rng_state(), state)

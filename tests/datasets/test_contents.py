@@ -165,3 +165,17 @@ def test_a_simulated_archive_is_the_same_whatever_wrote_its_files(tmp_path):
     with rasterio.open(image, "w", **profile) as file:
         file.write(pixels)
     assert fingerprint(root, MTS12) != first
+
+
+def test_a_terminal_is_shown_how_far_the_first_reading_is_and_nothing_else_is(root, monkeypatch, capfd):
+    monkeypatch.setattr("spectral_tl_bench.datasets.contents._SHOWN_FROM", 2)
+    contents(WHUOHS(root))
+    assert capfd.readouterr() == ("", "")
+    shutil.rmtree(root / ".spectral_tl_bench")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    contents(WHUOHS(root))
+    shown = capfd.readouterr()
+    assert "files of whuohs once" in shown.err
+    assert shown.out == ""
+    contents(WHUOHS(root))
+    assert capfd.readouterr().err == ""

@@ -12,10 +12,13 @@ from test_runner import TINY
 from spectral_tl_bench import backbones
 from spectral_tl_bench.backbones import backbone_entry
 from spectral_tl_bench.errors import CheckpointError, RunFailedError, SpectralBenchError
+from spectral_tl_bench.presets import override, preset
 from spectral_tl_bench.records import RECORD
+from spectral_tl_bench.runs.method_checks import require_batch
 from spectral_tl_bench.runs.planning import plan
 from spectral_tl_bench.runs.requests import requests
 from spectral_tl_bench.runs.runner import execute
+from spectral_tl_bench.sensors import SENTINEL2
 from spectral_tl_bench.tasks.segmentation import Segmentation
 
 HEAD = """
@@ -167,3 +170,17 @@ def test_too_little_memory_says_what_to_lower(run, raised):
     )
     with pytest.raises(RunFailedError, match=r"not enough memory; lower --train batch_size \(now 2\) or image_size"):
         run(body)
+
+
+def test_one_window_at_a_time_is_refused_where_the_decoder_normalises_over_several(run):
+    one = {"batch_size": 1, "decoder": "upernet"}
+    with pytest.raises(SpectralBenchError, match="batch_size 1 with accumulation 1 is one window at a time"):
+        run(training=one)
+    with pytest.raises(SpectralBenchError, match="batch_size 2 with accumulation 2 is one window at a time"):
+        run(training=one | {"batch_size": 2, "accumulation": 2})
+
+
+@pytest.mark.parametrize(("decoder", "batch"), [("mlp", 1), ("upernet", 2)])
+def test_one_window_is_enough_for_the_perceptron_and_two_for_upernet(decoder, batch):
+    settings = TINY | {"batch_size": batch, "decoder": decoder}
+    require_batch(backbones.build_backbone("vit_micro", SENTINEL2), 5, override(preset("quick"), settings))

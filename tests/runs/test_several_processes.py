@@ -1,6 +1,7 @@
 """Runs that two processes share: the figures of one, written once, and one line whoever fails."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -91,6 +92,22 @@ def test_two_processes_count_as_one_does_however_they_are_interrupted(command, t
     provenance = read_run(second).record.provenance
     assert (provenance.devices, provenance.num_nodes, provenance.strategy) == (2, 1, "auto")
     assert second.name == first.name
+
+
+def test_full_shared_memory_is_said_in_one_line_and_nothing_written_is_lost(command, tmp_path):
+    """In a namespace of its own, where /dev/shm holds less than a few batches."""
+    small = 'mount -t tmpfs -o size=64k tmpfs /dev/shm && exec "$@"'
+    apart = ["unshare", "-Urm", "sh", "-c", small, "sh"]
+    if shutil.which("unshare") is None or subprocess.run([*apart, "true"], capture_output=True).returncode:
+        pytest.skip("this machine lets nobody mount a file system of his own")
+    run = start([*apart, *command("shm", "--workers=2", "--checkpoint-minutes=0")], tmp_path)
+    _, err = run.communicate(timeout=200)
+    lines = [line for line in err.splitlines() if line.startswith("spectral-bench: ")]
+    assert run.returncode == 1
+    (line,) = lines
+    assert "/dev/shm) is full; give fewer --workers" in line
+    again = start(command("shm"), tmp_path)
+    assert again.wait(200) == 0, again.communicate()
 
 
 def test_what_fails_in_another_process_alone_is_said_in_one_line(command, tmp_path):

@@ -216,3 +216,18 @@ def test_reconstruction_sees_enlarged_images():
     task.decoder.register_forward_hook(lambda _, given, restored: grids.append(given[2]))
     task.training_step({"image": torch.randn(2, 13, 32, 32)}, 0)
     assert grids == [(8, 8)]
+
+
+@pytest.mark.parametrize("method_name", ["spectralx", "lora", "vpt", "rein"])
+def test_activations_computed_again_give_the_same_gradients(method_name):
+    batch = {"image": torch.randn(2, 13, 32, 32), "mask": torch.randint(5, (2, 32, 32))}
+    gradients = []
+    for again in (False, True):
+        task = segmentation(method_name).train()
+        task.log = lambda name, value: None
+        task.backbone.recomputes = again
+        torch.manual_seed(1)  # noise of the routers
+        task.training_step(batch, 0).backward()
+        gradients.append({name: p.grad.clone() for name, p in task.named_parameters() if p.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys()
+    assert all(torch.equal(gradients[1][name], gradient) for name, gradient in gradients[0].items())
