@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import sys
 import warnings
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +13,11 @@ from rich.text import Text
 from spectral_tl_bench.cli import maps as maps_of_a_run
 from spectral_tl_bench.errors import SpectralBenchError
 from spectral_tl_bench.presets import DEFAULT_BACKBONE, preset
-from spectral_tl_bench.protocols import load_protocols, protocols_about, protocols_of
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress, TaskID
 
     from spectral_tl_bench.datasets.base import TileDataset
-    from spectral_tl_bench.protocols import ProtocolFile
     from spectral_tl_bench.runs.requests import Request
 
 
@@ -210,139 +205,3 @@ def adapting_methods(console: Console) -> list[str]:
     for problem in METHODS.usable()[1]:
         console.print(Text.assemble(("left out: ", "yellow"), problem), soft_wrap=True)
     return method_names()
-
-
-def simulate(
-    dataset: str,
-    folder: Path,
-    console: Console,
-    *,
-    seed: int,
-    tile_size: int | None,
-    real_size: bool,
-    real_counts: bool,
-) -> None:
-    """Write one simulated archive, or all of them."""
-    from rich.progress import Progress
-
-    from spectral_tl_bench.simulation import ARCHIVES, DEFAULT_TILE_SIZE, simulate_archive
-
-    if real_size and tile_size is not None:
-        raise SpectralBenchError("--tile-size and --real-size exclude one another")
-    names = list(ARCHIVES) if dataset == "all" else [dataset]
-    for name in names:
-        target = folder / name if dataset == "all" else folder
-        with Progress(console=console, transient=True) as bar:
-            simulate_archive(
-                name,
-                target,
-                seed=seed,
-                tile_size="real" if real_size else tile_size or DEFAULT_TILE_SIZE,
-                tiles="real" if real_counts else 1.0,
-                progress=partial(_advance, bar, bar.add_task(f"simulating {name}")),
-            )
-        console.print(f"SIMULATED {name} archive written to {target}", highlight=False)
-
-
-def _advance(bar: Progress, task: TaskID, done: int, total: int) -> None:
-    bar.update(task, completed=done, total=total)
-
-
-def _described(name: str) -> str | ProtocolFile:
-    """A dataset's name, or the protocol file that describes a user's own tiles."""
-    from spectral_tl_bench.protocols import read_protocol_file
-    from spectral_tl_bench.runs.requests import protocol_file
-
-    path = protocol_file(name)
-    if name == "tiles":
-        raise SpectralBenchError("your own tiles are described by their protocol file: give its path instead of tiles")
-    return name if path is None else read_protocol_file(path)
-
-
-def check(dataset: str, folder: Path, console: Console, *, as_json: bool) -> bool:
-    """Check an archive and print the report; return whether all is well."""
-    from spectral_tl_bench.cli.check_view import render
-    from spectral_tl_bench.datamodules.soundness import examine
-    from spectral_tl_bench.datasets.check import check_archive
-
-    described = _described(dataset)
-    report = check_archive(described, folder)
-    if report.ok:
-        shipped = isinstance(described, str)
-        meant = protocols_about(described) if isinstance(described, str) else protocols_of(described)
-        problems, notes = examine(meant, folder, all_must_run=not shipped)
-        report = report.model_copy(update={"problems": tuple(problems), "notes": (*report.notes, *notes)})
-    if as_json:
-        print(report.model_dump_json(indent=2))  # noqa: T201  # for a program: a console would break the lines
-    else:
-        console.print(render(report))
-    return report.ok
-
-
-def index(dataset: str, folder: Path, out: Path | None, console: Console) -> None:
-    """Index an archive and, if asked, copy the index to a GeoParquet file."""
-    from spectral_tl_bench.datasets import dataset_class, open_dataset
-    from spectral_tl_bench.records import write_bytes
-
-    described = _described(dataset)
-    opened = dataset_class(described)(folder) if isinstance(described, str) else open_dataset(described, folder)
-    if out is not None:
-        buffer = io.BytesIO()
-        parts = {"part": opened.index["part"].map(str)} if "part" in opened.index else {}
-        opened.index.assign(**parts).to_parquet(buffer)
-        write_bytes(out, buffer.getvalue())
-        console.print(f"written: {out}", highlight=False)
-    opened.contents(range(len(opened)))
-    console.print(f"{len(opened)} tiles of {opened.name} indexed", highlight=False)
-
-
-def download(dataset: str, folder: Path, console: Console) -> None:
-    """Download an archive and make sure that its tiles are found."""
-    from torchgeo.datasets import DatasetNotFoundError
-
-    from spectral_tl_bench.datasets import dataset_class
-    from spectral_tl_bench.datasets.download import REPOSITORY
-    from spectral_tl_bench.datasets.download import download as fetch
-    from spectral_tl_bench.datasets.files import raise_first
-
-    fetch(dataset, folder)
-    try:
-        opened = dataset_class(dataset)(folder, strict=False)
-    except DatasetNotFoundError as error:
-        raise SpectralBenchError(
-            f"what {REPOSITORY} holds for {dataset} was put under {folder}, but none of it is a tile as "
-            "docs/archives.md describes them; sort the files by hand"
-        ) from error
-    for note in opened.notes:
-        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
-    raise_first(opened.problems)
-    console.print(
-        f"{dataset} is ready in {folder}: {len(opened)} tiles; look at every one with: "
-        f"spectral-bench data check {dataset} {folder}",
-        highlight=False,
-        soft_wrap=True,
-    )
-
-
-def shift(protocol: str, root: Path | None, out: Path, seed: int, console: Console) -> None:
-    """Measure and draw the shift of each protocol meant."""
-    import numpy as np
-
-    from spectral_tl_bench.datasets import open_dataset
-    from spectral_tl_bench.datasets.crossing import crossed
-    from spectral_tl_bench.datasets.shift import measure_shift, render
-    from spectral_tl_bench.datasets.shift_plot import draw_shift
-    from spectral_tl_bench.plotting import png
-    from spectral_tl_bench.records import prepare_folder, write_bytes
-    from spectral_tl_bench.runs.planning import archive_root
-
-    prepare_folder(out)
-    for meant in load_protocols(protocol):
-        dataset = open_dataset(meant.file, archive_root(meant.file.dataset, root))
-        target = np.flatnonzero(meant.transfer.target.select(dataset.index)).tolist()
-        report = measure_shift(crossed(dataset, meant, target), meant, seed=seed)
-        console.print(render(report))
-        name = meant.name.replace("/", "-")
-        write_bytes(out / f"{name}.csv", report.table.to_csv(index=False, lineterminator="\n").encode())
-        write_bytes(out / f"{name}.png", png(draw_shift(report), dots_per_inch=110))
-        console.print(f"written: {out / name}.csv and .png", highlight=False)

@@ -29,9 +29,9 @@ def data_simulate(
     real_counts: Annotated[bool, typer.Option("--real-counts", help="As many tiles as the archive has.")] = False,
 ) -> None:
     """Write a simulated archive in the real archive's layout."""
-    from spectral_tl_bench.cli import commands
+    from spectral_tl_bench.cli import archive_commands
 
-    commands.simulate(
+    archive_commands.simulate(
         dataset, folder, console(), seed=seed, tile_size=tile_size, real_size=real_size, real_counts=real_counts
     )
 
@@ -45,9 +45,9 @@ def data_check(
     json_: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Compare an archive with what is published and look at every tile; exit status 1 when something is wrong."""
-    from spectral_tl_bench.cli import commands
+    from spectral_tl_bench.cli import archive_commands
 
-    if not commands.check(dataset, folder, console(), as_json=json_):
+    if not archive_commands.check(dataset, folder, console(), as_json=json_):
         raise typer.Exit(1)
 
 
@@ -60,9 +60,9 @@ def data_index(
     out: Annotated[Path | None, typer.Option(help="Copy the index to this GeoParquet file.")] = None,
 ) -> None:
     """Index an archive's tiles, so that every later run starts at once."""
-    from spectral_tl_bench.cli import commands
+    from spectral_tl_bench.cli import archive_commands
 
-    commands.index(dataset, folder, out, console())
+    archive_commands.index(dataset, folder, out, console())
 
 
 @data_app.command("download")
@@ -71,9 +71,9 @@ def data_download(
     folder: Annotated[Path, typer.Argument(help="Folder to unpack into.")],
 ) -> None:
     """Download and unpack an archive; an interrupted download goes on where it stopped."""
-    from spectral_tl_bench.cli import commands
+    from spectral_tl_bench.cli import archive_commands
 
-    commands.download(dataset, folder, console())
+    archive_commands.download(dataset, folder, console())
 
 
 @data_app.command("shift")
@@ -84,6 +84,6 @@ def data_shift(
     seed: Annotated[int, typer.Option(help="Seed of the choice of pixels.", min=0, max=LARGEST_SEED)] = 0,
 ) -> None:
     """Measure and draw how far source and target are apart."""
-    from spectral_tl_bench.cli import commands
+    from spectral_tl_bench.cli import archive_commands
 
-    commands.shift(protocol, root, out, seed, console())
+    archive_commands.shift(protocol, root, out, seed, console())

@@ -15,7 +15,7 @@ import pytest
 from archives import write_dfc2020, write_dfc2020_release, write_mts12, write_whuohs, write_whuohs_release
 from rich.console import Console
 
-from spectral_tl_bench.cli import commands
+from spectral_tl_bench.cli import archive_commands
 from spectral_tl_bench.datasets.check import check_archive
 from spectral_tl_bench.datasets.download import REPOSITORY, download
 from spectral_tl_bench.datasets.unpack import unpack
@@ -222,7 +222,7 @@ def test_an_archive_in_parts_or_of_another_packer_is_refused_before_it_is_fetche
 def test_the_command_says_how_many_tiles_it_left_and_what_to_know(hub, tmp_path):
     hub.files = by_folder(write_whuohs_release(tmp_path / "original"))
     console = Console(width=200, record=True, file=io.StringIO())
-    commands.download("whuohs", tmp_path / "root", console)
+    archive_commands.download("whuohs", tmp_path / "root", console)
     said = console.export_text()
     assert "56 tiles" in said
     assert "note: 32 tiles lie in transfer-STall" in said
@@ -231,7 +231,7 @@ def test_the_command_says_how_many_tiles_it_left_and_what_to_know(hub, tmp_path)
 def test_a_download_without_any_tile_is_an_error(hub, tmp_path):
     hub.files = {"WHU-OHS/readme.pdf": b"x"}
     with pytest.raises(SpectralBenchError, match="none of it is a tile"):
-        commands.download("whuohs", tmp_path / "root", Console(file=io.StringIO()))
+        archive_commands.download("whuohs", tmp_path / "root", Console(file=io.StringIO()))
 
 
 def test_loose_files_keep_their_paths(hub, tmp_path):
