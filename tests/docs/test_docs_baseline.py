@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from tiny import TINIEST
+from tiny_run import TINIEST
 
 from spectral_tl_bench.methods import build_method
 from spectral_tl_bench.plugins import METHODS

@@ -12,7 +12,7 @@ import rasterio
 from archives import utm, write_tif
 from command_line import command
 from shapely.geometry import box
-from tiny import TINIEST
+from tiny_run import TINIEST
 
 from spectral_tl_bench.datasets import open_dataset
 from spectral_tl_bench.protocols import load_protocols

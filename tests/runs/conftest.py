@@ -2,7 +2,7 @@
 
 import pytest
 from rich.console import Console
-from tiny import TINIEST
+from tiny_run import TINIEST
 
 from spectral_tl_bench.datamodules.protocol import ProtocolDataModule
 from spectral_tl_bench.datamodules.splits import split_tiles

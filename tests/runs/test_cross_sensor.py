@@ -5,7 +5,7 @@ import pytest
 import torch
 from rich.console import Console
 from small_models import FAMILIES, small_entry
-from tiny import TINIEST
+from tiny_run import TINIEST
 
 from spectral_tl_bench.backbones import backbone_entry
 from spectral_tl_bench.cli.main import main

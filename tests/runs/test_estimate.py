@@ -1,6 +1,6 @@
 import pytest
 import torch
-from tiny import TINIEST
+from tiny_run import TINIEST
 
 from spectral_tl_bench.backbones import build_backbone
 from spectral_tl_bench.methods import method_names

@@ -5,7 +5,7 @@ import sys
 import pandas as pd
 import pytest
 from rich.console import Console
-from tiny import TINIEST
+from tiny_run import TINIEST
 
 from spectral_tl_bench.errors import SpectralBenchError
 from spectral_tl_bench.runs.loggers import LOGGERS, require_loggers

@@ -74,5 +74,8 @@ def test_a_run_says_how_far_it_is_while_it_goes_on_and_leaves_nothing(train, tmp
         ("segmentation", 2, 2),
     ]
     scored = [s for s in said if s[0] == "scoring"]
-    assert [step for _, step, _ in scored] == list(range(1, scored[-1][2] + 1))
+    done, (every,) = [step for _, step, _ in scored], {steps for _, _, steps in scored}
+    # Tiles are scored some at a time, and all of them in the end.
+    assert done == sorted(set(done))
+    assert done[-1] == every
     assert not list(tmp_path.rglob(PROGRESS))

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 from rich.console import Console
-from tiny import TINIEST
+from tiny_run import TINIEST
 
 from spectral_tl_bench.backbones import build_backbone
 from spectral_tl_bench.errors import CheckpointError, ProtocolError, RecordError, SpectralBenchError

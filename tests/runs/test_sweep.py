@@ -32,6 +32,7 @@ def sweep_here(suite, root, out, jobs=1):
     sweep(suite, root, out, Console(), engine=LocalEngine(jobs, retries=0), device="cpu")
 
 
+@pytest.mark.long
 def test_a_sweep_does_what_is_missing_and_a_failure_ends_nothing_else(whuohs_root, tmp_path, capfd):
     broken = tmp_path / "broken.py"
     broken.write_text(

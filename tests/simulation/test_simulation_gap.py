@@ -10,7 +10,7 @@ from spectral_tl_bench.protocols import load_protocols
 from spectral_tl_bench.simulation import simulate_archive
 
 # One process makes the archives once for all tests of this file.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("simulation gap")]
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("simulation gap")]
 
 PROTOCOLS = [p for group in ("whu_region", "dfc_season", "mts12_region") for p in load_protocols(group)]
 SCALE = {"whuohs": 0.5, "dfc2020": 0.7, "mts12": 0.7}
