@@ -46,7 +46,7 @@ from spectral_tl_bench.tasks.processes import Hardware
 from spectral_tl_bench.tasks.segmentation import Segmentation
 
 # One worker makes what they share.
-pytestmark = pytest.mark.xdist_group("interruption")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("interruption")]
 KILLS = int(os.environ.get("SPECTRAL_TL_BENCH_KILLS", "3"))
 STEPS = {"reconstruction_steps": 8, "segmentation_steps": 10, "validations": 3, "batch_size": 2}
 SAME = ("confusion.parquet", "history.csv", "table.csv", "experts.csv", "adapter.safetensors", "reconstruction.png")

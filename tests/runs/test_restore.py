@@ -22,7 +22,7 @@ from spectral_tl_bench.sensors import OHS
 from spectral_tl_bench.weights import load_weights, save_weights
 
 # One worker does them all: they share the runs.
-pytestmark = pytest.mark.xdist_group("every_method")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("every_method")]
 
 RESCORE = """
 import json, sys
