@@ -85,7 +85,7 @@ class TrainingSpec(Value):
         label_fraction: Share of the source training tiles whose labels may be used.
         held_out_fraction: Share of the source tiles kept from training for model selection.
         held_out_rule: "cells" keeps tiles from training that lie within one tile of a held-out one, wherever files tell
-            where their tiles lie and the archive is not a simulated one; "blocks" holds out whole blocks without that.
+            where their tiles lie; "blocks" holds out whole blocks without that.
         scoring: "native" scores at the labels' own resolution; "reference" scores resized labels and leaves out
             predictions of classes absent from the target, as published figures do.
     """

@@ -228,12 +228,7 @@ class TileDataset(NonGeoDataset):
 
     @cached_property
     def places(self) -> Places | None:
-        """Where the tiles lie: by their footprints, else by their names; None where neither tells.
-
-        A simulated archive has blocks alone, by which the published boards were made.
-        """
-        if read_marker(self.root) is not None:
-            return None
+        """Where the tiles lie: by their footprints, else by their names; None where neither tells."""
         places = by_footprint(self.index.geometry) or self.numbered_places()
         if places is None or not self.own_blocks:
             return places

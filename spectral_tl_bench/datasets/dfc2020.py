@@ -12,7 +12,6 @@ from spectral_tl_bench.datasets.files import TIFF, FoundFile, Listing, Role, abo
 from spectral_tl_bench.datasets.places import Places, by_grid
 from spectral_tl_bench.labels import LandClass
 from spectral_tl_bench.sensors import SENTINEL2
-from spectral_tl_bench.simulation.marker import read_marker
 
 REGIONS = {
     "spring": {"BlackForest": 1444},
@@ -150,8 +149,7 @@ class DFC2020(TileDataset):
             for row, key in zip(rows, keys, strict=True):
                 row |= {"indomain": _PARTS[key.season], "indomain_source": "contest"}
         else:
-            places = None if read_marker(self.root) is not None else _places(rows)
-            indomain.assign(rows, keys, self.root, "dfc", _key, group="region", places=places)
+            indomain.assign(rows, keys, self.root, "dfc", _key, group="region", places=_places(rows))
         for row in rows:
             row["split"] = row["indomain"]
         return Listing(rows, [], pairs.unpaired, notes, unknown)

@@ -28,7 +28,6 @@ from spectral_tl_bench.datasets.raster import Window, whole_numbers
 from spectral_tl_bench.errors import DataError
 from spectral_tl_bench.labels import LandClass
 from spectral_tl_bench.sensors import MTS12_BANDS, MTS12_DATES, mts12_sensor
-from spectral_tl_bench.simulation.marker import read_marker
 
 _NAME = re.compile(r"eopatch_id_(\d+)_col_(\d+)_row_(\d+)(?:_(?:label|band|image|s2))?", re.IGNORECASE)
 _HALVES = {"train": "north", "val": "north", "test": "south"}
@@ -150,9 +149,7 @@ class MTS12(TileDataset):
                     "block": block,
                 }
             )
-        places = (
-            None if read_marker(self.root) is not None else _places([k.column for k in keys], [k.row for k in keys])
-        )
+        places = _places([key.column for key in keys], [key.row for key in keys])
         indomain.assign(rows, keys, self.root, "mts", _key, group="half", places=places)
         return Listing(rows, problems, pairs.unpaired, about_copies(pairs.copies, self.root))
 

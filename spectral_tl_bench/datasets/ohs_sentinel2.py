@@ -8,6 +8,8 @@ from spectral_tl_bench.datasets import blocks
 from spectral_tl_bench.datasets.base import TileDataset
 from spectral_tl_bench.datasets.dfc2020 import DFC2020
 from spectral_tl_bench.datasets.files import TIFF, FoundFile, Listing, Role, find_pairs, role_by_folder
+from spectral_tl_bench.datasets.places import Places
+from spectral_tl_bench.datasets.simulated_places import simulated_places
 from spectral_tl_bench.sensors import OHS_SENTINEL2
 
 _NAME = re.compile(r"p(\d+)_(\d+)", re.IGNORECASE)
@@ -55,6 +57,10 @@ class OHSSentinel2(TileDataset):
                 }
             )
         return Listing(rows, [], pairs.unpaired)
+
+    def numbered_places(self) -> Places | None:
+        """Return the tiles' places in the grid of their place."""
+        return simulated_places(self.root, self.index["place"].tolist(), self.index["number"].tolist())
 
 
 def _classify(file: FoundFile) -> tuple[Role, _Key] | None:

@@ -14,6 +14,7 @@ from spectral_tl_bench.datasets import blocks
 from spectral_tl_bench.datasets.base import TileDataset
 from spectral_tl_bench.datasets.files import TIFF, FoundFile, Listing, Role, about_copies, find_pairs, role_by_folder
 from spectral_tl_bench.datasets.places import Places, by_number
+from spectral_tl_bench.datasets.simulated_places import simulated_places
 from spectral_tl_bench.labels import LandClass
 from spectral_tl_bench.sensors import OHS
 
@@ -159,7 +160,8 @@ class WHUOHS(TileDataset):
     def numbered_places(self) -> Places | None:
         """Return the tiles' places in their city: they are numbered through a grid of unknown width."""
         cities = [f"{_letter(tile)}{pair}" for tile, pair in zip(self.index["tile"], self.index["pair"], strict=True)]
-        return by_number(cities, self.index["number"].tolist())
+        numbers = self.index["number"].tolist()
+        return simulated_places(self.root, cities, numbers) or by_number(cities, numbers)
 
 
 def _letter(tile: str) -> str:

@@ -95,11 +95,15 @@ def grid_columns(count: int, most_rows: int | None = None) -> int:
     return columns if most_rows is None else max(columns, -(-count // most_rows))
 
 
+def place_in_grid(position: int, columns: int) -> tuple[int, int]:
+    """Row and column of a region's tile, counted from 0, in a grid that is walked back and forth."""
+    row, column = divmod(position, columns)
+    return row, columns - 1 - column if row % 2 else column
+
+
 def _serpentine(count: int, columns: int) -> Iterator[tuple[int, int]]:
     """Walk a grid row by row, back and forth: tiles with consecutive numbers are neighbours."""
-    for position in range(count):
-        row, column = divmod(position, columns)
-        yield row, columns - 1 - column if row % 2 else column
+    return (place_in_grid(position, columns) for position in range(count))
 
 
 _WHU_SPLITS = {"tr": 4822, "val": 513, "ts": 2460}

@@ -191,9 +191,13 @@ def test_blocks_that_come_with_the_tiles_stay_whole(own):
     assert len(split.margin) == 9
 
 
-def test_simulated_archives_keep_the_blocks_that_their_boards_were_made_by(tmp_path):
+@pytest.mark.parametrize("name", ["dfc2020", "mts12", "whuohs", "ohs_sentinel2"])
+def test_simulated_tiles_say_where_they_lie(name, tmp_path):
+    """Those that are numbered alone lie where the simulator put them: edges of neighbours go on in one another."""
+    from spectral_tl_bench.datasets import dataset_class
     from spectral_tl_bench.simulation import simulate_archive
 
-    dataset = DFC2020(simulate_archive("dfc2020", tmp_path / "dfc", tile_size=8, tiles=0.2))
-    assert dataset.index.geometry.notna().all()
-    assert dataset.places is None
+    dataset = dataset_class(name)(simulate_archive(name, tmp_path / name, tile_size=8, tiles=0.5))
+    assert dataset.places is not None
+    neighbours = dataset.places.neighbours()
+    assert 0 < np.mean([len(near) for near in neighbours]) < 8
