@@ -13,12 +13,11 @@ from typing import Any, Literal
 import annotated_types
 from pydantic.fields import FieldInfo
 
-from spectral_tl_bench.plugins import DECODERS, LOSSES, SAMPLERS
 from spectral_tl_bench.presets import PRESETS
 from spectral_tl_bench.spec import TrainingSpec
 
 _KINDS = {int: "integer", float: "number", bool: "true or false", str: "text"}
-_REGISTRIES = {"decoder": DECODERS, "loss": LOSSES, "sampler": SAMPLERS}
+_REGISTRIES = {registry.kind: registry for registry, _ in PRESETS["quick"].seams()}
 _BOUNDS = {
     annotated_types.Gt: "above",
     annotated_types.Ge: "from",

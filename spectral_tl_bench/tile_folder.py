@@ -49,7 +49,8 @@ class TileFolder(Value):
             value, as in ``{year}/{site}.tif``. The suffix may be left out.
         labels: Path of its label map, likewise: a raster, or polygons (GeoPackage, GeoJSON).
         block: Column whose equal values keep tiles together when source tiles are held out for validation (a scene, a
-            map sheet). Without it, runs of consecutive rows of one sub-domain serve.
+            map sheet). Without it, neighbours stay together where images are georeferenced, elsewhere runs of
+            consecutive rows of one sub-domain.
         class_column: Column of the polygons' classes, codes or names.
         tiles: How the images, which are scenes then, are cut into tiles. A single scene needs no index.
     """

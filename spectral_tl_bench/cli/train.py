@@ -13,6 +13,11 @@ from spectral_tl_bench.runs.engines.base import RETRIES
 from spectral_tl_bench.runs.interruption import CHECKPOINT_MINUTES
 from spectral_tl_bench.seeds import LARGEST_SEED
 
+RunsFolder = Annotated[Path, typer.Option(help="Folder for all runs.")]
+CheckpointMinutes = Annotated[
+    float, typer.Option(help="Minutes from one checkpoint to the next; a killed run goes on from the last.", min=0)
+]
+
 
 def assignments(pairs: list[str], option: str) -> dict[str, str]:
     """Split ``name=value`` arguments."""
@@ -77,7 +82,7 @@ def run(
         Path | None, typer.Option(help="stage1.safetensors of an earlier run to start from, instead of training it.")
     ] = None,
     config: Annotated[Path | None, typer.Option(help="run.yaml of an earlier run to repeat exactly.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for all runs.")] = Path("runs"),
+    out: RunsFolder = Path("runs"),
     device: Annotated[str, typer.Option(help="auto, cpu or cuda; does not enter the record's hash.")] = "auto",
     devices: Annotated[
         int, typer.Option(help="Devices of each node, each with a process of its own that takes its share.", min=1)
@@ -95,9 +100,7 @@ def run(
             help="Also log to tensorboard or wandb, in the run's folder; may be repeated. CSV is always there."
         ),
     ] = None,
-    checkpoint_minutes: Annotated[
-        float, typer.Option(help="Minutes from one checkpoint to the next; a killed run goes on from the last.", min=0)
-    ] = CHECKPOINT_MINUTES,
+    checkpoint_minutes: CheckpointMinutes = CHECKPOINT_MINUTES,
     force: Annotated[
         bool, typer.Option("--force", help="Run again even if a complete record exists; it stays until then.")
     ] = False,
@@ -217,7 +220,7 @@ def sweep(
     root: Annotated[
         Path | None, typer.Option(help="Folder of the archives. Without it simulated archives are used and named so.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for all runs.")] = Path("runs"),
+    out: RunsFolder = Path("runs"),
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     engine: Annotated[
         str, typer.Option(help="local: processes of this machine; ray; slurm. docs/operations.md explains them.")
@@ -244,9 +247,7 @@ def sweep(
     retries: Annotated[
         int, typer.Option(help="How often a run is started again whose worker was lost.", min=0)
     ] = RETRIES,
-    checkpoint_minutes: Annotated[
-        float, typer.Option(help="Minutes from one checkpoint to the next; a killed run goes on from the last.", min=0)
-    ] = CHECKPOINT_MINUTES,
+    checkpoint_minutes: CheckpointMinutes = CHECKPOINT_MINUTES,
 ) -> None:
     """Do every run of a suite that has no record yet; one that fails does not end the others."""
     from spectral_tl_bench.cli import commands

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from spectral_tl_bench.datamodules.samplers import few_labels
-from spectral_tl_bench.datasets.apart import set_apart
+from spectral_tl_bench.datasets.apart import set_enough_apart
 from spectral_tl_bench.datasets.blocks import draw
 from spectral_tl_bench.errors import ProtocolError
 
@@ -100,9 +100,13 @@ def split_tiles(
         )
     rows = np.flatnonzero(source)
     rule: HeldOutRule = "cells"
-    held, margin = cells_apart(index[transfer.by].iloc[rows], held_out_fraction, places, rows)
-    if not held.any():
+    groups = index[transfer.by].iloc[rows].astype(str).tolist()
+    sides = set_enough_apart(groups, None if places is None else places.take(rows), held_out_fraction)
+    if sides is None:
         rule, held = "blocks", held_out_tiles(index.iloc[rows], transfer.by, held_out_fraction)
+        margin = np.zeros(len(rows), dtype=bool)
+    else:
+        held, margin = sides == "apart", sides == "margin"
     if not held.any():
         raise ProtocolError(
             f"{protocol.name}: the source has too few spatial blocks to hold any tile out; "
@@ -114,29 +118,6 @@ def split_tiles(
     names = index["tile"].astype(str)
     subdomains = dict(zip(names, index[transfer.by].astype(str), strict=True))
     return Split(rows[~held & ~margin], rows[held], np.flatnonzero(target), subdomains, origin, rows[margin], rule)
-
-
-def cells_apart(
-    subdomains: pd.Series, fraction: float, places: Places | None, rows: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Hold source tiles out with a margin around them; see :func:`spectral_tl_bench.datasets.apart.set_apart`.
-
-    Args:
-        subdomains: Sub-domain of each source tile.
-        fraction: Share of the tiles to hold out.
-        places: Where the tiles of the index lie, if that is known.
-        rows: Rows of the source tiles in the index.
-
-    Returns:
-        Which source tiles are held out, and which are in the margin: booleans, all False where places are unknown or
-        the source is too small to give half of the share.
-    """
-    nothing = np.zeros(len(rows), dtype=bool)
-    if places is None:
-        return nothing, nothing
-    sides = set_apart(subdomains.astype(str).tolist(), places.take(rows), fraction)
-    held = sides == "apart"
-    return (held, sides == "margin") if held.sum() >= fraction / 2 * len(rows) else (nothing, nothing)
 
 
 def held_out_tiles(index: pd.DataFrame, by: str, fraction: float) -> np.ndarray:

@@ -45,6 +45,18 @@ def set_apart(groups: Sequence[str], places: Places, share: float) -> np.ndarray
     return sides
 
 
+def set_enough_apart(groups: Sequence[str], places: Places | None, share: float) -> np.ndarray | None:
+    """Set a share of the tiles apart as :func:`set_apart` does, or say that whole blocks have to serve.
+
+    Returns:
+        As of :func:`set_apart`; None where places are unknown or give less than half of the share.
+    """
+    if places is None:
+        return None
+    sides = set_apart(groups, places, share)
+    return sides if (sides == "apart").sum() >= share / 2 * len(sides) else None
+
+
 _Cells = Mapping[int, Mapping[str, set[int]]]
 """By how many cells are wanted: the tiles of each cell."""
 
@@ -114,7 +126,6 @@ def _take(cells: Mapping[str, set[int]], wanted: float, number: int, neighbours:
     while left:
         margin = _around(taken, neighbours)
         free = {name: tiles for name, tiles in left.items() if tiles.isdisjoint(margin)} or left
-
         cheapest = min(free, key=partial(_cost, tiles=left, taken=taken, neighbours=neighbours))
         size = len(left.pop(cheapest))
         if taken and abs(len(taken) + size - wanted) >= abs(len(taken) - wanted):

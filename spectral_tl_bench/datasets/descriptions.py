@@ -13,7 +13,7 @@ import rasterio
 from rasterio.errors import RasterioError
 
 from spectral_tl_bench.datasets.raster import open_tile, unreadable
-from spectral_tl_bench.errors import DataError
+from spectral_tl_bench.errors import DataError, one_line
 from spectral_tl_bench.paths import leads_out
 from spectral_tl_bench.sensors import Band, Sensor
 
@@ -87,7 +87,7 @@ def described_bands(path: Path, root: Path) -> tuple[Band, ...]:
             for name, wavelength, width in zip(names, wavelengths, widths, strict=True)
         )
     except ValueError as error:
-        raise DataError(f"{path} describes bands that cannot be: {' '.join(str(error).split())[:160]}") from error
+        raise DataError(f"{path} describes bands that cannot be: {one_line(str(error))[:160]}") from error
 
 
 def require_agreement(path: Path, imagery: Sequence[Mapping[str, str]], sensor: Sensor) -> None:

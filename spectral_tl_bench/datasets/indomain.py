@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from spectral_tl_bench.datasets.apart import set_apart
+from spectral_tl_bench.datasets.apart import set_enough_apart
 from spectral_tl_bench.datasets.blocks import draw
 from spectral_tl_bench.datasets.files import walk
 from spectral_tl_bench.datasets.places import Places
@@ -47,7 +47,11 @@ def assign(
     listed = _author_lists(root, archive, key_of_stem)
     if listed.keys().isdisjoint(keys):
         groups = [row[group] for row in rows]
-        sides = _apart(groups, places) or blocked_split(groups, [row["block"] for row in rows])
+        apart = set_enough_apart(groups, places, TEST_SHARE)
+        if apart is None:
+            sides = blocked_split(groups, [row["block"] for row in rows])
+        else:
+            sides = [{"stays": "train", "apart": "test"}.get(side, side) for side in apart]
         source = "blocked"
     else:
         sides = [listed.get(key, "unlisted") for key in keys]
@@ -55,15 +59,6 @@ def assign(
     for row, side in zip(rows, sides, strict=True):
         row["indomain"] = side
         row["indomain_source"] = source
-
-
-def _apart(groups: Sequence[str], places: Places | None) -> list[str]:
-    """Sides with a margin between them; none where places are unknown or too few tiles could test."""
-    if places is None:
-        return []
-    sides = set_apart(groups, places, TEST_SHARE)
-    enough = (sides == "apart").sum() >= TEST_SHARE / 2 * len(sides)
-    return [{"stays": "train", "apart": "test"}.get(side, side) for side in sides] if enough else []
 
 
 def blocked_split(groups: Sequence[str], blocks: Sequence[str]) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import IO
 
 import torch
+from lightning.fabric.plugins.environments.lightning import find_free_network_port
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
 from spectral_tl_bench.errors import RunFailedError, SpectralBenchError
@@ -128,7 +128,7 @@ def together(hardware: Hardware, arguments: Sequence[str]) -> Iterator[None]:
     before = dict(os.environ)
     os.environ |= {
         "MASTER_ADDR": os.environ.get("MASTER_ADDR", "127.0.0.1"),
-        "MASTER_PORT": os.environ.get("MASTER_PORT", str(_free_port())),
+        "MASTER_PORT": os.environ.get("MASTER_PORT", str(find_free_network_port())),
         "NODE_RANK": os.environ.get("NODE_RANK", "0"),
         "WORLD_SIZE": str(hardware.processes),
         "LOCAL_RANK": "0",
@@ -240,9 +240,3 @@ def _end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

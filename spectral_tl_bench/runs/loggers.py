@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import lightning
 
-from spectral_tl_bench.errors import SpectralBenchError
+from spectral_tl_bench.errors import SpectralBenchError, one_line
 from spectral_tl_bench.report.tables import heading
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Loggers(lightning.Callback):
             except Exception as error:
                 offline = "set WANDB_MODE=offline to send nothing, or " if name == "wandb" else ""
                 raise SpectralBenchError(
-                    f"--logger {name} does not start: {' '.join(str(error).split())}; {offline}leave it out"
+                    f"--logger {name} does not start: {one_line(str(error))}; {offline}leave it out"
                 ) from error
 
     def skip(self) -> None:
@@ -137,4 +137,4 @@ class Loggers(lightning.Callback):
             do(self.started[name])
         except Exception as error:  # noqa: BLE001  # whatever a service makes of it
             del self.started[name]
-            self.console.print(f"  note: no more for {name}: {' '.join(str(error).split())}", soft_wrap=True)
+            self.console.print(f"  note: no more for {name}: {one_line(str(error))}", soft_wrap=True)

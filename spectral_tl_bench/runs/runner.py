@@ -89,11 +89,13 @@ def execute(
             records.prepare_folder(again)
             return again
 
-        def finish() -> None:
+        def finish() -> records.Run:
             if where == again:
                 _replace(folder, again)
+            done = records.read_run(folder)
             if where is not None:
-                write_table(records.read_run(folder), folder)
+                write_table(done, folder)
+            return done
 
         where = processes.decided(place)
         held.enter_context(own.listening() if interruption is None else contextlib.nullcontext())
@@ -101,8 +103,7 @@ def execute(
             held.enter_context(contextlib.closing(means.progress))
         if where is not None:
             _run(plan, where, console, means)
-        processes.decided(finish)
-        return records.read_run(folder)
+        return processes.decided(finish)
 
 
 def _is_finished(folder: Path, console: Console) -> bool:
