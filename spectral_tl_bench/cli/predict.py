@@ -64,6 +64,8 @@ def predict(
     opened = open_scene(scene, sensor, bands=bands, scale=scale, without_crs=without_crs, brightness=run.brightness)
     with opened as source:
         say(f"{heading(run.adapter.spec)}: {source.width} x {source.height} px of {scene}")
+        if bands is None and source.bands != tuple(range(1, len(source.bands) + 1)):
+            say(f"note: of the scene's {source.source.count} bands those at the run's {len(source.bands)} wavelengths")
         pixel = source.ground_sampling_distance()
         if pixel is not None and not 0.8 <= pixel / sensor.ground_sampling_distance <= 1.25:
             say(

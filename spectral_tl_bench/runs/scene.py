@@ -15,6 +15,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
+from spectral_tl_bench.datasets.descriptions import described_bands
 from spectral_tl_bench.errors import DataError
 from spectral_tl_bench.sensors import Sensor, band_spelling
 
@@ -23,6 +24,8 @@ _LOOKS, _LOOK = 5, 64
 """A scene's range of values is judged by 5 x 5 places of 64 x 64 px."""
 _FARTHEST = 50.0
 """How many times brighter or darker than the training data a scene may be before its scale is doubted."""
+_SAME_WAVELENGTH = 0.1
+"""Nanometres: files round the wavelengths of one product differently."""
 _LEAST_CACHE, _MOST_CACHE = 64 * 2**20, 512 * 2**20
 
 
@@ -120,7 +123,7 @@ def open_scene(
         path: A raster that GDAL reads.
         sensor: What the model was trained for.
         bands: The scene's bands in the sensor's order: numbers from 1, ranges or names, with commas between them. None
-            takes them as they are, which must be as many.
+            takes them as they are, or, where there are more, those that the file says lie at the sensor's wavelengths.
         scale: Stored value that means a reflectance of 1; None for the sensor's, which the values are checked against.
         without_crs: Accept a scene that does not say where it lies.
         brightness: Mean reflectance of what the model was trained on, to tell whether the scene's scale is the same.
@@ -184,11 +187,34 @@ def _bands(source: Any, sensor: Sensor, asked: str | None) -> tuple[int, ...]:
             f"--bands {','.join(map(str, found))}"
         )
     if len(data) != len(names):
-        raise DataError(
-            f"{source.name} has {len(data)} bands where the run has {len(names)}; name its bands with --bands in the "
-            f"order of {order}"
-        )
+        matching = _by_wavelength(source, sensor)
+        if matching is None:
+            raise DataError(
+                f"{source.name} has {len(data)} bands where the run has {len(names)}; name its bands with --bands in "
+                f"the order of {order}"
+            )
+        return matching
     return tuple(data)
+
+
+def _by_wavelength(source: Any, sensor: Sensor) -> tuple[int, ...] | None:
+    """The scene's bands at the sensor's wavelengths; None where it does not say of each, and of one alone, which."""
+    path = Path(source.name)
+    try:
+        described = described_bands(path, path.parent)
+    except DataError:
+        return None
+    found = []
+    for wanted in sensor.bands:
+        same = [
+            number
+            for number, band in enumerate(described, start=1)
+            if abs(band.wavelength - wanted.wavelength) <= _SAME_WAVELENGTH
+        ]
+        if len(same) != 1:
+            return None
+        found += same
+    return tuple(found)
 
 
 def _meant(part: str, source: Any, described: dict[str, int]) -> list[int]:

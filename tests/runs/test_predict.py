@@ -321,6 +321,29 @@ def test_bands_in_another_order_or_at_other_wavelengths_are_told_by_the_file(tmp
     refused(other, "832.8 nm", "B3", "559.8 nm")
 
 
+def test_a_scene_with_more_bands_is_read_at_the_runs_wavelengths(run, tmp_path):
+    """Those of a product whose empty bands a run has left out; the header beside the file says where they lie."""
+    image, more = pixels(64, 64), pixels(64, 64, bands=2, seed=1)
+    write_tif(tmp_path / "run.tif", image, **UTM)
+    write_tif(tmp_path / "more.tif", np.concatenate([more[:1], image[:4], more[1:], image[4:]]), **UTM)
+    lies_at = [400.0, *SENTINEL2.wavelengths[:4], 700.0, *SENTINEL2.wavelengths[4:]]
+    header = tmp_path / "more.hdr"
+
+    def describe(wavelengths):
+        listed = ", ".join(f"{nm:.4f}" for nm in wavelengths)
+        header.write_text(f"ENVI\nwavelength units = Nanometers\nwavelength = {{{listed}}}\n")
+
+    refused(tmp_path / "more.tif", "15 bands where the run has 13", "--bands")
+    describe(lies_at)
+    with open_scene(tmp_path / "more.tif", SENTINEL2) as scene:
+        assert scene.bands == (*range(2, 6), *range(7, 16))
+    expected = mapped(run, tmp_path / "run.tif", tmp_path)
+    np.testing.assert_array_equal(mapped(run, tmp_path / "more.tif", tmp_path), expected)
+    # Twice the same wavelength: which one is meant, only a person knows.
+    describe([SENTINEL2.wavelengths[0], *lies_at[1:]])
+    refused(tmp_path / "more.tif", "15 bands where the run has 13", "--bands")
+
+
 def test_a_damaged_scene_leaves_no_map(run, tmp_path):
     scene = write_tif(tmp_path / "s.tif", pixels(200, 64), **UTM, compress="deflate", blockysize=16)
     scene.write_bytes(scene.read_bytes()[: scene.stat().st_size * 2 // 3])
