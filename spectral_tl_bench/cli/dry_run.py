@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from spectral_tl_bench.durations import duration
 from spectral_tl_bench.methods import Method
 from spectral_tl_bench.records import RECORD
 from spectral_tl_bench.records.config import run_yaml
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from spectral_tl_bench.runs.planning import Plan
-
-_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
 
 def describe(plan: Plan, out: Path, device: torch.device, console: Console) -> None:
@@ -67,28 +66,13 @@ def _costs(cost: Estimate, device: torch.device) -> Table:
         table.add_column(column, justify="left" if column == "part" else "right")
     for stage in cost.stages:
         seconds = "-" if stage.step_seconds is None else f"{stage.step_seconds:.3g}"
-        whole = "-" if stage.seconds is None else duration(stage.seconds)
         table.add_row(
             stage.stage,
             f"{stage.steps:,}",
             f"{stage.operations / 1e9:,.0f}",
             f"{stage.memory_mib / 1024:.1f}",
             seconds,
-            whole,
+            duration(stage.seconds),
         )
-    scoring = "-" if cost.scoring_seconds is None else duration(cost.scoring_seconds)
-    table.add_row("scoring", f"{cost.scored_windows:,} windows", "", "", "", scoring)
+    table.add_row("scoring", f"{cost.scored_windows:,} windows", "", "", "", duration(cost.scoring_seconds))
     return table
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the unit that a person would choose.
-
-    >>> duration(42), duration(600), duration(9000), duration(200_000)
-    ('42 s', '10 min', '2.5 h', '2.3 days')
-    """
-    if seconds < 2 * _MINUTE:
-        return f"{seconds:.0f} s"
-    if seconds < 2 * _HOUR:
-        return f"{seconds / _MINUTE:.0f} min"
-    return f"{seconds / _HOUR:.1f} h" if seconds < 2 * _DAY else f"{seconds / _DAY:.1f} days"

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spectral_tl_bench.durations import duration
 from spectral_tl_bench.errors import DataError, RecordError
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def _watch(console: Console) -> Iterator[Callable[[int, int], None]]:
             if tenth > shown and done < total:
                 shown = tenth
                 left = (time.monotonic() - started) / done * (total - done)
-                console.print(f"  {done}/{total} windows, {left:.0f} s left", highlight=False)
+                console.print(f"  {done}/{total} windows, {duration(left)} left", highlight=False)
 
         yield line
         return

@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from spectral_tl_bench.durations import duration
 from spectral_tl_bench.runs.engines.base import Outcome
 from spectral_tl_bench.runs.progress import Progress, read_progress
 
@@ -25,25 +26,6 @@ _REFRESHES = 2
 
 _SHARE = 0.1
 """Of the time at most, files of progress are read: there may be thousands on a slow file system."""
-
-
-def duration(seconds: float | None) -> str:
-    """A time span as a person says it.
-
-    >>> [duration(s) for s in (None, 4.2, 59.9, 100, 3700, 200_000)]
-    ['-', '4 s', '1 min', '2 min', '1 h 02 min', '2 d 8 h']
-    """
-    if seconds is None:
-        return "-"
-    if round(seconds) < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    if minutes < 24 * 60:
-        return f"{minutes // 60} h {minutes % 60:02d} min"
-    hours = round(minutes / 60)
-    return f"{hours // 24} d {hours % 24} h"
 
 
 def seconds_left(finished: Collection[float], running: Collection[Progress], waiting: int) -> float | None:

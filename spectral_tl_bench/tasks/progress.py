@@ -9,6 +9,7 @@ import lightning
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from spectral_tl_bench.durations import duration
 from spectral_tl_bench.tasks.base import AdaptationTask
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class StageProgress(lightning.Callback):
             elapsed = time.monotonic() - self.started
             left = elapsed / (step - self.first) * (steps - step)
             self.console.print(
-                f"  {self.title}: step {step}/{steps}, {left:.0f} s left, {self._losses(trainer)}",
+                f"  {self.title}: step {step}/{steps}, {duration(left)} left, {self._losses(trainer)}",
                 highlight=False,
             )
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from spectral_tl_bench.runs.engines.base import Outcome
 from spectral_tl_bench.runs.progress import PROGRESS, Progress
-from spectral_tl_bench.runs.sweep_view import SweepView, duration, seconds_left
+from spectral_tl_bench.runs.sweep_view import SweepView, seconds_left
 
 LABELS = {"p/a": "lora on p", "p/b": "[bold]frozen[/bold] on p", "p/c": "vpt on p", "p/d": "full on p"}
 
@@ -45,7 +45,7 @@ def test_the_table_has_counts_runs_under_way_and_reasons_of_failures(view, tmp_p
     one.ended("p/c", Outcome("failed", "it [red]does[/red] not work", 1.0))
     text = shown(one)
     assert "2 of 4 ended, 1 failed, 1 under way, 1 to begin, about 3 min left in all" in text
-    assert re.search(r"\[bold\]frozen\[/bold\] on p +segmentation +3/10 +1 min", text)
+    assert re.search(r"\[bold\]frozen\[/bold\] on p +segmentation +3/10 +70 s", text)
     assert "failed: vpt on p: it [red]does[/red] not work" in text
 
 
@@ -95,19 +95,3 @@ def test_many_runs_under_way_leave_room_for_the_rest(view, tmp_path):
 )
 def test_time_left_in_all(finished, running, waiting, expected):
     assert seconds_left(finished, running, waiting) == (None if expected is None else pytest.approx(expected))
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (None, "-"),
-        (4.2, "4 s"),
-        (59.9, "1 min"),
-        (100, "2 min"),
-        (3599, "1 h 00 min"),
-        (3700, "1 h 02 min"),
-        (200_000, "2 d 8 h"),
-    ],
-)
-def test_a_duration_in_words(seconds, words):
-    assert duration(seconds) == words
