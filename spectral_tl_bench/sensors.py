@@ -15,6 +15,9 @@ BandSelection = Annotated[tuple[StrictInt | StrictStr, ...], Field(min_length=1)
 """Some bands of a sensor in the order in which they are wanted: names ("B8A"), numbers from 1 (12), ranges of numbers
 ("1-130") and of centre wavelengths ("420-900 nm"); see :func:`select_bands`."""
 
+DEFAULT_BANDWIDTH = 30.0
+"""Bandwidth in nm that models take for a band whose own is not known: about the median of Sentinel-2's thirteen."""
+
 _SHOWN = (660.0, 560.0, 480.0)
 """Wavelengths of red, green and blue in nm: the nearest bands are shown where nobody names them."""
 
@@ -44,6 +47,7 @@ class UnreadSensor(Value):
         scale: Stored value that means a reflectance of 1.
         ground_sampling_distance: Pixel size in metres.
         nodata: Stored value of pixels without data; None where the files say it themselves, or there is none.
+        level: How far the values were processed, in the producer's words ("L1", "L2"); None where nobody says.
     """
 
     name: str
@@ -51,6 +55,7 @@ class UnreadSensor(Value):
     scale: float = Field(default=10_000.0, gt=0)
     ground_sampling_distance: float = Field(default=10.0, gt=0)
     nodata: float | None = None
+    level: str | None = Field(default=None, min_length=1)
 
     def with_bands(self, bands: Sequence[Band]) -> Sensor:
         """The sensor with the bands that its files describe.
@@ -72,6 +77,7 @@ class Sensor(Value):
         scale: Stored value that means a reflectance of 1.
         ground_sampling_distance: Pixel size in metres.
         nodata: Stored value of pixels without data; None where the files say it themselves, or there is none.
+        level: How far the values were processed, in the producer's words ("L1", "L2"); None where nobody says.
     """
 
     name: str
@@ -80,6 +86,7 @@ class Sensor(Value):
     scale: float = Field(default=10_000.0, gt=0)
     ground_sampling_distance: float = Field(default=10.0, gt=0)
     nodata: float | None = None
+    level: str | None = Field(default=None, min_length=1)
 
     @model_validator(mode="before")
     @classmethod

@@ -79,6 +79,9 @@ class TrainingSpec(Value):
             norms and the loss then see a part at a time, so this is another run.
         activation_checkpointing: Whether the blocks' activations are computed again on the way back instead of kept:
             less memory, a third more time, the same numbers, so it is not in the digest.
+        band_tokens: Tokens that the bands of a patch become at most, in backbones with a token for each (spectral_mae):
+            neighbouring bands share one, and memory grows with their number.
+        band_dropping: Share of these tokens that each training step leaves out, the same bands for all patches.
         augmentation: Whether flips and rotations are applied to training tiles.
         rotation_degrees: By how much training tiles are rotated at most, either way. Below 90, by quarter turns too.
         sampler: Registered name: draw training tiles uniform, or balanced by domain or by class.
@@ -123,6 +126,8 @@ class TrainingSpec(Value):
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     accumulation: int = Field(default=1, ge=1)
     activation_checkpointing: bool = False
+    band_tokens: int = Field(default=8, ge=1)
+    band_dropping: float = Field(default=0.0, ge=0, lt=1)
     augmentation: bool = True
     rotation_degrees: float = Field(default=10.0, ge=0, le=180)
     sampler: str = "uniform"

@@ -159,3 +159,19 @@ def test_a_digest_covers_what_trains_and_scores_and_nothing_cosmetic(tmp_path, c
         return protocol.digest
 
     assert (digest(DESCRIBED | change) == digest(DESCRIBED)) is same
+
+
+def test_what_sensors_learned_to_say_later_is_not_in_the_digest_where_they_do_not_say_it(tmp_path):
+    def digest(**said):
+        path = tmp_path / "own.yaml"
+        sensor = {"name": "cam", "bands": {"blue": 490, "red": 660}, "ground_sampling_distance": 5, "nodata": 0} | said
+        classes = [{"code": 1, "name": "a", "color": "#112233"}, {"code": 2, "name": "b", "color": "#445566"}]
+        sides = {"source": {"part": "a"}, "target": {"part": "b"}, "by": "part"}
+        content = {"title": "one", "dataset": "tiles", "sensor": sensor, "classes": classes} | sides
+        path.write_text(yaml.safe_dump(content))
+        (protocol,) = load_protocols(str(path))
+        return protocol.digest
+
+    # As it was before sensors had a level.
+    assert digest() == "f5c86d9b1978aab3"
+    assert digest(level="L1") != digest()

@@ -17,6 +17,9 @@ from spectral_tl_bench.sensors import Sensor
 
 NUM_TAPS = 4
 
+BANDS = "bands"
+"""What a tokenizer that makes a token of each band calls their differences from a patch's mean in its context."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Tokens:
@@ -28,6 +31,8 @@ class Tokens:
         grid: Rows and columns of patches; T = rows * columns until tokens are dropped.
         rotary: Rotary position code of the patches, T x R or B x T x R, for backbones that turn queries and keys.
         positions: B x T places of the patches in the grid once some were dropped, None before.
+        bands: How the token of each band differs from ``patches``, B x T x G x D, for backbones whose blocks see one
+            token for each of G bands of a patch; None where a patch is one token.
         context: What a tokenizer, or a part behind it, passes on to later parts of the same forward pass, by name.
     """
 
@@ -36,6 +41,7 @@ class Tokens:
     grid: tuple[int, int]
     rotary: Tensor | None = None
     positions: Tensor | None = None
+    bands: Tensor | None = None
     context: dict[str, Tensor] = dataclasses.field(default_factory=dict)
 
     def keep(self, positions: Tensor) -> Tokens:
@@ -50,8 +56,23 @@ class Tokens:
         if rotary is not None:
             of_each_image = rotary.expand(len(positions), *rotary.shape[-2:])
             rotary = of_each_image.gather(1, positions.unsqueeze(-1).expand(-1, -1, rotary.shape[-1]))
+        bands = self.bands
+        if bands is not None:
+            bands = bands.gather(1, positions[..., None, None].expand(-1, -1, *bands.shape[2:]))
         places = positions if self.positions is None else self.positions.gather(1, positions)
-        return dataclasses.replace(self, patches=patches, rotary=rotary, positions=places)
+        return dataclasses.replace(self, patches=patches, rotary=rotary, positions=places, bands=bands)
+
+    @property
+    def tokens_a_patch(self) -> int:
+        """G: 1 where a patch is one token."""
+        return 1 if self.bands is None else self.bands.shape[2]
+
+    def sequence(self) -> Tensor:
+        """What the blocks see: prefix tokens, then the tokens of every patch; B x (P + T * G) x D."""
+        patches = self.patches
+        if self.bands is not None:
+            patches = (patches.unsqueeze(2) + self.bands).flatten(1, 2)
+        return torch.cat([self.prefix, patches], dim=1)
 
 
 class Tokenizer(nn.Module):
@@ -75,6 +96,9 @@ class Tokenizer(nn.Module):
             f"{type(self).__name__} makes no tokens from wavelengths, so it cannot see the bands of {sensor.name}; a "
             "method that puts it in place says so with keeps_tokenizer = False"
         )
+
+    def limit_tokens(self, most: int) -> None:
+        """Make at most so many tokens of the bands of a patch; most tokenizers make one in any case."""
 
     def relative_learning_rates(self) -> dict[str, float]:
         """How much faster than a patch embedding some parameters may learn, by name; those left out as fast as it."""
@@ -125,6 +149,7 @@ class Backbone(nn.Module):
         pretrained_grid: Rows and columns of patches of the images it was pretrained with; None where that is not known.
         recomputes: Whether the activations of blocks are computed again on the way back instead of kept.
         metres_a_pixel: What positions are counted by, for families that count them on the ground; None for others.
+        band_dropping: Share of a patch's band tokens that each training step leaves out, in families that have them.
         drawn: Names of the parameters that were drawn at random when it was built, the others came with pretrained
             weights: all of them without weights, with those of an RGB model the patch embedding of other bands.
     """
@@ -147,6 +172,7 @@ class Backbone(nn.Module):
         self.patch_size = patch_size
         self.recomputes = False
         self.metres_a_pixel: float | None = None
+        self.band_dropping = 0.0
         self.drawn: frozenset[str] = frozenset()
         self.pretrained_parameters: frozenset[int] = frozenset()
         self.kept_alive: tuple[nn.Parameter, ...] = ()
@@ -204,17 +230,39 @@ class Backbone(nn.Module):
         size = [max(1, round(side * factor / self.patch_size)) * self.patch_size for side in images.shape[-2:]]
         return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
 
+    def limit_band_tokens(self, most: int, dropping: float) -> None:
+        """Bound what a token for each band costs; nothing changes in families with one token a patch.
+
+        Args:
+            most: Tokens that the bands of a patch become at most; neighbouring bands share one.
+            dropping: Share of them that each training step leaves out, the same for all patches.
+        """
+        self.tokenizer.limit_tokens(most)
+        self.band_dropping = dropping
+
     def embed(self, images: Tensor) -> Tokens:
         """Turn B x C x H x W images into tokens with positions."""
         grid = self.grid_of(images)
         patches, context = self.tokenizer(images)
-        return self.position(patches, grid, context)
+        bands = context.pop(BANDS, None)
+        tokens = self.position(patches, grid, context)
+        if bands is None:
+            return tokens
+        if self.training and self.band_dropping:
+            many = bands.shape[2]
+            kept = torch.randperm(many, device="cpu")[: max(1, round((1 - self.band_dropping) * many))]
+            bands = bands[:, :, kept.sort().values.to(bands.device)]
+        return dataclasses.replace(tokens, bands=bands)
 
     def encode(self, tokens: Tokens) -> list[Tensor]:
-        """Run the blocks and return the patch tokens after each tap, B x T x D each."""
-        prefix = tokens.prefix.shape[1]
+        """Run the blocks and return the patch tokens after each tap, B x T x D each.
+
+        Where a patch has a token for each band, that is their mean, and what is behind the tap refines it.
+        """
+        prefix, several = tokens.prefix.shape[1], tokens.tokens_a_patch
         self.layout.prefix, self.layout.grid, self.layout.positions = prefix, tokens.grid, tokens.positions
-        x = torch.cat([tokens.prefix, tokens.patches], dim=1)
+        self.layout.tokens_a_patch = several
+        x = tokens.sequence()
         features: list[Tensor] = []
         for index, block in enumerate(self.blocks):
             if self.recomputes and self.training and torch.is_grad_enabled():
@@ -222,8 +270,13 @@ class Backbone(nn.Module):
             else:
                 x = self.run_block(block, x, tokens)
             if index in self.taps:
-                refined = self.after_tap[len(features)](x[:, prefix:], tokens)
-                x = torch.cat([x[:, :prefix], refined], dim=1)
+                patches = x[:, prefix:]
+                pooled = patches if several == 1 else patches.unflatten(1, (-1, several)).mean(dim=2)
+                refined = self.after_tap[len(features)](pooled, tokens)
+                if several > 1:
+                    update = (refined - pooled).unsqueeze(2).expand(-1, -1, several, -1)
+                    patches = patches + update.flatten(1, 2)
+                x = torch.cat([x[:, :prefix], refined if several == 1 else patches], dim=1)
                 features.append(refined)
         return features
 

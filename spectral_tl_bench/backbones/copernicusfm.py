@@ -11,10 +11,7 @@ from torchgeo.models.copernicusfm import DynamicPatchEmbed
 
 from spectral_tl_bench.backbones.generated import GeneratedPatchEmbedding, fill_positions
 from spectral_tl_bench.backbones.vit import AbsolutePositionBackbone
-from spectral_tl_bench.sensors import Sensor
-
-DEFAULT_BANDWIDTH = 30.0
-"""Bandwidth in nm of a band whose own is not known: about the median of Sentinel-2's thirteen."""
+from spectral_tl_bench.sensors import DEFAULT_BANDWIDTH, Sensor
 
 
 class CopernicusFMBackbone(AbsolutePositionBackbone):

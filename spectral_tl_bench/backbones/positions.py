@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import torch
@@ -24,6 +25,23 @@ def sincos(positions: Tensor, width: int) -> Tensor:
     frequencies = _LONGEST_PERIOD ** (-torch.arange(half, dtype=torch.float64, device=positions.device) / half)
     angles = positions.double().unsqueeze(1) * frequencies
     return torch.cat([angles.sin(), angles.cos()], dim=1)[:, :width]
+
+
+def fourier(values: Tensor, width: int, shortest: float, longest: float) -> Tensor:
+    """Code numbers by sines and cosines of periods that grow geometrically between two (Bodnar et al., 2024, Aurora).
+
+    Args:
+        values: N numbers in the unit of the periods.
+        width: Width of the code, a multiple of 2.
+        shortest: The shortest period.
+        longest: The longest period.
+
+    Returns:
+        N x width, sines first.
+    """
+    steps = torch.linspace(0, 1, width // 2, dtype=torch.float64, device=values.device)
+    angles = 2 * math.pi * values.double().unsqueeze(1) / (shortest * (longest / shortest) ** steps)
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
 @lru_cache(maxsize=32)

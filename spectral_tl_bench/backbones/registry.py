@@ -1,124 +1,19 @@
-"""The backbones by name, and how one is built for a sensor with or without pretrained weights."""
+"""The backbones by name."""
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from spectral_tl_bench.backbones.loading import (
-    StateDict,
-    adapt_projection,
-    as_it_is,
-    existing,
-    flip_projection,
-    load_state,
-    read_state,
-    timm_weights,
-    torchgeo_weights,
-)
-from spectral_tl_bench.errors import CheckpointError, SpectralBenchError
+from spectral_tl_bench.backbones.entry import DECODER, HEADS, BackboneEntry
+from spectral_tl_bench.backbones.loading import as_it_is, flip_projection, timm_weights, torchgeo_weights
+from spectral_tl_bench.errors import SpectralBenchError
 from spectral_tl_bench.plugins import Registry, split_file
 from spectral_tl_bench.sensors import Sensor
-from spectral_tl_bench.weights import fingerprint
 
 if TYPE_CHECKING:
     from spectral_tl_bench.backbones.base import Backbone
-
-HEADS = ("head.", "norm.", "fc_norm.")
-"""Prefixes of what follows the last block: features are taken before it, so no checkpoint needs to have it."""
-DECODER = ("decoder", "mask_token")
-"""Prefixes of what a masked autoencoder has for its pretraining alone."""
-
-
-@dataclasses.dataclass(frozen=True)
-class BackboneEntry:
-    """One backbone a user can name.
-
-    Attributes:
-        name: What is typed after ``--backbone``.
-        summary: One line for ``spectral-bench backbones``.
-        make: Builds the bare model, with random weights, for a number of bands.
-        wrap: Turns the model into a :class:`Backbone` for a sensor.
-        hub: Fetches the pretrained weights, for ``--weights hub``; None where no hub serves them.
-        release: Address of weights that no hub serves; None where there are none.
-        embedded: File of pretrained weights that comes with the package, for ``--weights embedded``: its name beside
-            this module, or a whole path for the backbone of another package. None where there is none.
-        convert: Fits the tensors of a checkpoint to the bare model for a sensor.
-        ignorable: Prefixes of names outside the encoder, which a checkpoint may have or lack.
-        from_wavelengths: Whether the tokenizer makes tokens of any bands from their wavelengths; see ``Tokenizer.see``.
-    """
-
-    name: str
-    summary: str
-    make: Callable[[int], Any]
-    wrap: Callable[[Any, Sensor], Backbone]
-    hub: Callable[[], StateDict] | None = None
-    release: str | None = None
-    embedded: str | None = None
-    convert: Callable[[StateDict, Sensor], StateDict] = adapt_projection
-    ignorable: tuple[str, ...] = (*HEADS, *DECODER)
-    from_wavelengths: bool = False
-
-    @property
-    def default_weights(self) -> str:
-        """What ``--weights`` means where nothing is said: what comes with the package, else a hub's."""
-        return "hub" if self.embedded is None else "embedded"
-
-    def build(self, sensor: Sensor, weights: str = "none") -> Backbone:
-        """Build the backbone for a sensor; see :func:`build_backbone`."""
-        bands = len(sensor.bands)
-        fetched = None if weights == "none" else self._fetch(weights)
-        state = None if fetched is None else self.convert(fetched, sensor)
-        model = self.make(bands)
-        if state is not None:
-            load_state(model, state, ignorable=self.ignorable, name=self.name, source=weights)
-        backbone = self.wrap(model, sensor)
-        given = set() if fetched is None or state is None else self._given(fetched, state, sensor)
-        loaded = {id(p) for name, p in model.named_parameters() if name in given}
-        backbone.drawn = frozenset(name for name, p in backbone.named_parameters() if id(p) not in loaded)
-        return backbone
-
-    def _given(self, fetched: StateDict, state: StateDict, sensor: Sensor) -> set[str]:
-        """Names in the bare model of what a checkpoint alone determines: converted again, it comes out the same."""
-        # A second draw, from a copy of the generator: what depends on chance differs from the first.
-        with torch.random.fork_rng(devices=[]):
-            again = self.convert(fetched, sensor)
-        return {
-            name
-            for name, tensor in state.items()
-            if not name.startswith(self.ignorable) and (again[name] is tensor or torch.equal(again[name], tensor))
-        }
-
-    def fingerprint(self, weights: str) -> str:
-        """What a run records of its weights; see :func:`weights_fingerprint`."""
-        return weights if weights in ("none", "hub") else fingerprint(existing(self._file(weights)))
-
-    def _file(self, weights: str) -> Path:
-        """The file that a user means."""
-        if weights != "embedded":
-            return Path(weights)
-        if self.embedded is None:
-            raise CheckpointError(
-                f"no weights of {self.name} come with the package: use --weights hub or none, or pass a file with "
-                "--weights PATH"
-            )
-        return Path(__file__).parent / self.embedded
-
-    def _fetch(self, weights: str) -> StateDict:
-        if weights != "hub":
-            return read_state(self._file(weights))
-        if self.hub is None:
-            named = "none" if self.embedded is None else "embedded or none"
-            advice = f"use --weights {named} or pass a file with --weights PATH"
-            if self.release is not None:
-                advice = f"download {self.release} and pass the file with --weights PATH, or use --weights none"
-            raise CheckpointError(f"no hub serves weights of {self.name}: {advice}")
-        return self.hub()
 
 
 def _late(reference: str, *first: str) -> Callable[..., Any]:
@@ -138,6 +33,8 @@ def _late(reference: str, *first: str) -> Callable[..., Any]:
 
 _VIT = _late("vit:VisionTransformerBackbone")
 _DOFA = _late("dofa:DOFABackbone")
+_SPECAWARE = _late("specaware:SpecAwareBackbone")
+_SPECTRAL_MAE = _late("spectral_mae:SpectralMAEBackbone")
 _DOFA_EXTRAS = (*HEADS, *DECODER, "projector.")
 
 _ENTRIES = (
@@ -241,6 +138,34 @@ _ENTRIES = (
         torchgeo_weights("CopernicusFM_Base_Weights", "CopernicusFM_ViT"),
         convert=as_it_is,
         from_wavelengths=True,
+    ),
+    *(
+        BackboneEntry(
+            f"spectral_mae_{letter}",
+            f"Spectral masked autoencoder, {size}, a token for each band of a patch (declared approximation)",
+            _late(f"spectral_mae:make_{name}"),
+            _SPECTRAL_MAE,
+            convert=_late("spectral_mae:convert"),
+            from_wavelengths=True,
+            band_tokens=True,
+        )
+        for letter, name, size in (("micro", "micro", "192 wide, 8 deep, patch 8"), ("b", "base", "ViT-B/16"))
+    ),
+    *(
+        BackboneEntry(
+            f"specaware_{letter}",
+            f"SpecAware, {size}, patch embedding made for every image from its bands (declared approximation)",
+            _late(f"specaware:make_{name}"),
+            _SPECAWARE,
+            convert=as_it_is,
+            ignorable=DECODER,
+            from_wavelengths=True,
+        )
+        for letter, name, size in (
+            ("micro", "micro", "192 wide, 8 deep, patch 8"),
+            ("b", "base", "ViT-B/8"),
+            ("l", "large", "ViT-L/8"),
+        )
     ),
 )
 BACKBONES = Registry(

@@ -144,6 +144,7 @@ def _task(plan: Plan, method: Method, stage: StageName) -> AdaptationTask:
     own = dataclasses.replace(method)
     seed_all(plan.spec.seed)
     backbone = build_backbone(plan.spec.backbone, plan.dataset.sensor)
+    backbone.limit_band_tokens(training.band_tokens, training.band_dropping)
     own.apply(backbone)
     own.begin_stage(backbone, stage)
     backbone.recomputes = training.activation_checkpointing

@@ -90,6 +90,7 @@ class NetworkRun:
         )
         seed_all(self.spec.seed)
         self.backbone: Backbone = build_backbone(self.spec.backbone, plan.dataset.sensor, plan.weights)
+        self.backbone.limit_band_tokens(self.training.band_tokens, self.training.band_dropping)
         self.pretrained_digest = pretrained_digest(self.backbone)
         self.method.apply(self.backbone)
         self.pretrained = self.backbone.pretrained_parameters

@@ -112,6 +112,21 @@ def _require_as_recorded(recorded: RunSpec, spec: RunSpec) -> None:
             )
 
 
+def _require_band_tokens(choices: RunChoices) -> None:
+    """Refuse settings of band tokens where the backbone has none: nothing would follow from them.
+
+    Raises:
+        SpectralBenchError: If one is not at its default.
+    """
+    for name in ("band_tokens", "band_dropping"):
+        default = TrainingSpec.model_fields[name].default
+        if getattr(choices.training, name) != default and not backbone_entry(choices.backbone).band_tokens:
+            raise SpectralBenchError(
+                f"{name} is about backbones with a token for each band of a patch, and {choices.backbone} has one for "
+                "all; leave it out, or take --backbone spectral_mae_micro"
+            )
+
+
 def plan(request: Request, opened: dict[tuple[str, Path], TileDataset] | None = None) -> Plan:
     """Open the archive and complete the specification.
 
@@ -126,6 +141,7 @@ def plan(request: Request, opened: dict[tuple[str, Path], TileDataset] | None = 
     training, file = choices.training, request.protocol.file
     for registry, name in training.seams():
         registry.load(name)
+    _require_band_tokens(choices)
     method = build_any_method(choices.method, dict(choices.method_options))
     if not isinstance(method, PixelModel) and tuple(method.stages) not in _STAGES:
         raise SpectralBenchError(

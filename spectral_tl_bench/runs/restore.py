@@ -102,6 +102,7 @@ def restore_run(folder: Path, weights: str | None = None) -> RestoredRun:
     source = _pretrained(spec, weights, where.weights)
     with torch.random.fork_rng(devices=[]):
         backbone: Backbone = build_backbone(spec.backbone, adapter.sensor, source)
+        backbone.limit_band_tokens(spec.training.band_tokens, spec.training.band_dropping)
         if pretrained_digest(backbone) != adapter.pretrained:
             raise CheckpointError(
                 f"the weights {source} of {spec.backbone} are not those that {folder} was trained with; "

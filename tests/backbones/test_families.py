@@ -7,14 +7,14 @@ from small_models import RGB, copernicusfm, dinov2, dinov3, dofa, panopticon, ra
 from torchgeo.models.scale_mae import get_2d_sincos_pos_embed_with_resolution
 
 from spectral_tl_bench.backbones import build_backbone
-from spectral_tl_bench.backbones.copernicusfm import DEFAULT_BANDWIDTH, CopernicusFMBackbone
+from spectral_tl_bench.backbones.copernicusfm import CopernicusFMBackbone
 from spectral_tl_bench.backbones.dinov3 import DINOv3Backbone
 from spectral_tl_bench.backbones.dofa import DOFABackbone
 from spectral_tl_bench.backbones.panopticon import PanopticonBackbone
 from spectral_tl_bench.backbones.scalemae import ScaleMAEBackbone
 from spectral_tl_bench.backbones.vit import VisionTransformerBackbone
 from spectral_tl_bench.errors import SpectralBenchError
-from spectral_tl_bench.sensors import OHS, SENTINEL2, Band, Sensor
+from spectral_tl_bench.sensors import DEFAULT_BANDWIDTH, OHS, SENTINEL2, Band, Sensor
 
 SENSORS = [RGB, SENTINEL2, OHS]
 

@@ -10,6 +10,8 @@ from torchgeo.models.panopticon import PanopticonPE
 
 from spectral_tl_bench.backbones import backbone_entry
 from spectral_tl_bench.backbones.registry import BACKBONES
+from spectral_tl_bench.backbones.specaware import SpecAware
+from spectral_tl_bench.backbones.spectral_mae import SpectralMAE
 from spectral_tl_bench.sensors import Band, Sensor
 
 RGB = Sensor(
@@ -57,6 +59,14 @@ def panopticon(bands):
     return model
 
 
+def spectral_mae(bands):
+    return SpectralMAE(image_size=64, patch_size=8, width=64, depth=4, num_heads=4)
+
+
+def specaware(bands):
+    return SpecAware(64, 4, 4)
+
+
 SMALL = {
     "vit_s_mae": vit,
     "vit_b_mae": vit,
@@ -71,6 +81,11 @@ SMALL = {
     "dofa_l": dofa,
     "panopticon_b": panopticon,
     "copernicusfm_b": copernicusfm,
+    "spectral_mae_micro": spectral_mae,
+    "spectral_mae_b": spectral_mae,
+    "specaware_micro": specaware,
+    "specaware_b": specaware,
+    "specaware_l": specaware,
 }
 
 FAMILIES = list(

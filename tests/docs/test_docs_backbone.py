@@ -69,6 +69,15 @@ def test_an_example_loads_an_rgb_checkpoint_for_any_sensor(my_package, tmp_path,
     torch.testing.assert_close(backbone.tokenizer.projection.weight.sum(dim=1), expected, rtol=1e-3, atol=1e-5)
 
 
+def test_the_specaware_of_other_patches_is_a_backbone(tmp_path):
+    page = (PAGE.parent / "backbones.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    (tmp_path / "my_specaware.py").write_text(block)
+    with torch.device("meta"):
+        backbone = build_backbone(f"{tmp_path}/my_specaware.py:SPECAWARE16", OHS)
+        assert backbone(torch.empty(1, 32, 32, 48))[-1].shape == (1, 768, 2, 3)
+
+
 def test_the_release_of_an_example_is_named_where_no_hub_serves_it(my_package):
     with pytest.raises(CheckpointError, match=r"download https://example\.org/factored_t\.pth and pass"):
         build_backbone("factored_t", SENTINEL2, "hub")

@@ -1,0 +1,147 @@
+"""Patch embeddings of low rank that a small network makes for every band of every image (SpecAware)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spectral_tl_bench.backbones.band_attributes import (
+    CODE,
+    DROPOUT,
+    BandAttributes,
+    CrossModalFusion,
+    name_rows,
+    wavelength_code,
+    width_code,
+)
+from spectral_tl_bench.backbones.base import Tokenizer
+from spectral_tl_bench.sensors import Sensor
+
+RANK = 64
+GLANCE = 28
+"""Side in pixels to which a band is pooled before it is looked at."""
+INITIAL_SCALE = 0.02
+
+
+class BandContent(nn.Module):
+    """What a band of an image looks like: average- and max-pooled to 28 x 28, through an MLP each, joined."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+        def glance() -> nn.Sequential:
+            return nn.Sequential(nn.Linear(GLANCE**2, 196), nn.GELU(), nn.Linear(196, CODE))
+
+        self.average, self.maximum = glance(), glance()
+        self.joint = nn.Sequential(
+            nn.Linear(2 * CODE, 2 * CODE), nn.GELU(), nn.Linear(2 * CODE, CODE), nn.LayerNorm(CODE)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Look at B x C x H x W images; B x C x 128."""
+        average = self.average(F.adaptive_avg_pool2d(images, GLANCE).flatten(2))
+        maximum = self.maximum(F.adaptive_max_pool2d(images, GLANCE).flatten(2))
+        out: Tensor = self.joint(torch.cat([average, maximum], dim=-1))
+        return out
+
+
+def generator(out: int) -> nn.Sequential:
+    """From a band's code to the numbers of a matrix: LN-128-128-GELU-dropout-64-GELU-out."""
+    return nn.Sequential(
+        nn.LayerNorm(CODE),
+        nn.Linear(CODE, CODE),
+        nn.GELU(),
+        nn.Dropout(DROPOUT),
+        nn.Linear(CODE, 64),
+        nn.GELU(),
+        nn.Linear(64, out),
+    )
+
+
+class HyperEmbedding(nn.Module):
+    """A patch embedding of rank 64 for every band of every image, made from the band's attributes and content.
+
+    Token n is s (sum over bands c of U_c V_c x_nc, plus a bias), U_c being D x 64 and V_c 64 x k^2. Both come from the
+    fused code of the band, each by a network of its own; the bias from the mean of the bands' codes, 0 at the start.
+    """
+
+    def __init__(self, width: int, patch_size: int) -> None:
+        """Make the embedding for tokens of ``width`` D and patches of ``patch_size`` k."""
+        super().__init__()
+        self.width, self.patch_size = width, patch_size
+        self.attributes = BandAttributes()
+        self.content = BandContent()
+        self.fuse = CrossModalFusion()
+        self.left = generator(width * RANK)
+        self.right = generator(RANK * patch_size**2)
+        last = nn.Linear(64, width)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.bias = nn.Sequential(nn.Linear(CODE, 64), nn.GELU(), last)
+        self.scale = nn.Parameter(torch.tensor(INITIAL_SCALE))
+
+    def generate(self, images: Tensor, attributes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Make the embedding of some images.
+
+        Args:
+            images: B x C x H x W.
+            attributes: C x 128, what :class:`BandAttributes` gives.
+
+        Returns:
+            U, B x C x D x 64; V, B x C x 64 x k x k; and the bias, B x D.
+        """
+        codes = self.fuse(self.content(images), attributes) + attributes
+        left = self.left(codes).unflatten(-1, (self.width, RANK))
+        right = self.right(codes).unflatten(-1, (RANK, self.patch_size, self.patch_size))
+        return left, right, self.bias(codes.mean(dim=1))
+
+
+class HyperEmbeddingTokenizer(Tokenizer):
+    """A :class:`HyperEmbedding` for a sensor's bands, at its own patch size or another.
+
+    At another patch size V is resized bilinearly and divided by the ratio of areas, so that a flat patch of any size
+    gives the same token.
+    """
+
+    wavelengths: Tensor
+    widths: Tensor
+    names: Tensor
+
+    def __init__(self, embedding: HyperEmbedding, sensor: Sensor, patch_size: int) -> None:
+        """Keep the embedding beside what it has to know of the sensor; patches have ``patch_size`` pixels a side."""
+        super().__init__()
+        self.embedding = embedding
+        self.patch_size = patch_size
+        for name in ("wavelengths", "widths", "names"):
+            self.register_buffer(name, torch.empty(0, device=embedding.scale.device), persistent=False)
+        self.see(sensor)
+
+    def see(self, sensor: Sensor) -> None:
+        """Make tokens of another sensor's bands from now on."""
+        device = self.wavelengths.device
+        # In full precision: the sine of a wavelength of hundreds of nm means nothing in half precision.
+        self.wavelengths = wavelength_code(sensor).to(device)
+        self.widths = width_code(sensor).to(device)
+        self.names = name_rows(sensor).to(device)
+
+    def factors(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """U, B x C x D x 64, V at this patch size, B x C x 64 x p x p, and bias, B x D, of some images' embedding."""
+        attributes = self.embedding.attributes(self.wavelengths, self.widths, self.names)
+        left, right, bias = self.embedding.generate(images, attributes)
+        own, side = self.embedding.patch_size, self.patch_size
+        if side != own:
+            resized = F.interpolate(right.flatten(0, 1), size=(side, side), mode="bilinear", align_corners=False)
+            right = resized.unflatten(0, right.shape[:2]) * (own / side) ** 2
+        return left, right, bias
+
+    def forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Turn B x C x H x W images into B x T x D tokens."""
+        left, right, bias = self.factors(images)
+        side = self.patch_size
+        rows, columns = images.shape[-2] // side, images.shape[-1] // side
+        patches = images.unflatten(3, (columns, side)).unflatten(2, (rows, side)).transpose(3, 4)
+        # First to rank 64, then to D: no kernel of D x k^2 is ever made.
+        inside = patches.flatten(4).flatten(2, 3) @ right.flatten(3).transpose(2, 3)
+        tokens = inside.transpose(1, 2).flatten(2) @ left.transpose(2, 3).flatten(1, 2)
+        return self.embedding.scale * (tokens + bias.unsqueeze(1)), {}
