@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import chain, takewhile
 from pathlib import Path, PurePosixPath
 
 
@@ -20,8 +21,7 @@ def path_inside(folder: Path, name: str) -> Path | None:
 
 def leads_out(folder: Path, path: Path) -> bool:
     """Whether a path below a folder is, or lies behind, a link to somewhere else; the folder itself may be a link."""
-    steps = [path, *path.parents]
-    steps = steps[: steps.index(folder)] if folder in steps else steps
+    steps = takewhile(lambda step: step != folder, chain([path], path.parents))
     if not any(os.path.islink(step) for step in steps):
         return False
     return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))

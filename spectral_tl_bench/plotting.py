@@ -24,6 +24,12 @@ _GAP = 0.25
 
 def png(figure: Figure, dots_per_inch: int = 150) -> bytes:
     """Draw a figure as PNG; the same figure gives the same bytes."""
+    figure.set_dpi(dots_per_inch)
+    layout = figure.get_layout_engine()
+    if layout is not None:
+        # Laid out once: saving a figure with an engine draws everything twice.
+        layout.execute(figure)
+        figure.set_layout_engine(None)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dots_per_inch, metadata={"Software": None})
     return buffer.getvalue()

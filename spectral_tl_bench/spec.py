@@ -277,8 +277,12 @@ class RunSpec(RunChoices):
         return hashlib.sha256(text.encode()).hexdigest()[:10]
 
     @property
+    def protocol_folder(self) -> Path:
+        """Where the runs of its protocol lie below the folder of all runs."""
+        return Path(*(_plain(part) for part in self.protocol.split("/")))
+
+    @property
     def folder(self) -> Path:
         """Where the run lies below the folder of all runs: ``<protocol>/<method>-<backbone>-s<seed>-<digest>``."""
-        protocol = Path(*(_plain(part) for part in self.protocol.split("/")))
         backbone = _plain(short_name(self.backbone))
-        return protocol / f"{_plain(self.method_name)}-{backbone}-s{self.seed}-{self.digest}"
+        return self.protocol_folder / f"{_plain(self.method_name)}-{backbone}-s{self.seed}-{self.digest}"

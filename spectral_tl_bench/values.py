@@ -141,18 +141,16 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError(_too_deep()) from error
     level = [content]
     for _ in range(_DEEPEST):
-        if any(isinstance(value, str) and _UNWRITABLE.search(value) for value in level):
+        if _UNWRITABLE.search("".join([value for value in level if isinstance(value, str)])):
             raise ValueError("it holds a character that cannot be written")
-        level = [inner for value in level for inner in _inside(value)]
+        level = [inner for value in level if isinstance(value, (dict, list)) for inner in _inside(value)]
         if not level:
             return content
     raise ValueError(_too_deep())
 
 
-def _inside(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        return [*value, *value.values()]
-    return value if isinstance(value, list) else []
+def _inside(value: dict[Any, Any] | list[Any]) -> list[Any]:
+    return [*value, *value.values()] if isinstance(value, dict) else value
 
 
 def _too_deep() -> str:

@@ -5,7 +5,7 @@ from spectral_tl_bench.errors import SpectralBenchError
 from spectral_tl_bench.protocols import read_protocol_file
 from spectral_tl_bench.records import read_run_yaml, write_run_yaml
 from spectral_tl_bench.runs.suite import read_suite
-from spectral_tl_bench.values import read_mapping
+from spectral_tl_bench.values import parse_json, read_mapping
 
 PROTOCOL = "title: t\ndataset: whuohs\nsource: {side: S}\ntarget: {side: T}\nby: city\n"
 SUITE = "title: t\nmethods: [lora]\nprotocols: [whu_region]\n"
@@ -42,3 +42,14 @@ def test_what_a_merge_brings_may_be_replaced(tmp_path):
     path = tmp_path / "file.yaml"
     path.write_text("a: &a {x: 1, y: 2}\nb: &b {<<: *a, y: 3}\nc: {<<: *b, y: 4}\n")
     assert read_mapping(path, "file", "", SpectralBenchError)["c"] == {"x": 1, "y": 4}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['["a\\ud83d", "\\ude00b"]', '{"a": {"\\u0000": 1}}', '{"a": [{"b": "\\ud83d"}]}'],
+    ids=["halves", "key", "deep"],
+)
+def test_json_of_what_cannot_be_written_is_refused(text):
+    with pytest.raises(ValueError, match="cannot be written"):
+        parse_json(text)
+    assert parse_json('["a\\ud83d\\ude00b"]') == ["a\U0001f600b"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +22,8 @@ from pydantic import Field, ValidationError
 from spectral_tl_bench.errors import RecordError, first_problem
 from spectral_tl_bench.plugins import short_name
 from spectral_tl_bench.records.config import CONFIG
-from spectral_tl_bench.records.confusion import KEYS, MOST_CLASSES, MOST_ROWS, Counts, Part, Selection, check_counts
+from spectral_tl_bench.records.confusion import KEYS, Part, Selection
+from spectral_tl_bench.records.counts import MOST_CLASSES, MOST_ROWS, Counts, check_counts
 from spectral_tl_bench.records.files import inside, prepare_folder, write_bytes
 from spectral_tl_bench.records.provenance import Provenance
 from spectral_tl_bench.spec import RunSpec
@@ -225,9 +227,9 @@ def _first_digest(spec: dict[str, Any]) -> str:
 def _check_digest(folder: Path, spec: RunSpec, content: dict[str, Any]) -> None:
     """Refuse a record whose folder is named after another specification: one of the two has been changed."""
     named = re.search(r"-s\d+-([0-9a-f]{10})$", folder.name)
-    if named and named[1] not in (spec.digest, _first_digest(content)):
+    if named and named[1] != (digest := spec.digest) and named[1] != _first_digest(content):
         raise RecordError(
-            f"{folder / RECORD} contradicts its folder: its specification has digest {spec.digest}; run it again"
+            f"{folder / RECORD} contradicts its folder: its specification has digest {digest}; run it again"
         )
 
 
@@ -300,6 +302,7 @@ def find_runs(root: Path) -> list[Path]:
     """
     if not root.is_dir():
         raise RecordError(f"there is no folder of runs {root}; `spectral-bench run` makes one")
-    found = {path.parent for name in (RECORD, CONFIG, CONFUSION) for path in root.rglob(name)}
+    wanted = {RECORD, CONFIG, CONFUSION}
+    found = [Path(folder) for folder, folders, files in os.walk(root) if not wanted.isdisjoint([*folders, *files])]
     # A run that replaces another stands in a hidden folder until it is complete.
     return sorted(path for path in found if not path.name.startswith("."))

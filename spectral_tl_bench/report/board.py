@@ -27,6 +27,7 @@ from spectral_tl_bench.report.statistics import (
     places_interval,
     seeds_interval,
     spread,
+    spreads,
 )
 from spectral_tl_bench.report.summary import Group, Summary, grouped
 from spectral_tl_bench.scores import HEADLINE, scores
@@ -113,25 +114,20 @@ def _row(group: Group, name: str) -> dict[str, Any]:
     }
 
 
-def _details(group: Group, name: str) -> list[dict[str, Any]]:
+_DETAILS = ("data", "protocol", "scoring", "row", "id", "kind", "name", "percent", "sd")
+
+
+def _details(group: Group, name: str) -> list[tuple[Any, ...]]:
+    """Rows of the columns ``_DETAILS``."""
     spec = group.spec
-    head = {
-        "data": "simulated" if spec.simulated else "real",
-        "protocol": spec.protocol,
-        "scoring": spec.training.scoring,
-        "row": name,
-        "id": group.identity,
-    }
+    head = ("simulated" if spec.simulated else "real", spec.protocol, spec.training.scoring, name, group.identity)
+    subdomains, by_subdomain = group.subdomains()
     classes = [c.name for c in group.runs[0].record.classes]
-    kinds = {
-        "subdomain": (group.subdomains()[0], [run.subdomains for run in group.runs]),
-        "class": (classes, [run.classes for run in group.runs]),
-    }
-    rows = []
-    for kind, (names, by_run) in kinds.items():
-        for what in names:
-            found = spread([values.get(what, np.nan) for values in by_run])
-            rows.append({**head, "kind": kind, "name": what, "percent": found.mean, "sd": found.deviation})
+    by_class = np.array([[run.classes.get(what, np.nan) for what in classes] for run in group.runs])
+    rows: list[tuple[Any, ...]] = []
+    for kind, names, values in (("subdomain", subdomains, by_subdomain), ("class", classes, by_class)):
+        found = spreads(values)
+        rows += [(*head, kind, *figures) for figures in zip(names, *found, strict=True)]
     return rows
 
 
@@ -187,7 +183,8 @@ def make_board(runs: Iterable[Summary], against: Iterable[str] = ()) -> Board:
         columns = comparison_columns(other_name, compared(groups, names, other_name))
         frame = pd.concat([frame, pd.DataFrame(columns)], axis=1)
     frame = frame.sort_values(["protocol", "scoring", "miou", "id"], ascending=[True, True, False, True])
-    details = pd.DataFrame([row for group, name in zip(groups, names, strict=True) for row in _details(group, name)])
+    own = [row for group, name in zip(groups, names, strict=True) for row in _details(group, name)]
+    details = pd.DataFrame(own, columns=list(_DETAILS))
     place = {identity: number for number, identity in enumerate(frame["id"])}
     details = details.assign(place=details["id"].map(place)).sort_values("place", kind="stable")
     return Board(

@@ -28,6 +28,8 @@ class Markdown(str):
 
 def plain(text: str) -> str:
     """Text on one line without what a terminal or a browser would carry out: control and direction characters."""
+    if text.isprintable():
+        return text
     return "".join(" " if c.isspace() else c for c in text if c.isspace() or c.isprintable())
 
 

@@ -49,7 +49,7 @@ def _boards(runs: Iterable[Summary], against: Sequence[str]) -> dict[tuple[bool,
     """Boards by (simulated, name)."""
     groups: dict[tuple[bool, str], list[Summary]] = {}
     for run in runs:
-        group = run.spec.folder.parts[0]
+        group = run.spec.protocol_folder.parts[0]
         name = f"{group}_protocol" if group.lower() in _RESERVED else group
         groups.setdefault((run.spec.simulated, name), []).append(run)
     return {key: make_board(members, against) for key, members in sorted(groups.items())}

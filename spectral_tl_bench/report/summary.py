@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,12 @@ from spectral_tl_bench.records import Run, RunRecord, find_runs, read_run
 from spectral_tl_bench.records.confusion import Part, Selection
 from spectral_tl_bench.scores import HEADLINE, evaluate, headline, per_class_iou, scores
 from spectral_tl_bench.spec import RunSpec
+
+_RUNS_OF_A_READER = 500
+"""Fewer are read sooner than another process has started."""
+_MOST_READERS = 4
+"""Each takes a quarter of a GB."""
+_RUNS_AT_ONCE = 50
 
 
 @dataclass(frozen=True)
@@ -61,40 +67,47 @@ class Summary:
         scoring = run.record.spec.training.scoring
         names, stack = run.table.stack(run.num_classes, "subdomain", "target", run.selection)
         target = stack.sum(axis=0)
-        figures = zip(names, headline(stack, scoring).tolist(), strict=True)
+        pooled = _pooled(run, ("held_out_source", run.selection), ("target", "last"))
+        # In one call, which takes longer than a matrix does.
+        source, last, *figures = headline(np.concatenate([pooled, stack]), scoring).tolist()
         legend = [c.name for c in run.record.classes]
         return cls(
             folder=run.folder,
             record=run.record,
             confusion=target,
             scores={score.name: float(evaluate(score, target, scoring)) for score in scores()},
-            source=_headline(run, "held_out_source", run.selection),
-            last=_headline(run, "target", "last"),
-            subdomains=dict(figures),
+            source=source,
+            last=last,
+            subdomains=dict(zip(names, figures, strict=True)),
             classes=dict(zip(legend, per_class_iou(target, scoring).tolist(), strict=True)),
             tiles=_tiles(run),
             identity=same_but_seed(run.record.spec),
         )
 
 
-def _headline(run: Run, part: Part, selection: Selection) -> float:
-    classes, table = run.num_classes, run.table
-    rows = table.rows(part, selection)
-    cells = table.truth[rows] * classes + table.prediction[rows]
-    matrix = np.bincount(cells, weights=table.count[rows], minlength=classes * classes).astype(np.int64)
-    return float(headline(matrix.reshape(classes, classes), run.record.spec.training.scoring))
+def _pooled(run: Run, *wanted: tuple[Part, Selection]) -> list[Matrix]:
+    """All counts of each part as one matrix; of zeros where there are none."""
+    summed, names = run.table.sums(run.num_classes, "part", "selection"), run.table.names
+    nothing = np.zeros_like(summed[0, 0])
+    return [
+        summed[names["part"].index(part), names["selection"].index(selection)]
+        if part in names["part"] and selection in names["selection"]
+        else nothing
+        for part, selection in wanted
+    ]
 
 
 def _tiles(run: Run) -> str:
     """Digest of the names, sub-domains and labels of the target tiles."""
-    table, classes = run.table, run.num_classes
-    rows = table.rows("target", run.selection)
-    names, codes = table.names["tile"], table.codes["tile"][rows]
-    labels = np.bincount(codes * classes + table.truth[rows], table.count[rows], len(names) * classes).astype(np.int64)
+    table, names = run.table, run.table.names["tile"]
+    chosen = table.stretches("target", run.selection)
     subdomains = np.full(len(names), -1)
-    subdomains[codes] = table.codes["subdomain"][rows]
+    subdomains[table.codes["tile"][chosen]] = table.codes["subdomain"][chosen]
     there = subdomains >= 0
-    digest = hashlib.sha256(labels.reshape(-1, classes)[there].tobytes())
+    # Of the other tiles all counts are added up where nobody looks.
+    places = np.where(chosen, table.codes["tile"], len(names))
+    labels = table.labels(places, len(names) + 1, run.num_classes)[:-1][there]
+    digest = hashlib.sha256(labels.astype(np.int64).tobytes())
     named = [table.names["subdomain"][code] for code in subdomains[there]]
     digest.update("\0".join([*(names[tile] for tile in np.flatnonzero(there)), *named]).encode())
     return digest.hexdigest()[:16]
@@ -125,19 +138,35 @@ def read_summaries(folders: Iterable[Path]) -> tuple[list[Summary], list[str]]:
     """Read runs, as :func:`collect` does, from folders that are known."""
     found: list[Summary] = []
     skipped: list[str] = []
-    seen: dict[str, Path] = {}
-    for folder in folders:
-        try:
-            run = read_run(folder)
-        except RecordError as error:
-            skipped.append(str(error))
+    seen: dict[tuple[str, int], Path] = {}
+    for run in _each(list(folders)):
+        if isinstance(run, str):
+            skipped.append(run)
             continue
-        first = seen.setdefault(run.record.spec.digest, folder)
-        if first != folder:
-            skipped.append(f"{folder} is the same run as {first} and counts once")
+        first = seen.setdefault((run.identity, run.spec.seed), run.folder)
+        if first != run.folder:
+            skipped.append(f"{run.folder} is the same run as {first} and counts once")
         else:
-            found.append(Summary.of(run))
+            found.append(run)
     return found, skipped
+
+
+def _each(folders: Sequence[Path]) -> Iterator[Summary | str]:
+    """Runs, or why they cannot be read, in the order of their folders; of many, several processes read a part each."""
+    if len(folders) < 2 * _RUNS_OF_A_READER:
+        return map(_summary, folders)
+    from joblib import Parallel, cpu_count, delayed
+
+    readers = min(cpu_count(), _MOST_READERS, len(folders) // _RUNS_OF_A_READER)
+    parallel = Parallel(n_jobs=readers, batch_size=_RUNS_AT_ONCE, return_as="generator")
+    return iter(parallel(delayed(_summary)(folder) for folder in folders))
+
+
+def _summary(folder: Path) -> Summary | str:
+    try:
+        return Summary.of(read_run(folder))
+    except RecordError as error:
+        return str(error)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from spectral_tl_bench.records import (
     write_run_yaml,
 )
 from spectral_tl_bench.records.provenance import git_state, provenance
+from spectral_tl_bench.report.summary import Summary
 from spectral_tl_bench.report.tables import protocol_table
 
 
@@ -284,6 +285,7 @@ def test_provenance_says_what_ran():
     assert found.cpu
 
 
+KEYS_SUMMED = ("selection", "part", "subdomain")
 WRITTEN_BEFORE = sorted(path.parent for path in (Path(__file__).parents[1] / "data" / "records").rglob("run.json"))
 
 
@@ -326,6 +328,37 @@ def test_counts_that_contradict_their_record_are_refused_with_the_reason(folder,
     assert "pixels" in read_run(folder).confusion
     change(honest).to_parquet(path)
     assert message in refusal(read_run, folder)
+
+
+@pytest.mark.parametrize("order", ["shuffled", "by prediction"])
+def test_rows_may_come_in_any_order(folder, order):
+    path = folder / "confusion.parquet"
+    written = read_run(folder)
+    frame = pd.read_parquet(path).assign(pixels=1200)
+    frame = frame.sample(frac=1, random_state=0) if order == "shuffled" else frame.sort_values(["prediction", "count"])
+    frame.to_parquet(path)
+    run = read_run(folder)
+    pd.testing.assert_frame_equal(run.confusion, frame.reset_index(drop=True), check_dtype=False)
+    assert len(run.counts("held_out_source", "last")) == len(written.counts("held_out_source", "last"))
+    for by in ("tile", "subdomain", "part"):
+        names, stack = run.table.stack(3, by, "target", "best")
+        expected_names, expected = written.table.stack(3, by, "target", "best")
+        assert names == expected_names
+        np.testing.assert_array_equal(stack, expected)
+    assert Summary.of(run).tiles == Summary.of(written).tiles
+    pd.concat([frame, frame.iloc[[7]]]).to_parquet(path)
+    assert "rows are there twice" in refusal(read_run, folder)
+
+
+def test_counts_add_up_by_any_of_their_names(folder):
+    table, frame = read_run(folder).table, counts()
+    summed = table.sums(3, "selection", "part", "subdomain")
+    assert summed.sum() == frame["count"].sum()
+    for (selection, part, subdomain), rows in frame.groupby(["selection", "part", "subdomain"]):
+        place = [
+            table.names[key].index(name) for key, name in zip(KEYS_SUMMED, (selection, part, subdomain), strict=True)
+        ]
+        np.testing.assert_array_equal(summed[tuple(place)], total(rows, 3))
 
 
 def test_a_record_whose_specification_was_changed_after_the_run_is_refused(folder):

@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from spectral_tl_bench.errors import RecordError
 from spectral_tl_bench.presets import PRESETS, override
 from spectral_tl_bench.protocols import shipped_protocols
 from spectral_tl_bench.records import read_run
+from spectral_tl_bench.report import summary
 from spectral_tl_bench.report.board import make_board
 from spectral_tl_bench.report.leaderboard import build, check
 from spectral_tl_bench.report.names import labels
@@ -47,6 +49,20 @@ def test_seeds_are_averaged_into_one_row(runs, tmp_path):
     assert row["gap"] == pytest.approx(row["source_miou"] - row["miou"], abs=2e-4)
     assert row["low"] < row["miou"] < row["high"]
     assert row["trainable_m"] == pytest.approx(0.04)
+
+
+def test_several_processes_read_runs_as_one_does(runs, tmp_path, monkeypatch):
+    shutil.copytree(runs / spec().folder, runs / "copy" / spec().folder.name)
+    (runs / spec(seed=1).folder / "run.json").unlink()
+    alone = collect(runs)
+    monkeypatch.setattr(summary, "_RUNS_OF_A_READER", 1)
+    monkeypatch.setattr(summary, "_RUNS_AT_ONCE", 3)
+    together = collect(runs)
+    assert together[1] == alone[1]
+    assert len(alone[1]) == 2
+    for one, other in zip(together[0], alone[0], strict=True):
+        np.testing.assert_array_equal(one.confusion, other.confusion)
+        assert replace(one, confusion=None) == replace(other, confusion=None)
 
 
 def test_the_worst_subdomain_is_named(tmp_path):

@@ -5,6 +5,7 @@ import pytest
 from matplotlib.image import imread
 from run_records import spec, write
 
+from spectral_tl_bench.plotting import png
 from spectral_tl_bench.report.board import make_board
 from spectral_tl_bench.report.plots import leaderboard_png, plot_leaderboard
 from spectral_tl_bench.report.summary import collect
@@ -60,6 +61,12 @@ def test_the_picture_is_a_png_with_something_on_it(frame):
     pixels = imread(io.BytesIO(leaderboard_png(frame, "whu_region")))
     assert pixels.shape[1] == 1200
     assert pixels[..., :3].std() > 0.05
+
+
+def test_a_figure_laid_out_once_looks_as_matplotlib_saves_it(frame):
+    plainly = io.BytesIO()
+    plot_leaderboard(frame, "whu_region").savefig(plainly, format="png", dpi=90, metadata={"Software": None})
+    assert png(plot_leaderboard(frame, "whu_region"), 90) == plainly.getvalue()
 
 
 def test_a_board_of_undefined_scores_can_still_be_drawn(frame):

@@ -17,6 +17,7 @@ from spectral_tl_bench.report.statistics import (
     seeds_interval,
     source_to_target,
     spread,
+    spreads,
     tiles_interval,
 )
 from spectral_tl_bench.scores import headline
@@ -32,6 +33,15 @@ def test_one_seed_has_no_deviation_and_few_have_no_interval():
     assert np.isnan(spread([40.0]).deviation)
     assert spread([40.0, 42.0]).deviation == pytest.approx(np.sqrt(2))
     assert np.isnan(seeds_interval([40.0, 42.0]).low)
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 5, 40])
+def test_many_figures_are_summarised_to_the_last_bit_as_one_is(seeds):
+    values = np.random.default_rng(seeds).uniform(0, 100, (seeds, 7))
+    values[0, 3] = np.nan
+    one_by_one = [spread(column) for column in values.T.tolist()]
+    expected = ([one.mean for one in one_by_one], [one.deviation for one in one_by_one])
+    np.testing.assert_array_equal(spreads(values), expected)
 
 
 def test_the_interval_over_seeds_is_scipys():
@@ -184,6 +194,13 @@ def test_effective_robustness_is_the_residual_of_a_line_in_logits():
     line = LinearRegression().fit(logit(source)[:, None], logit(target))
     expected = 100 * stats.logistic.cdf(line.predict(logit(source)[:, None]))
     assert effective_robustness(source, target) == pytest.approx(target - expected)
+
+
+def test_the_line_is_scipys_to_the_last_bit():
+    source, target = np.random.default_rng(0).uniform(5, 95, (2, 12))
+    expected = stats.linregress(*(np.log(share / (1 - share)) for share in (source / 100, target / 100)))
+    line = source_to_target(source, target)
+    assert (line.slope, line.intercept) == (expected.slope, expected.intercept)
 
 
 def test_what_travels_better_than_the_others_has_a_positive_residual():

@@ -133,7 +133,7 @@ def _boards(
         links.setdefault(run.identity, _run_file(run))
     by_group: dict[str, list[Summary]] = {}
     for run in runs:
-        by_group.setdefault(run.spec.folder.parts[0], []).append(run)
+        by_group.setdefault(run.spec.protocol_folder.parts[0], []).append(run)
     made = {}
     for group, members in sorted(by_group.items()):
         board = make_board(members)
