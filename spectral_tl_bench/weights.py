@@ -18,7 +18,8 @@ from spectral_tl_bench.errors import CheckpointError, RecordError
 from spectral_tl_bench.records.files import replacing
 from spectral_tl_bench.values import parse_json
 
-_KEY = "spectral_tl_bench"
+METADATA_KEY = "spectral_tl_bench"
+"""Where a safetensors file of this package says what its weights belong to."""
 
 
 def save_weights(path: Path, state: dict[str, Tensor], metadata: dict[str, Any]) -> None:
@@ -34,7 +35,7 @@ def save_weights(path: Path, state: dict[str, Tensor], metadata: dict[str, Any])
     """
     try:
         with replacing(path) as temporary:
-            save_file(state, temporary, metadata={_KEY: json.dumps(metadata, sort_keys=True)})
+            save_file(state, temporary, metadata={METADATA_KEY: json.dumps(metadata, sort_keys=True)})
     except SafetensorError as error:
         raise RecordError(f"cannot write {path}: {error}") from error
 
@@ -95,9 +96,9 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _metadata(path: Path, file: Any) -> dict[str, Any]:
-    text = (file.metadata() or {}).get(_KEY)
+    text = (file.metadata() or {}).get(METADATA_KEY)
     if text is None:
-        raise CheckpointError(f"{path} was not written by a run; its metadata has no {_KEY} entry")
+        raise CheckpointError(f"{path} was not written by a run; its metadata has no {METADATA_KEY} entry")
     try:
         metadata = parse_json(text)
     except ValueError as error:

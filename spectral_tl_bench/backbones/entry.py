@@ -62,7 +62,7 @@ class BackboneEntry:
     def build(self, sensor: Sensor, weights: str = "none") -> Backbone:
         """Build the backbone for a sensor; see :func:`build_backbone`."""
         bands = len(sensor.bands)
-        fetched = None if weights == "none" else self._fetch(weights)
+        fetched = None if weights == "none" else self.fetch(weights)
         state = None if fetched is None else self.convert(fetched, sensor)
         model = self.make(bands)
         if state is not None:
@@ -86,10 +86,14 @@ class BackboneEntry:
 
     def fingerprint(self, weights: str) -> str:
         """What a run records of its weights; see :func:`weights_fingerprint`."""
-        return weights if weights in ("none", "hub") else fingerprint(existing(self._file(weights)))
+        return weights if weights in ("none", "hub") else fingerprint(existing(self.file(weights)))
 
-    def _file(self, weights: str) -> Path:
-        """The file that a user means."""
+    def file(self, weights: str) -> Path:
+        """The file that a user means by weights other than "none" and "hub".
+
+        Raises:
+            CheckpointError: If no weights come with the package.
+        """
         if weights != "embedded":
             return Path(weights)
         if self.embedded is None:
@@ -99,12 +103,19 @@ class BackboneEntry:
             )
         return Path(__file__).parent / self.embedded
 
-    def _fetch(self, weights: str) -> StateDict:
+    def fetch(self, weights: str) -> StateDict:
+        """Read the tensors of weights other than "none", by their own names.
+
+        Raises:
+            CheckpointError: If they cannot be had.
+        """
         if weights != "hub":
-            return read_state(self._file(weights))
+            return read_state(self.file(weights))
         if self.hub is None:
             named = "none" if self.embedded is None else "embedded or none"
             advice = f"use --weights {named} or pass a file with --weights PATH"
+            if self.embedded is None:
+                advice = f"make them with `spectral-bench pretrain {self.name} ...`, or use --weights none"
             if self.release is not None:
                 advice = f"download {self.release} and pass the file with --weights PATH, or use --weights none"
             raise CheckpointError(f"no hub serves weights of {self.name}: {advice}")

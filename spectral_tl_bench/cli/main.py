@@ -16,6 +16,7 @@ import typer
 from spectral_tl_bench.cli.console import console
 from spectral_tl_bench.cli.data import data_app
 from spectral_tl_bench.cli.failure import failure
+from spectral_tl_bench.cli.pretrain import pretrain
 from spectral_tl_bench.cli.train import assignments, predict, run, sweep
 from spectral_tl_bench.errors import EndedByTheFirstError, SpectralBenchError
 from spectral_tl_bench.runs.interruption import ending_on_sigterm
@@ -56,6 +57,7 @@ def _options(
 
 
 app.command()(run)
+app.command()(pretrain)
 app.command()(predict)
 app.command()(sweep)
 

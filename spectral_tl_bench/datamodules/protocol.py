@@ -100,15 +100,19 @@ class ProtocolDataModule(NonGeoDataModule):
         )
         return weights
 
-    def train_dataloader(self) -> DataLoader[Sample]:
-        """Return the training batches of the current stage that are left, of exactly as many as its steps."""
-        positions = self.training if self.stage == "segmentation" else self.split.training
-        windows = TrainingWindows(
+    def windows(self) -> TrainingWindows:
+        """The windows that training draws from."""
+        return TrainingWindows(
             self.tiles,
             self.training_spec.image_size,
             resize=self.training_spec.resolution == "resize",
             normalise=self._normalise if self._normalised_before_resizing else None,
         )
+
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """Return the training batches of the current stage that are left, of exactly as many as its steps."""
+        positions = self.training if self.stage == "segmentation" else self.split.training
+        windows = self.windows()
         stage = self.training_spec.stage(self.stage)
         task = self.trainer.lightning_module if self.trainer is not None else None
         done = task.steps_done if isinstance(task, AdaptationTask) else 0

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import inspect
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -229,6 +229,20 @@ class Contents:
         except (OSError, RecordError):
             return False
         return True
+
+
+def already_seen(trained: Collection[str], unseen: Mapping[str, str]) -> list[str]:
+    """Find what must not have trained among what has: an image is what it shows, whatever its file is called.
+
+    Args:
+        trained: Digests of the images that trained.
+        unseen: Digests of the images that are to select or test, by the tiles' names.
+
+    Returns:
+        Names of those that trained, sorted.
+    """
+    known = set(trained)
+    return sorted(name for name, image in unseen.items() if image in known)
 
 
 def data_fingerprint(contents: Mapping[str, TileContent]) -> str:

@@ -17,6 +17,7 @@ from spectral_tl_bench.datasets.files import raise_first
 from spectral_tl_bench.errors import ProtocolError, SpectralBenchError
 from spectral_tl_bench.methods import AnyMethod, PixelModel, build_any_method
 from spectral_tl_bench.plugins import short_name, source_digest
+from spectral_tl_bench.pretraining.record import check_unseen
 from spectral_tl_bench.runs.recipes import fitted_to_tiles
 from spectral_tl_bench.runs.requests import Request
 from spectral_tl_bench.runs.stage1 import check_stage1
@@ -203,10 +204,12 @@ def plan(request: Request, opened: dict[tuple[str, Path], TileDataset] | None = 
         other_bands=how if dataset.crossing is not None and dataset.crossing.differ else None,
         sources=_sources(choices, file.dataset),
     )
+    names = dataset.index["tile"].astype(str).to_numpy()
+    unseen = {name: contents[name].image for name in (*names[split.held_out], *names[split.target])}
+    if where.weights is not None and where.weights not in ("none", "hub"):
+        check_unseen(backbone_entry(choices.backbone).file(where.weights), request.protocol.name, unseen)
     if where.stage1 is not None:
-        names = dataset.index["tile"].astype(str).to_numpy()
-        unseen = [*names[split.held_out], *names[split.target]]
-        check_stage1(where.stage1, spec, dataset.sensor, {name: contents[name].image for name in unseen})
+        check_stage1(where.stage1, spec, dataset.sensor, unseen)
     if request.recorded is not None:
         _require_as_recorded(request.recorded, spec)
     return Plan(request, spec, dataset, split, contents, method, (*parts.notes(), *notes))

@@ -17,7 +17,7 @@ from spectral_tl_bench.records import GuessErrors, ReconstructionErrors
 from spectral_tl_bench.runs.pictures import inside_of, looking_at, spread, subdomains_of, window
 from spectral_tl_bench.runs.reconstruction_plot import Reconstruction, plot_reconstruction
 from spectral_tl_bench.tasks.reconstruction import (
-    MaskedReconstruction,
+    ReconstructionTask,
     cut,
     hidden_pixels,
     mean_of_visible,
@@ -54,7 +54,7 @@ class Reconstructions:
     errors: ReconstructionErrors
 
     @classmethod
-    def of(cls, task: MaskedReconstruction, data: ProtocolDataModule, device: torch.device) -> Reconstructions:
+    def of(cls, task: ReconstructionTask, data: ProtocolDataModule, device: torch.device) -> Reconstructions:
         """Reconstruct windows of held-out source tiles of all sub-domains."""
         positions = data.split.held_out
         chosen = spread(positions, subdomains_of(data, positions), TILES)
@@ -68,7 +68,7 @@ class Reconstructions:
                 examples += found[: EXAMPLES - len(examples)]
         return cls(tuple(examples), _mean(errors))
 
-    def figure(self, task: MaskedReconstruction, data: ProtocolDataModule, heading: str) -> Figure:
+    def figure(self, task: ReconstructionTask, data: ProtocolDataModule, heading: str) -> Figure:
         """Draw the examples; ``heading`` says what ran on what."""
         notes = []
         if not task.method.blanks_masked_patches:
@@ -93,7 +93,7 @@ class Reconstructions:
 
 
 def _reconstruct(
-    task: MaskedReconstruction,
+    task: ReconstructionTask,
     data: ProtocolDataModule,
     chosen: list[int],
     generator: torch.Generator,

@@ -78,7 +78,7 @@ def execute(
         def place() -> Path | None:
             """Where to run; None where a complete run is there."""
             records.prepare_folder(folder)
-            held.enter_context(_alone(folder))
+            held.enter_context(alone(folder))
             if (again / records.RECORD).is_file():
                 # An earlier process ended after its record was complete and before it had replaced the old one.
                 _replace(folder, again)
@@ -152,7 +152,7 @@ def _replace(folder: Path, again: Path) -> None:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """Hold a folder for one process at a time.
 
     Raises:

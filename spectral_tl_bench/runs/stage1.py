@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from spectral_tl_bench.datasets.contents import already_seen
 from spectral_tl_bench.errors import CheckpointError, first_problem
 from spectral_tl_bench.plugins import short_name
 from spectral_tl_bench.records import ReconstructionErrors
@@ -103,7 +104,7 @@ def check_stage1(path: Path, spec: RunSpec, sensor: Sensor, unseen: Mapping[str,
             f"--stage1 {path} was trained with another version of the file of {short_name(spec.method)} "
             f"({theirs.method_source}), this run has {spec.method_source}; train stage 1 again"
         )
-    seen = sorted(name for name, image in unseen.items() if _has_seen(given, spec, name, image))
+    seen = _seen(given, spec, unseen)
     if seen:
         raise CheckpointError(
             f"--stage1 {path} was trained on the source of {theirs.protocol}, {len(seen)} tiles of which "
@@ -111,13 +112,13 @@ def check_stage1(path: Path, spec: RunSpec, sensor: Sensor, unseen: Mapping[str,
         )
 
 
-def _has_seen(given: Stage1, spec: RunSpec, name: str, image: str) -> bool:
-    """Whether a tile trained them: one of that name with these pixels; another archive may have the name too."""
+def _seen(given: Stage1, spec: RunSpec, unseen: Mapping[str, str]) -> list[str]:
+    """Names of the tiles that trained them among those that must not have."""
     if given.images:
-        return given.images.get(name) == image
+        return already_seen(given.images.values(), unseen)
     # A file from before digests were kept is not given the benefit of the doubt.
     same_archive = (given.spec.dataset, given.spec.simulated) == (spec.dataset, spec.simulated)
-    return same_archive and name in given.tiles
+    return sorted(name for name in unseen if same_archive and name in given.tiles)
 
 
 def origin(given: Stage1, spec: RunSpec) -> str:

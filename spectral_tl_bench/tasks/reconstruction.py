@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,7 +19,26 @@ if TYPE_CHECKING:
     from spectral_tl_bench.methods import Method
 
 
-class MaskedReconstruction(AdaptationTask):
+class ReconstructionTask(AdaptationTask, abc.ABC):
+    """Whatever hides patches of normalised images and restores them, as it is measured and drawn.
+
+    Attributes:
+        interpolates: Whether pixels are restored as they are, not normalised patch by patch.
+    """
+
+    stage = "reconstruction"
+    interpolates: bool
+
+    @abc.abstractmethod
+    def targets(self, images: Tensor) -> Tensor:
+        """What B x C x H x W normalised images should be restored to; B x T x (C * patch * patch), band after band."""
+
+    @abc.abstractmethod
+    def reconstruct(self, images: Tensor, hidden: Tensor) -> Tensor:
+        """Restore the patches of ``images`` that are ``hidden``, B x T; what :meth:`targets` gives, as far as known."""
+
+
+class MaskedReconstruction(ReconstructionTask):
     """Masked autoencoding of spectral images (He et al., 2022; SpectralX, stage 1).
 
     Patches are hidden at random, the visible ones pass the adapted backbone, and a small decoder restores the hidden
@@ -31,8 +51,6 @@ class MaskedReconstruction(AdaptationTask):
     weighted by their distance, so that this interpolation is where it starts; its reach, in patches, is learned too. A
     patch's mean spectrum counts as much as its inside does.
     """
-
-    stage = "reconstruction"
 
     def __init__(
         self, backbone: Backbone, method: Method, training: TrainingSpec, decoder: ReconstructionDecoder

@@ -164,7 +164,7 @@ def test_weights_of_another_run_are_refused(runs, run):
 
 def test_moved_pretrained_weights_are_named_and_taken_where_they_are(train, tmp_path):
     given = tmp_path / "mine.safetensors"
-    embedded = backbone_entry("vit_micro")._fetch("embedded")
+    embedded = backbone_entry("vit_micro").fetch("embedded")
     save_file({name: tensor + 0.01 for name, tensor in embedded.items()}, given)
     folder = train(tmp_path / "runs", weights=str(given)).folder
     moved = given.rename(tmp_path / "moved.safetensors")

@@ -1,0 +1,1 @@
+"""Pretraining of backbones on unlabelled images of several sensors, by masked reconstruction."""

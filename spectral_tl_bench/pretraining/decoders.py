@@ -1,0 +1,102 @@
+"""From visible tokens to hidden pixels of several sensors: the decoders of pretraining, thrown away afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from spectral_tl_bench.backbones.band_attributes import CODE, CrossModalFusion
+from spectral_tl_bench.backbones.hyper_embedding import RANK, generator
+from spectral_tl_bench.decoders.reconstruction import MaskedDecoder
+
+
+class SensorHeads(MaskedDecoder):
+    """A linear layer to pixels for each archive, behind what all have in common."""
+
+    def __init__(
+        self, encoder_width: int, patch_size: int, bands: Sequence[int], *, width: int, depth: int, num_heads: int
+    ) -> None:
+        """Build the decoder; ``bands`` are those of each archive."""
+        super().__init__(encoder_width, width=width, depth=depth, num_heads=num_heads)
+        self.pixels = nn.ModuleList(nn.Linear(width, patch_size**2 * many) for many in bands)
+
+    def forward(self, encoded: Tensor, visible: Tensor, grid: tuple[int, int], archive: int) -> Tensor:
+        """Restore the patches of an archive from B x K x D tokens of ``visible`` ones; B x T x (C * patch * patch)."""
+        pixels: Tensor = self.pixels[archive](self.fill(encoded, visible, self.positions(grid, encoded)))
+        return pixels
+
+
+class BandDecoder(MaskedDecoder):
+    """Restores the token of every band of every patch; bands are known by the codes that the encoder has of them."""
+
+    def __init__(self, encoder_width: int, patch_size: int, *, width: int, depth: int, num_heads: int) -> None:
+        """Build the decoder."""
+        super().__init__(encoder_width, width=width, depth=depth, num_heads=num_heads)
+        self.band = nn.Linear(encoder_width, width)
+        self.pixels = nn.Linear(width, patch_size**2)
+
+    def forward(self, encoded: Tensor, visible: Tensor, kept: Tensor, grid: tuple[int, int], bands: Tensor) -> Tensor:
+        """Restore patches band by band.
+
+        Args:
+            encoded: B x (K * N) x D tokens, patch by patch.
+            visible: B x K places of the visible patches.
+            kept: B x N bands that are visible in them.
+            grid: Rows and columns of patches.
+            bands: Codes of all G bands, G x D.
+
+        Returns:
+            B x T x G x (patch * patch).
+        """
+        many = len(bands)
+        places = (visible.unsqueeze(2) * many + kept.unsqueeze(1)).flatten(1)
+        code = self.positions(grid, encoded).unsqueeze(1) + self.band(bands)
+        pixels: Tensor = self.pixels(self.fill(encoded, places, code.flatten(0, 1)))
+        return pixels.unflatten(1, (-1, many))
+
+
+class HyperLinear(nn.Module):
+    """SpecAware's head: for every band of every image a matrix of rank 64 from tokens to the pixels of a patch.
+
+    The image's content is read from its tokens by one query; fused with the band's attributes, it makes U_c, k^2 x 64,
+    V_c, 64 x width, and a number b_c. A patch is U_c V_c x + b_c.
+    """
+
+    def __init__(self, width: int, patch_size: int) -> None:
+        """Make the head for tokens of ``width`` and patches of ``patch_size`` k."""
+        super().__init__()
+        self.query = nn.Parameter(torch.zeros(width))
+        nn.init.normal_(self.query, std=0.02)
+        self.content = nn.Linear(width, CODE)
+        self.fuse = CrossModalFusion()
+        self.left = generator(patch_size**2 * RANK)
+        self.right = generator(RANK * width)
+        self.bias = nn.Linear(CODE, 1)
+
+    def forward(self, tokens: Tensor, attributes: Tensor) -> Tensor:
+        """Turn B x T x width tokens and C x 128 attributes of bands into B x T x C x (k * k) pixels."""
+        attention = (tokens @ self.query / tokens.shape[-1] ** 0.5).softmax(dim=1)
+        content = self.content((attention.unsqueeze(-1) * tokens).sum(dim=1))
+        codes = self.fuse(content.unsqueeze(1), attributes)
+        left = self.left(codes).unflatten(-1, (-1, RANK))
+        right = self.right(codes).unflatten(-1, (RANK, -1))
+        inside = tokens.unsqueeze(1) @ right.transpose(2, 3)
+        pixels = inside @ left.transpose(2, 3) + self.bias(codes).unsqueeze(-1)
+        return pixels.transpose(1, 2)
+
+
+class HyperDecoder(MaskedDecoder):
+    """SpecAware's decoder: a small ViT with a :class:`HyperLinear` head."""
+
+    def __init__(self, encoder_width: int, patch_size: int, *, width: int, depth: int, num_heads: int) -> None:
+        """Build the decoder."""
+        super().__init__(encoder_width, width=width, depth=depth, num_heads=num_heads)
+        self.pixels = HyperLinear(width, patch_size)
+
+    def forward(self, encoded: Tensor, visible: Tensor, grid: tuple[int, int], attributes: Tensor) -> Tensor:
+        """Restore patches from B x K x D tokens of ``visible`` ones; B x T x (C * patch * patch)."""
+        filled = self.fill(encoded, visible, self.positions(grid, encoded))
+        pixels: Tensor = self.pixels(filled, attributes)
+        return pixels.flatten(2)

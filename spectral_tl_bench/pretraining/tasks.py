@@ -1,0 +1,226 @@
+"""What each family hides, restores and is measured by in pretraining."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from spectral_tl_bench.backbones.hyper_embedding import HyperEmbeddingTokenizer
+from spectral_tl_bench.backbones.spectral_mae import BandTokenizer
+from spectral_tl_bench.methods import build_method
+from spectral_tl_bench.pretraining.decoders import BandDecoder, HyperDecoder, SensorHeads
+from spectral_tl_bench.sensors import Sensor
+from spectral_tl_bench.tasks.reconstruction import (
+    ReconstructionTask,
+    blank,
+    cut,
+    hidden_patches,
+    patches_inside,
+    random_mask,
+)
+
+if TYPE_CHECKING:
+    from spectral_tl_bench.backbones import Backbone
+    from spectral_tl_bench.spec import TrainingSpec
+
+CHARBONNIER = 1e-3
+"""Where the Charbonnier error turns from a square into an absolute value, in units of the normalised image."""
+
+
+class Pretraining(ReconstructionTask):
+    """Masked reconstruction with the whole backbone training, one archive a batch; pixels of normalised images.
+
+    Hidden patches are 0, the mean, before anything of the model sees the image.
+
+    Attributes:
+        sensors: Of each archive.
+        archive: Which of them :meth:`reconstruct` is about.
+    """
+
+    interpolates = True
+
+    def __init__(self, backbone: Backbone, sensors: Sequence[Sensor], training: TrainingSpec) -> None:
+        """Let the whole ``backbone`` train."""
+        method = build_method("full")
+        method.apply(backbone)
+        super().__init__(backbone, method, training)
+        self.sensors = tuple(sensors)
+        self.archive = 0
+
+    @property
+    def _decoder_size(self) -> dict[str, int]:
+        spec = self.training_spec
+        return {
+            "width": spec.reconstruction_decoder_width,
+            "depth": spec.reconstruction_decoder_depth,
+            "num_heads": spec.reconstruction_decoder_heads,
+        }
+
+    def seeing(self) -> AbstractContextManager[None]:
+        """See the bands of the current archive."""
+        sensor = self.sensors[self.archive]
+        return contextlib.nullcontext() if sensor == self.backbone.sensor else self.backbone.seeing(sensor)
+
+    def targets(self, images: Tensor) -> Tensor:
+        """The pixels of B x C x H x W normalised images; B x T x (C * patch * patch), band after band."""
+        return cut(images, self.backbone.patch_size)
+
+    def reconstruct(self, images: Tensor, hidden: Tensor) -> Tensor:
+        """Restore the patches of the current archive's ``images`` that are ``hidden``, B x T."""
+        with self.seeing():
+            return self.restore(images, hidden)
+
+    def restore(self, images: Tensor, hidden: Tensor) -> Tensor:
+        """Restore hidden patches while the backbone sees the images' sensor; B x T x (C * patch * patch)."""
+        raise NotImplementedError
+
+    def error(self, images: Tensor, hidden: Tensor, meant: Tensor) -> Tensor:
+        """The loss of a batch, of the patches ``meant`` among those that are ``hidden``, both B x T."""
+        return (self.restore(images, hidden) - self.targets(images))[meant].square().mean()
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """The family's loss on the hidden patches of one archive's images."""
+        self.archive = int(batch["archive"])
+        images = self.backbone.enlarge(batch["image"], self.training_spec.upsample)
+        with self.seeing():
+            grid = self.backbone.grid_of(images)
+            hidden = random_mask(len(images), grid[0] * grid[1], self.training_spec.mask_ratio, images.device)
+            meant = hidden
+            if "inside" in batch:
+                own = hidden & patches_inside(batch["inside"], grid)
+                # Where all that is hidden was added to small tiles, it is measured by what was added: the mean.
+                meant = own if own.any() else hidden
+            return self.total_loss(self.error(images, hidden, meant))
+
+    def _visible(self, hidden: Tensor) -> Tensor:
+        return (~hidden).nonzero()[:, 1].view(len(hidden), -1)
+
+
+class PlainPretraining(Pretraining):
+    """A plain masked autoencoder (He et al., 2022) with a pixel head for each archive; mean squared error."""
+
+    def __init__(self, backbone: Backbone, sensors: Sequence[Sensor], training: TrainingSpec) -> None:
+        """Put a decoder behind the backbone."""
+        super().__init__(backbone, sensors, training)
+        bands = [len(sensor.bands) for sensor in sensors]
+        self.decoder = SensorHeads(backbone.width, backbone.patch_size, bands, **self._decoder_size)
+
+    def restore(self, images: Tensor, hidden: Tensor) -> Tensor:
+        """Restore hidden patches from the last tokens of the visible ones."""
+        tokens = self.backbone.embed(blank(images, hidden, self.backbone.patch_size))
+        visible = self._visible(hidden)
+        encoded = self.backbone.encode(tokens.keep(visible))[-1]
+        restored: Tensor = self.decoder(encoded, visible, tokens.grid, self.archive)
+        return restored
+
+
+class BandPretraining(Pretraining):
+    """The spectral masked autoencoder: patches hidden for all bands alike, then bands dropped from what is left.
+
+    Which bands are dropped differs from image to image and is the same for all its patches; ``band_dropping`` says how
+    many. All that was hidden or dropped is restored and counts in the mean squared error. Bands that share a token are
+    restored as one.
+    """
+
+    def __init__(self, backbone: Backbone, sensors: Sequence[Sensor], training: TrainingSpec) -> None:
+        """Put a decoder behind the backbone."""
+        super().__init__(backbone, sensors, training)
+        self.decoder = BandDecoder(backbone.width, backbone.patch_size, **self._decoder_size)
+
+    @property
+    def _tokenizer(self) -> BandTokenizer:
+        tokenizer = self.backbone.tokenizer
+        assert isinstance(tokenizer, BandTokenizer)
+        return tokenizer
+
+    def drop(self, images: Tensor) -> Tensor:
+        """Draw the bands that are dropped in each image; B x G, True where dropped."""
+        many, share = len(self._tokenizer.shares), self.training_spec.band_dropping
+        if many == 1 or share == 0:
+            return torch.zeros(len(images), many, dtype=torch.bool, device=images.device)
+        return random_mask(len(images), many, hidden_patches(many, share) / many, images.device)
+
+    def encode(self, images: Tensor, hidden: Tensor, dropped: Tensor) -> Tensor:
+        """Let the encoder see what is neither hidden, B x T, nor dropped, B x G; B x (K * N) x D, patch by patch."""
+        of_bands = (dropped.to(images.dtype) @ (self._tokenizer.shares > 0).to(images.dtype)) > 0
+        given = blank(images, hidden, self.backbone.patch_size).masked_fill(of_bands[..., None, None], 0.0)
+        tokens = self.backbone.embed(given).keep(self._visible(hidden))
+        assert tokens.bands is not None
+        kept = self._visible(dropped)[:, None, :, None]
+        _, count, _, width = tokens.bands.shape
+        some = tokens.bands.gather(2, kept.expand(-1, count, -1, width))
+        _, sequence = self.backbone.run_blocks(dataclasses.replace(tokens, bands=some))
+        return sequence[:, tokens.prefix.shape[1] :]
+
+    def _bands(self, images: Tensor, hidden: Tensor, dropped: Tensor) -> Tensor:
+        encoded = self.encode(images, hidden, dropped)
+        grid = self.backbone.grid_of(images)
+        restored: Tensor = self.decoder(
+            encoded, self._visible(hidden), self._visible(dropped), grid, self._tokenizer.codes()
+        )
+        return restored
+
+    def restore(self, images: Tensor, hidden: Tensor) -> Tensor:
+        """Restore hidden patches with no band dropped; bands that share a token get the same pixels."""
+        shares = self._tokenizer.shares
+        restored = self._bands(images, hidden, self.drop(images).zero_())
+        return restored[:, :, shares.argmax(dim=0)].flatten(2)
+
+    def error(self, images: Tensor, hidden: Tensor, meant: Tensor) -> Tensor:
+        """Mean squared error of all that the encoder has not seen."""
+        shares, patch = self._tokenizer.shares, self.backbone.patch_size
+        # What is to be restored is known exactly, also under mixed precision.
+        with torch.autocast(images.device.type, enabled=False):
+            targets = cut(torch.einsum("gc,bchw->bghw", shares.to(images.dtype), images), patch)
+        dropped = self.drop(images)
+        difference = self._bands(images, hidden, dropped) - targets.unflatten(2, (len(shares), -1))
+        # What was added to small tiles is hidden and not meant.
+        unseen = meant.unsqueeze(2) | (dropped.unsqueeze(1) & ~hidden.unsqueeze(2))
+        return difference[unseen].square().mean()
+
+
+class SpecAwarePretraining(Pretraining):
+    """SpecAware: (1 - cosine of spectra) + 2 x Charbonnier on hidden pixels, and a generated head."""
+
+    def __init__(self, backbone: Backbone, sensors: Sequence[Sensor], training: TrainingSpec) -> None:
+        """Put a decoder behind the backbone."""
+        super().__init__(backbone, sensors, training)
+        self.decoder = HyperDecoder(backbone.width, backbone.patch_size, **self._decoder_size)
+
+    def restore(self, images: Tensor, hidden: Tensor) -> Tensor:
+        """Restore hidden patches from the last tokens of the visible ones and the attributes of the bands."""
+        tokenizer = self.backbone.tokenizer
+        assert isinstance(tokenizer, HyperEmbeddingTokenizer)
+        tokens = self.backbone.embed(blank(images, hidden, self.backbone.patch_size))
+        visible = self._visible(hidden)
+        encoded = self.backbone.encode(tokens.keep(visible))[-1]
+        attributes = tokenizer.embedding.attributes(tokenizer.wavelengths, tokenizer.widths, tokenizer.names)
+        restored: Tensor = self.decoder(encoded, visible, tokens.grid, attributes)
+        return restored
+
+    def error(self, images: Tensor, hidden: Tensor, meant: Tensor) -> Tensor:
+        """The two errors of the spectra of hidden pixels."""
+        bands = images.shape[1]
+        restored, targets = (
+            patches[meant].unflatten(-1, (bands, -1))
+            for patches in (self.restore(images, hidden), self.targets(images))
+        )
+        angle = 1 - F.cosine_similarity(restored, targets, dim=1).mean()
+        charbonnier = ((restored - targets).square() + CHARBONNIER**2).sqrt().mean()
+        return angle + 2 * charbonnier
+
+
+def pretraining_task(backbone: Backbone, sensors: Sequence[Sensor], training: TrainingSpec) -> Pretraining:
+    """Build the task of a backbone's family; those without one of their own are plain masked autoencoders."""
+    kinds: dict[type, type[Pretraining]] = {
+        BandTokenizer: BandPretraining,
+        HyperEmbeddingTokenizer: SpecAwarePretraining,
+    }
+    return kinds.get(type(backbone.tokenizer), PlainPretraining)(backbone, sensors, training)
