@@ -82,8 +82,9 @@ def pretrain(
 
     from spectral_tl_bench.backbones import backbone_entry
     from spectral_tl_bench.pretraining.archives import simulated_archive
+    from spectral_tl_bench.pretraining.planning import Asked, announce, plan
     from spectral_tl_bench.pretraining.recipes import recipe
-    from spectral_tl_bench.pretraining.run import Asked, announce, check_name, plan
+    from spectral_tl_bench.pretraining.run import check_name
     from spectral_tl_bench.pretraining.run import pretrain as train_and_write
     from spectral_tl_bench.runs.predict import pick_device
 

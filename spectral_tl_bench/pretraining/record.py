@@ -49,7 +49,8 @@ class PretrainingSpec(Value):
     Attributes:
         backbone: Registered name, or ``path/to/file.py:NAME``.
         archives: What it saw, in the order of the batches.
-        init: What its blocks started from and the digest of that: "none", or NAME or file and "sha256:...".
+        init: What its blocks started from: "none", the digest of a file, or a backbone's name with that of its weights.
+        inherited: What that had seen before, where it came from a pretraining.
         preset: Name of the preset that ``training`` started from.
         training: How it trained; settings of segmentation do not matter.
         seed: Seed of every random choice.
@@ -58,6 +59,7 @@ class PretrainingSpec(Value):
     backbone: str
     archives: tuple[PretrainingArchive, ...] = Field(min_length=1)
     init: str = "none"
+    inherited: tuple[PretrainingArchive, ...] = ()
     preset: str
     training: TrainingSpec
     seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
@@ -144,7 +146,7 @@ def check_unseen(path: Path, protocol: str, unseen: Mapping[str, str]) -> None:
     record = read_pretraining(path)
     if record is None:
         return
-    for archive in record.spec.archives:
+    for archive in (*record.spec.archives, *record.spec.inherited):
         seen = already_seen(archive.tiles.values(), unseen)
         if seen:
             raise CheckpointError(

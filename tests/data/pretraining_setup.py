@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from spectral_tl_bench.pretraining.run import Asked, plan
+from spectral_tl_bench.pretraining.planning import Asked, plan
 
 TINIEST = {
     "image_size": 16,

@@ -4,7 +4,10 @@ from spectral_tl_bench.simulation import simulate_archive
 
 
 @pytest.fixture(scope="session")
-def archives(whuohs_root, tmp_path_factory):
+def archives(tmp_path_factory):
     """Two small archives of other sensors."""
-    dfc2020 = simulate_archive("dfc2020", tmp_path_factory.mktemp("dfc2020") / "archive", tile_size=16, tiles=0.1)
-    return (("whuohs", whuohs_root), ("dfc2020", dfc2020))
+    folder = tmp_path_factory.mktemp("archives")
+    return tuple(
+        (name, simulate_archive(name, folder / name, tile_size=16, tiles=tiles))
+        for name, tiles in (("mts12", 0.3), ("dfc2020", 0.1))
+    )

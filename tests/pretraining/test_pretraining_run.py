@@ -20,15 +20,17 @@ from spectral_tl_bench.backbones import backbone_entry, build_backbone
 from spectral_tl_bench.cli.main import main
 from spectral_tl_bench.errors import CheckpointError, InterruptedRunError, SpectralBenchError
 from spectral_tl_bench.pretraining.archives import PretrainingData
+from spectral_tl_bench.pretraining.planning import build
 from spectral_tl_bench.pretraining.recipes import recipe, shipped_recipes
 from spectral_tl_bench.pretraining.record import read_pretraining
-from spectral_tl_bench.pretraining.run import build, pretrain, train
+from spectral_tl_bench.pretraining.run import pretrain, train
 from spectral_tl_bench.pretraining.tasks import pretraining_task
 from spectral_tl_bench.runs.interruption import Interruption
 from spectral_tl_bench.runs.planning import plan as plan_run
 from spectral_tl_bench.runs.requests import requests
 from spectral_tl_bench.sensors import OHS
 from spectral_tl_bench.tasks.processes import Hardware
+from spectral_tl_bench.weights import save_weights
 
 QUIET = Console(quiet=True)
 
@@ -47,7 +49,7 @@ def source(archives, tmp_path_factory):
         "pretrain",
         "spectral_mae_micro",
         "--protocol",
-        "whu_region/s2t",
+        "mts12_region/n2s",
         "--out",
         str(path),
         "--device",
@@ -58,27 +60,27 @@ def source(archives, tmp_path_factory):
     said = io.StringIO()
     with contextlib.redirect_stdout(said), pytest.raises(SystemExit, match="0"):
         main(arguments)
-    ready = planned("spectral_mae_micro", archives, protocols=("whu_region/s2t",))
+    ready = planned("spectral_mae_micro", archives, protocols=("mts12_region/n2s",))
     return path, ready, said.getvalue()
 
 
 def test_weights_a_record_and_pictures_lie_side_by_side(source):
     path, ready, said = source
     names = {p.name for p in path.parent.iterdir()}
-    assert names == {"source.safetensors", "source.json", "source-1-whuohs.png", "source-2-dfc2020.png"}
-    assert "SIMULATED whuohs:" in said
-    assert "source of whu_region/s2t" in said
+    assert names == {"source.safetensors", "source.json", "source-1-mts12.png", "source-2-dfc2020.png"}
+    assert "SIMULATED mts12:" in said
+    assert "source of mts12_region/n2s" in said
     assert "pretraining: step 4/4" in said
     record = read_pretraining(path)
     written = json.loads(path.with_suffix(".json").read_text())
     assert record.spec == ready.spec
     assert [row["step"] for row in written["history"]] == [1, 2, 3, 4]
-    assert record.spec.title.startswith("SIMULATED: spectral_mae_micro pretrained on whuohs, dfc2020")
-    whuohs, dfc2020 = record.spec.archives
+    assert record.spec.title.startswith("SIMULATED: spectral_mae_micro pretrained on mts12, dfc2020")
+    mts12, dfc2020 = record.spec.archives
     # Every tile that trained, by name and content, and none that was left out.
-    assert not set(whuohs.tiles) & set(whuohs.left_out)
+    assert not set(mts12.tiles) & set(mts12.left_out)
     assert len(dfc2020.tiles) + len(dfc2020.left_out) == len(ready.archives[1].dataset)
-    assert all(len(digest) > 8 for digest in whuohs.tiles.values())
+    assert all(len(digest) > 8 for digest in mts12.tiles.values())
     assert len(record.errors) == 2
 
 
@@ -108,11 +110,11 @@ def run_with(weights, root, protocol):
 def test_a_run_takes_weights_of_its_source_and_refuses_those_that_saw_what_tests_it(source, archives):
     path, *_ = source
     root = archives[0][1]
-    assert run_with(path, root, "whu_region/s2t").spec.weights.startswith("sha256:")
+    assert run_with(path, root, "mts12_region/n2s").spec.weights.startswith("sha256:")
     with pytest.raises(
-        CheckpointError, match=r"pretrained on whuohs, \d+ tiles of which .*--protocol whu_region/t2s"
+        CheckpointError, match=r"pretrained on mts12, \d+ tiles of which .*--protocol mts12_region/s2n"
     ) as e:
-        run_with(path, root, "whu_region/t2s")
+        run_with(path, root, "mts12_region/s2n")
     assert e.value.exit_status == 2
     assert "\n" not in str(e.value)
     # Renamed files are the same images: the other archive's tiles test this protocol.
@@ -120,11 +122,22 @@ def test_a_run_takes_weights_of_its_source_and_refuses_those_that_saw_what_tests
         run_with(path, archives[1][1], "dfc_season/spring")
 
 
+def test_what_weights_started_from_had_seen_they_have_seen(source, archives, tmp_path):
+    path, first, _ = source
+    ready = planned("spectral_mae_micro", archives[1:], init=str(path))
+    assert ready.spec.inherited == first.spec.archives
+    model, _ = build(ready)
+    record = read_pretraining(path).model_copy(update={"spec": ready.spec})
+    save_weights(tmp_path / "later.safetensors", model.state_dict(), record.model_dump(mode="json"))
+    with pytest.raises(CheckpointError, match="pretrained on mts12"):
+        run_with(tmp_path / "later.safetensors", archives[0][1], "mts12_region/s2n")
+
+
 def test_weights_of_somebody_else_are_nobodys_leak(tmp_path, archives):
     entry = backbone_entry("spectral_mae_micro")
     save_file({k: v.contiguous() for k, v in entry.make(3).state_dict().items()}, tmp_path / "theirs.safetensors")
     assert read_pretraining(tmp_path / "theirs.safetensors") is None
-    assert run_with(tmp_path / "theirs.safetensors", archives[0][1], "whu_region/t2s").spec.weights
+    assert run_with(tmp_path / "theirs.safetensors", archives[0][1], "mts12_region/s2n").spec.weights
 
 
 class After(Interruption):
@@ -176,8 +189,10 @@ def test_weights_that_are_there_are_not_made_again_nor_replaced(source, archives
 def test_batches_hold_one_archive_each_and_the_seed_draws_them(plans):
     ready = plans["spectral_mae_micro"]
 
+    data = PretrainingData(ready.archives, ready.spec.training, seed=0)
+
     def batches(seed):
-        data = PretrainingData(ready.archives, ready.spec.training, seed=seed)
+        data.seed = seed
         return [(set(batch["archive"].tolist()), batch["tile"]) for batch in data.train_dataloader()]
 
     first = batches(0)
@@ -238,7 +253,7 @@ def refuse(archives, tmp_path_factory):
     save_file({"blocks.0.norm1.weight": torch.ones(3)}, folder / "thin.safetensors")
 
     def run(capfd, arguments, *parts):
-        known = {"whuohs": archives[0][1], "dfc2020": archives[1][1], "folder": folder}
+        known = {"mts12": archives[0][1], "dfc2020": archives[1][1], "folder": folder}
         before = content(folder)
         given = [argument.format(**known) for argument in arguments.split()]
         refused(command(capfd, "pretrain", *given), *parts)
@@ -247,34 +262,34 @@ def refuse(archives, tmp_path_factory):
     return run
 
 
-WHUOHS = "--archive whuohs={whuohs}"
+MTS12 = "--archive mts12={mts12}"
 OUT = "--out {folder}/w.safetensors"
 
 
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (f"vit_micro {WHUOHS}", ["--out"]),
-        (f"{WHUOHS} {OUT}", ["BACKBONE", "--config"]),
-        (f"specaware_micr {WHUOHS} {OUT}", ["did you mean 'specaware_micro'"]),
-        (f"specaware_micro --archive whuohs {OUT}", ["NAME=DIR"]),
-        (f"specaware_micro --archive whuosh={{whuohs}} {OUT}", ["whuosh", "did you mean 'whuohs'"]),
-        (f"specaware_micro --archive whuohs=/nowhere {OUT}", ["/nowhere"]),
-        (f"specaware_micro {WHUOHS} --protocol dfc_season/spring {OUT}", ["dfc2020", "--archive"]),
-        (f"specaware_micro {WHUOHS} --protocol whu_region/s2t --protocol whu_region/t2s {OUT}", ["no tile", "s2t"]),
-        (f"vit_micro {WHUOHS} --archive dfc2020={{dfc2020}} {OUT}", ["by their place", "sentinel2"]),
-        (f"specaware_micro {WHUOHS} --init {{folder}}/thin.safetensors {OUT}", ["--init", "blocks.0"]),
-        (f"specaware_micro {WHUOHS} --init {{folder}}/none.pth {OUT}", ["no weights file"]),
-        (f"specaware_micro {WHUOHS} --train steps=4 {OUT}", ["training option", "steps"]),
-        (f"specaware_micro {WHUOHS} --train image_size=20 {OUT}", ["multiple of the 8 px"]),
-        (f"specaware_micro {WHUOHS} --simulated-seed 2 {OUT}", ["without --archive"]),
+        (f"vit_micro {MTS12}", ["--out"]),
+        (f"{MTS12} {OUT}", ["BACKBONE", "--config"]),
+        (f"specaware_micr {MTS12} {OUT}", ["did you mean 'specaware_micro'"]),
+        (f"specaware_micro --archive mts12 {OUT}", ["NAME=DIR"]),
+        (f"specaware_micro --archive mts21={{mts12}} {OUT}", ["mts21", "did you mean 'mts12'"]),
+        (f"specaware_micro --archive mts12=/nowhere {OUT}", ["/nowhere"]),
+        (f"specaware_micro {MTS12} --protocol dfc_season/spring {OUT}", ["dfc2020", "--archive"]),
+        (f"specaware_micro {MTS12} --protocol mts12_region/n2s --protocol mts12_region/s2n {OUT}", ["no tile", "n2s"]),
+        (f"vit_micro {MTS12} --archive dfc2020={{dfc2020}} {OUT}", ["by their place", "sentinel2"]),
+        (f"specaware_micro {MTS12} --init {{folder}}/thin.safetensors {OUT}", ["--init", "blocks.0"]),
+        (f"specaware_micro {MTS12} --init {{folder}}/none.pth {OUT}", ["no weights file"]),
+        (f"specaware_micro {MTS12} --train steps=4 {OUT}", ["training option", "steps"]),
+        (f"specaware_micro {MTS12} --train image_size=20 {OUT}", ["multiple of the 8 px"]),
+        (f"specaware_micro {MTS12} --simulated-seed 2 {OUT}", ["without --archive"]),
         (f"specaware_micro --simulated-seed 0 {OUT}", ["tested on", "1 or more"]),
         (f"specaware_micro --simulated mars {OUT}", ["mars"]),
         (f"--config {{folder}}/bad.yaml {OUT}", ["bad.yaml", "steps"]),
         (f"--config no_such {OUT}", ["recipe", "specaware_micro"]),
-        (f"specaware_micro {WHUOHS} --out {{folder}}/w.pth", ["ends in .safetensors"]),
-        (f"specaware_micro {WHUOHS} --out {{folder}}/other.safetensors", ["there already", "--force"]),
-        (f"specaware_micro {WHUOHS} --device tpu {OUT}", ["no device tpu"]),
+        (f"specaware_micro {MTS12} --out {{folder}}/w.pth", ["ends in .safetensors"]),
+        (f"specaware_micro {MTS12} --out {{folder}}/other.safetensors", ["there already", "--force"]),
+        (f"specaware_micro {MTS12} --device tpu {OUT}", ["no device tpu"]),
     ],
 )  # fmt: skip
 def test_wrong_usage_is_one_line_before_anything_is_written(refuse, capfd, arguments, parts):

@@ -115,7 +115,8 @@ def test_a_backbone_sees_other_bands_as_one_built_for_them_or_refuses(name):
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    ("method", "backbone"), [("frozen", "vit_micro"), ("frozen", "dofa_b"), ("pixel_forest", None)]
+    ("method", "backbone"),
+    [("frozen", "vit_micro"), ("frozen", "dofa_b"), ("frozen", "spectral_mae_micro"), ("pixel_forest", None)],
 )
 def test_a_run_across_sensors_scores_every_target_tile(both, tmp_path, method, backbone):
     weights = None if backbone is None else "none"
