@@ -57,6 +57,9 @@ def pretrain(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     workers: Annotated[int, typer.Option(help="Processes that read tiles; changes the speed only.", min=0)] = 0,
     checkpoint_minutes: CheckpointMinutes = CHECKPOINT_MINUTES,
+    half: Annotated[
+        bool, typer.Option("--half", help="Write half precision: half as large, single again when it is read.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace weights that are there.")] = False,
 ) -> None:
     """Pretrain a backbone by masked reconstruction, one sensor a batch; the weights say which tiles they have seen."""
@@ -118,6 +121,7 @@ def pretrain(
         workers=workers,
         checkpoint_minutes=checkpoint_minutes,
         force=force,
+        half=half,
     )
     to.print(f"written to {path}", highlight=False, markup=False, soft_wrap=True)
 

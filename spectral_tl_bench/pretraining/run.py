@@ -50,6 +50,7 @@ def pretrain(
     checkpoint_minutes: float = CHECKPOINT_MINUTES,
     interruption: Interruption | None = None,
     force: bool = False,
+    half: bool = False,
 ) -> Path:
     """Pretrain, or go on where an earlier process has ended, and write weights, record and pictures.
 
@@ -63,6 +64,7 @@ def pretrain(
         checkpoint_minutes: From one checkpoint to the next.
         interruption: Hears signals already; None hears them while this goes on.
         force: Replace weights that are there.
+        half: Write half precision, which is half as large and becomes single again when it is read.
 
     Returns:
         The file.
@@ -81,40 +83,26 @@ def pretrain(
         return out
     folder = out.with_name(f".{out.stem}.pretraining")
     records.prepare_folder(out.parent)
-    folder.mkdir(exist_ok=True)
+    records.prepare_folder(folder)
     own = Interruption()
     with alone(folder), own.listening() if interruption is None else contextlib.nullcontext():
-        _pretrain(ready, out, folder, console, Hardware(device), workers, checkpoint_minutes, interruption or own)
+        provenance = records.provenance(torch.get_num_threads())
+        done = train(ready, folder, console, Hardware(device), workers, checkpoint_minutes, interruption or own)
+        errors, pictures = _look(done.task, done.data, ready.spec, done.device)
+        gpu = torch.cuda.get_device_name(done.device) if done.device.type == "cuda" else None
+        record = PretrainingRecord(
+            spec=ready.spec,
+            steps=done.task.steps,
+            seconds=done.seconds,
+            errors=tuple(errors),
+            provenance=provenance.model_copy(update={"gpu": gpu}),
+            history=tuple(done.history),
+        )
+        _write(ready, done.model, record, pictures, out, torch.float16 if half else None)
+        Checkpoints(folder, ready.spec.digest).remove()
     with contextlib.suppress(OSError):
         os.rmdir(folder)
     return out
-
-
-def _pretrain(
-    ready: Plan,
-    out: Path,
-    folder: Path,
-    console: Console,
-    hardware: Hardware,
-    workers: int,
-    checkpoint_minutes: float,
-    interruption: Interruption,
-) -> None:
-    provenance = records.provenance(torch.get_num_threads())
-    done = train(ready, folder, console, hardware, workers, checkpoint_minutes, interruption)
-    errors, pictures = _look(done.task, done.data, ready.spec, done.device)
-    record = PretrainingRecord(
-        spec=ready.spec,
-        steps=done.task.steps,
-        seconds=done.seconds,
-        errors=tuple(errors),
-        provenance=provenance.model_copy(
-            update={"gpu": torch.cuda.get_device_name(done.device) if done.device.type == "cuda" else None}
-        ),
-        history=tuple(done.history),
-    )
-    _write(ready, done.model, record, pictures, out)
-    Checkpoints(folder, ready.spec.digest).remove()
 
 
 @dataclass(frozen=True)
@@ -186,12 +174,19 @@ def _look(
     return errors, pictures
 
 
-def _write(ready: Plan, model: nn.Module, record: PretrainingRecord, pictures: Sequence[bytes], out: Path) -> None:
+def _write(
+    ready: Plan,
+    model: nn.Module,
+    record: PretrainingRecord,
+    pictures: Sequence[bytes],
+    out: Path,
+    dtype: torch.dtype | None,
+) -> None:
     for number, (said, picture) in enumerate(zip(ready.spec.archives, pictures, strict=True), start=1):
         records.write_bytes(out.with_name(f"{out.stem}-{number}-{said.name}.png"), picture)
     records.write_bytes(out.with_suffix(".json"), (record.model_dump_json(indent=2) + "\n").encode())
     state = {
-        name: tensor.detach().cpu().clone().contiguous()
+        name: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else None, copy=True).contiguous()
         for name, tensor in model.state_dict().items()
         if not name.startswith(ready.entry.ignorable)
     }

@@ -55,7 +55,7 @@ def source(archives, tmp_path_factory):
         "--device",
         "cpu",
     ]
-    arguments += [f"--archive={name}={root}" for name, root in archives]
+    arguments += ["--half", *(f"--archive={name}={root}" for name, root in archives)]
     arguments += [f"--train={name}={value}" for name, value in TINIEST.items()]
     said = io.StringIO()
     with contextlib.redirect_stdout(said), pytest.raises(SystemExit, match="0"):
@@ -88,7 +88,8 @@ def test_a_backbone_takes_the_weights_completely(source):
     path, ready, _ = source
     backbone = build_backbone("spectral_mae_micro", OHS, str(path))
     state = load_file(path)
-    assert torch.equal(backbone.blocks[3].mlp.fc1.weight, state["blocks.3.mlp.fc1.weight"])
+    assert {tensor.dtype for tensor in state.values()} == {torch.float16}
+    assert torch.equal(backbone.blocks[3].mlp.fc1.weight, state["blocks.3.mlp.fc1.weight"].float())
     assert not backbone.drawn
     _, fresh = build(ready)
     assert not torch.equal(backbone.blocks[3].mlp.fc1.weight, fresh.blocks[3].mlp.fc1.weight)
