@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import rasterio
 
 from spectral_tl_bench.cli.main import main
+from spectral_tl_bench.simulation import GENERATOR_VERSION
 
 TINY = [
     f"--train={setting}"
@@ -117,7 +119,10 @@ def test_every_command_explains_itself(spectral_bench, arguments):
     assert any(line.startswith("  ") and line.endswith(".") for line in out.splitlines())
 
 
-def test_run_on_the_embedded_archive_says_simulated_first_and_in_the_title(spectral_bench):
+def test_run_without_a_root_says_simulated_first_and_in_the_title(spectral_bench, whuohs_root, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPECTRAL_TL_BENCH_CACHE", str(tmp_path / "cache"))
+    # A small archive where one of the usual size would be written on first use.
+    shutil.copytree(whuohs_root, tmp_path / "cache" / "simulated" / f"whuohs-v{GENERATOR_VERSION}")
     status, out, _ = spectral_bench("run", "--method", "frozen", "--protocol", "whu_region/s2t", *TINY)
     assert status == 0
     assert out.startswith("SIMULATED data")
@@ -226,13 +231,16 @@ def test_gradients_are_not_measured_unasked_on_a_large_backbone(spectral_bench):
     assert counts["gradient_receiving"] is None
 
 
-def test_stage1_of_another_backbone_or_sensor_gets_one_line_before_anything_trains(spectral_bench, own_tiles):
+def test_stage1_of_another_backbone_or_sensor_gets_one_line_before_anything_trains(
+    spectral_bench, own_tiles, whuohs_root
+):
     root, protocol = own_tiles
     run = ["run", "--method", "spectralx"]
     assert spectral_bench(*run, "--protocol", protocol, "--root", root, *TINY)[0] == 0
     (stage1,) = Path("runs").rglob("stage1.safetensors")
     given = ["--stage1", stage1, "--out", "other", *TINY]
-    refused(spectral_bench(*run, "--protocol", "whu_region/s2t", *given), "drone (4 bands)", "ohs (32 bands)")
+    whu = ["--protocol", "whu_region/s2t", "--root", whuohs_root]
+    refused(spectral_bench(*run, *whu, *given), "drone (4 bands)", "ohs (32 bands)")
     own = [*run, "--protocol", protocol, "--root", root, *given]
     refused(spectral_bench(*own, "--backbone", "vit_s_mae", "--weights", "none"), "vit_micro", "vit_s_mae")
     refused(spectral_bench(*own, "--stage1", root / "tiles.csv"), "tiles.csv", "not readable")

@@ -49,7 +49,8 @@ def train(whuohs_root, two_cities):
     def make(out, method="lora", **changes):
         training = TINIEST | changes.pop("training", {}) if "PixelForest" not in method else {}
         usual = {"root": whuohs_root, "preset_name": "quick"}
-        (request,) = requests(method, two_cities, training=training, **usual | changes)
+        protocol = changes.pop("protocol", two_cities)
+        (request,) = requests(method, protocol, training=training, **usual | changes)
         return execute(plan(request), out, Console(quiet=True), device="cpu")
 
     return make

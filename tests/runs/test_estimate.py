@@ -33,9 +33,10 @@ def cost(planned):
 
 
 @pytest.mark.parametrize("method", method_names())
-def test_every_method_is_counted_and_timed_in_each_of_its_stages(cost, planned, method):
-    known = cost(method)
-    assert [stage.stage for stage in known.stages] == list(planned(method).method.stages)
+def test_every_method_is_counted_and_timed_in_each_of_its_stages(planned, method):
+    ready = planned(method)
+    known = estimate(ready, ready.method, torch.device("cpu"))
+    assert [stage.stage for stage in known.stages] == list(ready.method.stages)
     for stage in known.stages:
         assert stage.steps == 2
         assert stage.operations > 0

@@ -55,10 +55,25 @@ processes = get_context("forkserver")
 processes.set_forkserver_preload(["spectral_tl_bench.runs.runner", "spectral_tl_bench.cli.commands", "test_runner"])
 
 
+FEW = """
+title: From one side to two cities
+dataset: whuohs
+protocols: {cities: {source: {side: S}, target: {city: [Jilin, Tangshan]}, by: city}}
+"""
+
+
+def protocol(root):
+    """A protocol with few target tiles: what is scored is killed and told to end as what trains is."""
+    path = root.parent / "few.yaml"
+    if not path.exists():
+        path.write_text(FEW)
+    return f"{path}:cities"
+
+
 def request(root, **changes):
     (asked,) = requests(
         "spectralx",
-        "whu_region/s2t",
+        protocol(root),
         root=root,
         preset_name="quick",
         weights="none",
@@ -89,7 +104,7 @@ def run_in_process(root, out, minutes, force=False, largest=None):
         sys.exit(error.exit_status)
 
 
-def start(root, out, minutes=0.0, **options):
+def start(root, out, minutes=10.0, **options):
     process = processes.Process(target=run_in_process, args=(root, out, minutes), kwargs=options)
     process.start()
     return process
@@ -102,21 +117,17 @@ def finish(process):
 
 @pytest.fixture(scope="module")
 def undisturbed(whuohs_root, tmp_path_factory):
-    """A run that nobody disturbs, and the seconds it takes."""
+    """A run that nobody disturbs."""
     out = tmp_path_factory.mktemp("undisturbed")
-    finish(start(whuohs_root, out, minutes=10.0))
+    finish(start(whuohs_root, out))
     (folder,) = find_runs(out)
-    # Once more, now that the server has imported everything.
-    started = time.monotonic()
-    finish(start(whuohs_root, out, minutes=10.0, force=True))
-    return folder, time.monotonic() - started
+    return folder
 
 
 @pytest.fixture
 def place(undisturbed, tmp_path):
     """Where the same run lies in the test's own folder of runs."""
-    folder, _ = undisturbed
-    return tmp_path / folder.relative_to(folder.parents[2])
+    return tmp_path / undisturbed.relative_to(undisturbed.parents[2])
 
 
 def require_same(folder, other):
@@ -134,23 +145,25 @@ def require_same(folder, other):
 
 @pytest.mark.long
 def test_a_run_that_is_killed_again_and_again_ends_with_the_same_record(whuohs_root, tmp_path, undisturbed, place):
-    folder, seconds = undisturbed
+    # Once more, now that the server has imported everything.
+    started = time.monotonic()
+    finish(start(whuohs_root, tmp_path / "timed"))
+    seconds = time.monotonic() - started
     draw = random.Random(KILLS)
     for _ in range(KILLS):
-        process = start(whuohs_root, tmp_path)
+        process = start(whuohs_root, tmp_path, minutes=0.0)
         process.join(draw.uniform(0.1, 0.8) * seconds)
         process.kill()
         process.join()
     finish(start(whuohs_root, tmp_path))
-    require_same(place, folder)
+    require_same(place, undisturbed)
 
 
-@pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("asked", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 def test_a_signal_leaves_a_checkpoint_and_the_status_that_schedulers_know(
     whuohs_root, tmp_path, undisturbed, place, asked
 ):
-    folder, _ = undisturbed
-    process = start(whuohs_root, tmp_path, minutes=10.0)
+    process = start(whuohs_root, tmp_path)
     patience = time.monotonic() + 120
     while not (place / "stage1.safetensors").exists() and time.monotonic() < patience:
         time.sleep(0.02)
@@ -159,12 +172,11 @@ def test_a_signal_leaves_a_checkpoint_and_the_status_that_schedulers_know(
     assert process.exitcode == {signal.SIGTERM: 143, signal.SIGINT: 130}[asked]
     assert list(place.glob("checkpoint-*.pt"))
     finish(start(whuohs_root, tmp_path))
-    require_same(place, folder)
+    require_same(place, undisturbed)
 
 
 def test_a_file_that_cannot_be_written_costs_nothing_that_was(whuohs_root, tmp_path, undisturbed, place):
-    folder, _ = undisturbed
-    process = start(whuohs_root, tmp_path, largest=300_000)
+    process = start(whuohs_root, tmp_path, minutes=0.0, largest=300_000)
     process.join(240)
     assert process.exitcode == 2
     said = (tmp_path / "said").read_text()
@@ -172,13 +184,13 @@ def test_a_file_that_cannot_be_written_costs_nothing_that_was(whuohs_root, tmp_p
     assert "\n" not in said
     assert not (place / "run.json").exists()
     finish(start(whuohs_root, tmp_path))
-    require_same(place, folder)
+    require_same(place, undisturbed)
 
 
 @pytest.fixture
 def done(undisturbed, place):
     """A complete run in a folder of the test's own."""
-    shutil.copytree(undisturbed[0], place)
+    shutil.copytree(undisturbed, place)
     return place
 
 
@@ -189,7 +201,7 @@ def again(root, folder, force=False):
 def test_force_replaces_a_run_only_by_a_complete_one(whuohs_root, done):
     (done / "notes.txt").write_text("mine")
     before = {path.name: path.read_bytes() for path in done.iterdir()}
-    process = start(whuohs_root, done.parents[2], force=True)
+    process = start(whuohs_root, done.parents[2], minutes=0.0, force=True)
     hidden = done.parent / f".{done.name}.again"
     patience = time.monotonic() + 120
     while not list(hidden.glob("checkpoint-*")) and time.monotonic() < patience:
@@ -211,7 +223,7 @@ def test_a_run_whose_counts_are_damaged_is_repaired_by_the_same_command(whuohs_r
     with pytest.raises(RecordError):
         read_run(done)
     again(whuohs_root, done)
-    require_same(done, undisturbed[0])
+    require_same(done, undisturbed)
 
 
 def test_a_second_process_leaves_a_run_that_is_going_on_alone(whuohs_root, done):
@@ -314,17 +326,16 @@ def test_a_line_cut_short_costs_one_tile_and_no_other(tmp_path):
 
 
 def test_the_history_of_an_interrupted_run_has_both_stages(undisturbed):
-    history = pd.read_csv(undisturbed[0] / "history.csv")
+    history = pd.read_csv(undisturbed / "history.csv")
     assert set(history["stage"]) == {"reconstruction", "segmentation"}
     assert not history.duplicated(["stage", "step", "held_out_miou"]).any()
 
 
 @pytest.mark.long
 def test_a_sweep_passes_a_signal_on_and_the_same_command_goes_on(whuohs_root, tmp_path, undisturbed):
-    folder, _ = undisturbed
-    place = tmp_path / "runs" / folder.relative_to(folder.parents[2])
+    place = tmp_path / "runs" / undisturbed.relative_to(undisturbed.parents[2])
     suite = tmp_path / "suite.yaml"
-    content = {"title": "t", "methods": ["spectralx"], "protocols": ["whu_region/s2t"], "preset": "quick"}
+    content = {"title": "t", "methods": ["spectralx"], "protocols": [protocol(whuohs_root)], "preset": "quick"}
     suite.write_text(yaml.safe_dump(content | {"weights": ["none"], "train": TINY | STEPS}))
     out = tmp_path / "runs"
     command = [sys.executable, "-m", "spectral_tl_bench", "sweep", str(suite), "--root", str(whuohs_root)]
@@ -341,4 +352,4 @@ def test_a_sweep_passes_a_signal_on_and_the_same_command_goes_on(whuohs_root, tm
         "spectral-bench: stopped by SIGTERM (0 of 1 runs are done); the same command goes on from there"
     )
     finish(start(whuohs_root, out))
-    require_same(place, folder)
+    require_same(place, undisturbed)
