@@ -35,10 +35,10 @@ predictions of other classes count as misses.
 - *trainable*: millions of parameters, without the decoder.
 """
 
-_SIMULATED_NOTE = """They show that the bench works and say nothing about any sensor. To make them again, run every
-suite and then the leaderboard:
+_SIMULATED_NOTE = """They show that the bench works and say nothing about any sensor. To make them again, run the suite
+that they came from, then the leaderboard:
 
-    for suite in benchmarks/suites/*.yaml; do spectral-bench sweep $suite --jobs 2; done
+    spectral-bench sweep spectralx_transfers --jobs 2   # or another of benchmarks/suites/
     spectral-bench leaderboard
 """
 
