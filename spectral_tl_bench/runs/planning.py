@@ -65,7 +65,7 @@ def archive_root(dataset: str, root: Path | None) -> Path:
         return default_archive(dataset)
     root = root.expanduser()
     if not root.is_dir():
-        raise SpectralBenchError(f"there is no folder {root}; --root names the folder of the archive")
+        raise SpectralBenchError(f"there is no folder {root}; name the folder of the archive")
     inner = root / short_name(dataset)
     return inner if inner.is_dir() else root
 
