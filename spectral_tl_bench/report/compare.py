@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import pandas as pd
 
@@ -22,8 +23,8 @@ class Comparison:
     Attributes:
         names: What the two are called.
         simulated: Whether the tiles are simulated.
-        table: A row per protocol and pair of rows: protocol, scoring, backbone, both scores, difference, low, high,
-            seeds, p_value and p_holm, corrected over the table. In percent.
+        table: A row per protocol and pair of rows: protocol, scoring, backbone, both scores and their difference over
+            the seeds that both have, low, high, seeds, p_value and p_holm, corrected over the table. In percent.
         over_transfers: The difference over all transfers; None where not all of them were run by both.
     """
 
@@ -82,13 +83,14 @@ def compare(runs: Sequence[Summary], first: str, second: str) -> list[Comparison
                 if not found.seeds:
                     continue
                 pairs.append((a, b))
+                common = sorted(set(a.by_seed) & set(b.by_seed))
                 rows.append(
                     {
                         "protocol": protocol,
                         "scoring": scoring,
                         "backbone": a.spec.backbone,
-                        "first": a.miou,
-                        "second": b.miou,
+                        "first": fmean(a.by_seed[seed] for seed in common),
+                        "second": fmean(b.by_seed[seed] for seed in common),
                         "difference": found.difference,
                         "low": found.interval.low,
                         "high": found.interval.high,

@@ -38,6 +38,8 @@ def test_methods_are_compared_by_seed_wherever_both_ran(runs):
     expected = stats.ttest_rel(*by_seed)
     assert (row["protocol"], row["seeds"]) == (TRANSFERS[1], 3)
     assert row["difference"] == pytest.approx(np.subtract(*by_seed).mean())
+    # Means of other seeds beside their difference on common ones would contradict it.
+    assert [row["first"], row["second"]] == pytest.approx(np.mean(by_seed, axis=1))
     assert row["p_value"] == row["p_holm"] == pytest.approx(expected.pvalue)
     assert "not both ran on every one" in verdict(comparison)
 
