@@ -99,7 +99,7 @@ def open_archives(
     for (name, root), file in zip(named, files, strict=True):
         about = [protocol for protocol in protocols if _is_about(protocol, name, file)]
         own = about[0].file if about else file
-        place = archive_root("tiles" if file is not None else name, root)
+        place = archive_root("tiles" if file is not None else name, root, "--archive")
         dataset = dataset_class(name)(place) if own is None else open_dataset(own, place)
         split = _source_of(about, dataset, training) if about else _all_of(dataset)
         contents = dataset.contents(split.training.tolist())

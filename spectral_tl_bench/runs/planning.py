@@ -53,8 +53,13 @@ class Plan:
         return "none" if given is None else given
 
 
-def archive_root(dataset: str, root: Path | None) -> Path:
+def archive_root(dataset: str, root: Path | None, option: str = "--root") -> Path:
     """Folder of an archive: as given, its sub-folder of the dataset's name, or the embedded simulated archive.
+
+    Args:
+        dataset: Registered name.
+        root: What the user gave.
+        option: Where the user gave it.
 
     Raises:
         SpectralBenchError: If there is none.
@@ -65,7 +70,7 @@ def archive_root(dataset: str, root: Path | None) -> Path:
         return default_archive(dataset)
     root = root.expanduser()
     if not root.is_dir():
-        raise SpectralBenchError(f"there is no folder {root}; name the folder of the archive")
+        raise SpectralBenchError(f"there is no folder {root}; {option} names the folder of the archive")
     inner = root / short_name(dataset)
     return inner if inner.is_dir() else root
 
