@@ -47,10 +47,14 @@ def inside(folder: Path, name: str) -> Path:
     return path
 
 
+_TEMPORARY = re.compile(r"\..+-[0-9a-f]{32}|\.tmp[A-Za-z0-9]{6}")
+"""Names of files that are being written: our own, and those that safetensors makes beside its file."""
+
+
 def sweep_up(folder: Path) -> None:
     """Delete the temporary files that a process which was killed left in a folder."""
     for path in folder.iterdir():
-        if re.fullmatch(r"\..+-[0-9a-f]{32}", path.name) and path.is_file():
+        if _TEMPORARY.fullmatch(path.name) and path.is_file():
             path.unlink(missing_ok=True)
 
 

@@ -82,11 +82,13 @@ def execute(
             if (again / records.RECORD).is_file():
                 # An earlier process ended after its record was complete and before it had replaced the old one.
                 _replace(folder, again)
+            records.sweep_up(folder)
             if not force and _is_finished(folder, console):
                 return None
             if not (folder / records.RECORD).is_file():
                 return folder
             records.prepare_folder(again)
+            records.sweep_up(again)
             return again
 
         def finish() -> records.Run:
@@ -121,7 +123,6 @@ def _is_finished(folder: Path, console: Console) -> bool:
 
 def _run(plan: Plan, folder: Path, console: Console, means: Means) -> None:
     if processes.is_first():
-        records.sweep_up(folder)
         records.write_run_yaml(folder, plan.spec, plan.request.where.absolute())
     hardware = means.hardware
     shared = {"devices": hardware.devices, "num_nodes": hardware.num_nodes, "strategy": hardware.strategy}

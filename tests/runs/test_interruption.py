@@ -264,9 +264,10 @@ def test_a_damaged_checkpoint_falls_back_on_the_one_before(tmp_path):
         checkpoints.load("segmentation")
 
 
-def test_what_a_killed_process_left_behind_is_swept_up(tmp_path):
-    left, kept = tmp_path / f".adapter.safetensors-{'0' * 32}", tmp_path / ".notes-of-mine"
-    left.touch()
+@pytest.mark.parametrize("left", [f".adapter.safetensors-{'0' * 32}", ".tmpvOQbJR"], ids=["ours", "safetensors'"])
+def test_what_a_killed_process_left_behind_is_swept_up(tmp_path, left):
+    kept = tmp_path / ".notes-of-mine"
+    (tmp_path / left).touch()
     kept.touch()
     sweep_up(tmp_path)
     assert list(tmp_path.iterdir()) == [kept]
