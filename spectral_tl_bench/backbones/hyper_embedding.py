@@ -19,6 +19,7 @@ from spectral_tl_bench.backbones.base import Tokenizer
 from spectral_tl_bench.sensors import Sensor
 
 RANK = 64
+"""The paper's, for a ViT-B: a twelfth of its width."""
 GLANCE = 28
 """Side in pixels to which a band is pooled before it is looked at."""
 INITIAL_SCALE = 0.02
@@ -60,21 +61,21 @@ def generator(out: int) -> nn.Sequential:
 
 
 class HyperEmbedding(nn.Module):
-    """A patch embedding of rank 64 for every band of every image, made from the band's attributes and content.
+    """A patch embedding of low rank r for every band of every image, made from the band's attributes and content.
 
-    Token n is s (sum over bands c of U_c V_c x_nc, plus a bias), U_c being D x 64 and V_c 64 x k^2. Both come from the
+    Token n is s (sum over bands c of U_c V_c x_nc, plus a bias), U_c being D x r and V_c r x k^2. Both come from the
     fused code of the band, each by a network of its own; the bias from the mean of the bands' codes, 0 at the start.
     """
 
-    def __init__(self, width: int, patch_size: int) -> None:
+    def __init__(self, width: int, patch_size: int, rank: int = RANK) -> None:
         """Make the embedding for tokens of ``width`` D and patches of ``patch_size`` k."""
         super().__init__()
-        self.width, self.patch_size = width, patch_size
+        self.width, self.patch_size, self.rank = width, patch_size, rank
         self.attributes = BandAttributes()
         self.content = BandContent()
         self.fuse = CrossModalFusion()
-        self.left = generator(width * RANK)
-        self.right = generator(RANK * patch_size**2)
+        self.left = generator(width * rank)
+        self.right = generator(rank * patch_size**2)
         last = nn.Linear(64, width)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
@@ -89,11 +90,11 @@ class HyperEmbedding(nn.Module):
             attributes: C x 128, what :class:`BandAttributes` gives.
 
         Returns:
-            U, B x C x D x 64; V, B x C x 64 x k x k; and the bias, B x D.
+            U, B x C x D x r; V, B x C x r x k x k; and the bias, B x D.
         """
         codes = self.fuse(self.content(images), attributes) + attributes
-        left = self.left(codes).unflatten(-1, (self.width, RANK))
-        right = self.right(codes).unflatten(-1, (RANK, self.patch_size, self.patch_size))
+        left = self.left(codes).unflatten(-1, (self.width, self.rank))
+        right = self.right(codes).unflatten(-1, (self.rank, self.patch_size, self.patch_size))
         return left, right, self.bias(codes.mean(dim=1))
 
 
@@ -126,7 +127,7 @@ class HyperEmbeddingTokenizer(Tokenizer):
         self.names = name_rows(sensor).to(device)
 
     def factors(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """U, B x C x D x 64, V at this patch size, B x C x 64 x p x p, and bias, B x D, of some images' embedding."""
+        """U, B x C x D x r, V at this patch size, B x C x r x p x p, and bias, B x D, of some images' embedding."""
         attributes = self.embedding.attributes(self.wavelengths, self.widths, self.names)
         left, right, bias = self.embedding.generate(images, attributes)
         own, side = self.embedding.patch_size, self.patch_size
@@ -141,7 +142,7 @@ class HyperEmbeddingTokenizer(Tokenizer):
         side = self.patch_size
         rows, columns = images.shape[-2] // side, images.shape[-1] // side
         patches = images.unflatten(3, (columns, side)).unflatten(2, (rows, side)).transpose(3, 4)
-        # First to rank 64, then to D: no kernel of D x k^2 is ever made.
+        # First to rank r, then to D: no kernel of D x k^2 is ever made.
         inside = patches.flatten(4).flatten(2, 3) @ right.flatten(3).transpose(2, 3)
         tokens = inside.transpose(1, 2).flatten(2) @ left.transpose(2, 3).flatten(1, 2)
         return self.embedding.scale * (tokens + bias.unsqueeze(1)), {}

@@ -162,7 +162,7 @@ _ENTRIES = (
             from_wavelengths=True,
         )
         for letter, name, size in (
-            ("micro", "micro", "192 wide, 8 deep, patch 8"),
+            ("micro", "micro", "192 wide, 6 deep, patch 8"),
             ("b", "base", "ViT-B/8"),
             ("l", "large", "ViT-L/8"),
         )
