@@ -17,22 +17,17 @@ from spectral_tl_bench.records import RECORD, ClassLegend, ConfusionTable, TileC
 
 RECORDS, SEEDS, CLASSES, TILES, SUBDOMAINS = 5_000, 5, 24, 96, 8
 
-SCRIPT = """
+START = """
 import sys, time
 from pathlib import Path
 started = time.monotonic()
-from spectral_tl_bench.report.leaderboard import build
-built = build(Path(sys.argv[1]), Path(sys.argv[2]))
-print(built.runs, len(built.boards), time.monotonic() - started)
+from spectral_tl_bench.report.standings import Standings
+standings = Standings.below(Path(sys.argv[1]))
+out = Path(sys.argv[2])
 """
-PAGE = """
-import sys, time
-from pathlib import Path
-started = time.monotonic()
-from spectral_tl_bench.report.site import build_site
-built = build_site(Path(sys.argv[2]), Path(sys.argv[1]))
-print(built.runs, built.boards, time.monotonic() - started)
-"""
+BOARDS = "from spectral_tl_bench.report.leaderboard import build\nbuild(standings, out / 'boards')\n"
+PAGE = "from spectral_tl_bench.report.site import write_site\nwrite_site(standings, out / 'site')\n"
+END = "print(len(standings.runs), len(standings.boards), time.monotonic() - started)\n"
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +64,12 @@ def runs(tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize("script", [SCRIPT, PAGE], ids=["boards", "page"])
-def test_five_thousand_records_become_boards(benchmark, runs, tmp_path, script):
+@pytest.mark.parametrize("parts", [BOARDS, PAGE, BOARDS + PAGE], ids=["boards", "page", "both"])
+def test_five_thousand_records_become_boards(benchmark, runs, tmp_path, parts):
     """Once, in a fresh process, imports included."""
 
     def build():
-        command = [sys.executable, "-c", script, str(runs), str(tmp_path / "out")]
+        command = [sys.executable, "-c", START + parts + END, str(runs), str(tmp_path)]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
 
     found = benchmark.pedantic(build, rounds=1)

@@ -166,11 +166,14 @@ def leaderboard(
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit status 1 where boards and records disagree.")
     ] = False,
+    site: Annotated[
+        Path | None, typer.Option(help="Write the page of `report` into this folder too; records are read once.")
+    ] = None,
 ) -> None:
     """Regenerate the leaderboards from the records of runs."""
     from spectral_tl_bench.cli import results
 
-    results.leaderboard(runs, out, console(), against=against or [], check=check)
+    results.leaderboard(runs, out, console(), against=against or [], check=check, site=site)
 
 
 @app.command()

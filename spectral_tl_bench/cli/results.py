@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spectral_tl_bench.errors import RecordError, RunFailedError
+from spectral_tl_bench.errors import RecordError, RunFailedError, SpectralBenchError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,25 +24,33 @@ def _left_out(skipped: Sequence[str], console: Console) -> None:
         console.print(Text.assemble(("left out: ", "yellow"), plain(line)), highlight=False, soft_wrap=True)
 
 
-def leaderboard(runs: Path, out: Path, console: Console, *, against: Sequence[str], check: bool) -> None:
+def leaderboard(
+    runs: Path, out: Path, console: Console, *, against: Sequence[str], check: bool, site: Path | None
+) -> None:
     """Regenerate the leaderboards, or compare them with the records, and say what went in and what did not.
 
     Raises:
+        SpectralBenchError: If ``check``, which writes nothing, comes with a ``site``.
         RunFailedError: If ``check`` finds a disagreement.
     """
     from spectral_tl_bench.report import leaderboard as boards
     from spectral_tl_bench.report.cells import count
+    from spectral_tl_bench.report.site import write_site
+    from spectral_tl_bench.report.standings import Standings
 
-    wrong: tuple[str, ...] = ()
+    if check and site is not None:
+        raise SpectralBenchError("--check writes nothing: leave --site out, or --check")
+    standings = Standings.below(runs, against)
     if check:
-        built, wrong = boards.check(runs, out, against)
+        built, wrong = boards.check(standings, out)
     else:
-        built = boards.build(runs, out, against)
+        built, wrong = boards.build(standings, out), ()
     _left_out(built.skipped, console)
     console.print(boards.summary_line(built), highlight=False)
     for path in built.unsupported if not check else ():
         console.print(f"no record supports {path}; delete it", highlight=False, markup=False, soft_wrap=True)
-    for line in wrong or (() if check else [f"written: {path}" for path in built.boards]):
+    written = [*built.boards, *([] if site is None else [write_site(standings, site).index])]
+    for line in wrong or (() if check else [f"written: {path}" for path in written]):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if wrong:
         places = count(len(wrong), "place")

@@ -6,7 +6,7 @@ own, in a folder of their own, and figures published by others are marked.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +14,14 @@ import pandas as pd
 
 from spectral_tl_bench.errors import RecordError
 from spectral_tl_bench.records import prepare_folder, write_bytes
-from spectral_tl_bench.report.board import Board, comparators, make_board
+from spectral_tl_bench.report.board import comparators
 from spectral_tl_bench.report.cells import count, to_csv
 from spectral_tl_bench.report.pages import INDEX_HEADING, board_page, index_page
 from spectral_tl_bench.report.plots import leaderboard_png
 from spectral_tl_bench.report.robustness_plot import robustness_png
-from spectral_tl_bench.report.summary import Summary, collect
-from spectral_tl_bench.report.transfers import over_transfers
+from spectral_tl_bench.report.side_by_side import side_by_side
+from spectral_tl_bench.report.standings import Standings
+from spectral_tl_bench.report.summary import RUNS_OF_A_PROCESS
 
 SIMULATED_FOLDER, DETAILS_FOLDER = "simulated", "details"
 TRANSFERS, INCOMPLETE = "transfers", "incomplete"
@@ -45,50 +46,51 @@ class Built:
     unsupported: tuple[Path, ...]
 
 
-def _boards(runs: Iterable[Summary], against: Sequence[str]) -> dict[tuple[bool, str], Board]:
-    """Boards by (simulated, name)."""
-    groups: dict[tuple[bool, str], list[Summary]] = {}
-    for run in runs:
-        group = run.spec.protocol_folder.parts[0]
-        name = f"{group}_protocol" if group.lower() in _RESERVED else group
-        groups.setdefault((run.spec.simulated, name), []).append(run)
-    return {key: make_board(members, against) for key, members in sorted(groups.items())}
+def _folder(simulated: bool) -> Path:
+    return Path(SIMULATED_FOLDER) if simulated else Path()
 
 
-def _content(runs: Sequence[Summary], against: Sequence[str], pictures: bool) -> dict[Path, bytes]:
-    """Every file of the leaderboards by its path in their folder."""
+def _names(standings: Standings) -> dict[tuple[bool, str], str]:
+    """What the files of each board are called."""
+    return {key: f"{key[1]}_protocol" if key[1].lower() in _RESERVED else key[1] for key in standings.boards}
+
+
+_Picture = tuple[Callable[[pd.DataFrame, str], bytes], pd.DataFrame, str]
+
+
+def _draw(picture: _Picture) -> bytes:
+    draw, rows, name = picture
+    return draw(rows, name)
+
+
+def _pictures(standings: Standings) -> dict[Path, _Picture]:
+    """What is to be drawn, by its path in the folder of the leaderboards."""
+    found: dict[Path, _Picture] = {}
+    names = _names(standings)
+    for key, board in standings.boards.items():
+        folder, name = _folder(key[0]), names[key]
+        found[folder / f"{name}.png"] = leaderboard_png, board.rows, name
+        if board.rows["effective_robustness"].notna().any():
+            found[folder / DETAILS_FOLDER / f"{name}.png"] = robustness_png, board.rows, name
+    return found
+
+
+def _tables(standings: Standings) -> dict[Path, bytes]:
+    """Every file of the leaderboards but the pictures, by its path in their folder."""
     files: dict[Path, bytes] = {}
-    boards = _boards(runs, against)
-    for (simulated, name), board in boards.items():
-        folder = Path(SIMULATED_FOLDER) if simulated else Path()
+    names = _names(standings)
+    for key, board in standings.boards.items():
+        folder, name = _folder(key[0]), names[key]
         files[folder / f"{name}.csv"] = to_csv(board.rows, _DECIMALS)
         files[folder / f"{name}.md"] = board_page(board, name).encode()
         files[folder / DETAILS_FOLDER / f"{name}.csv"] = to_csv(board.details, _DECIMALS)
-        if pictures:
-            files[folder / f"{name}.png"] = leaderboard_png(board.rows, name)
-            if board.rows["effective_robustness"].notna().any():
-                files[folder / DETAILS_FOLDER / f"{name}.png"] = robustness_png(board.rows, name)
-    overviews: dict[bool, tuple[pd.DataFrame, pd.DataFrame]] = {}
-    for simulated in sorted({run.spec.simulated for run in runs}):
-        folder = Path(SIMULATED_FOLDER) if simulated else Path()
-        overviews[simulated] = over_transfers((run for run in runs if run.spec.simulated == simulated), against)
-        for name, frame in zip((TRANSFERS, INCOMPLETE), overviews[simulated], strict=True):
+    for simulated, overview in standings.overviews.items():
+        for name, frame in zip((TRANSFERS, INCOMPLETE), overview, strict=True):
             if not frame.empty:
-                files[folder / f"{name}.csv"] = to_csv(frame, _DECIMALS)
-    files[Path("README.md")] = index_page(boards, overviews, comparators(against)).encode()
+                files[_folder(simulated) / f"{name}.csv"] = to_csv(frame, _DECIMALS)
+    boards = {(simulated, names[simulated, group]): board for (simulated, group), board in standings.boards.items()}
+    files[Path("README.md")] = index_page(boards, standings.overviews, comparators(standings.against)).encode()
     return files
-
-
-def _read(runs_root: Path, against: Sequence[str]) -> tuple[list[Summary], list[str]]:
-    runs, skipped = collect(runs_root)
-    if not runs:
-        reasons = f" ({'; '.join(skipped)})" if skipped else ""
-        raise RecordError(f"no complete run below {runs_root}{reasons}; `spectral-bench run` makes one")
-    known = {run.spec.method_name for run in runs} | {run.identity for run in runs}
-    for name in against:
-        if name not in known and name.partition(" (")[0] not in known:
-            raise RecordError(f"--against {name}: no run of it below {runs_root}")
-    return runs, skipped
 
 
 def _unsupported(out: Path, files: Iterable[Path]) -> tuple[Path, ...]:
@@ -99,14 +101,14 @@ def _unsupported(out: Path, files: Iterable[Path]) -> tuple[Path, ...]:
     return tuple(out / path for path in sorted(found) if path not in known)
 
 
-def _built(out: Path, files: Iterable[Path], runs: Sequence[Summary], skipped: Sequence[str]) -> Built:
+def _built(out: Path, files: Iterable[Path], standings: Standings) -> Built:
     extra = {DETAILS_FOLDER, TRANSFERS, INCOMPLETE}
     boards = [p for p in files if p.suffix == ".csv" and p.parent.name != DETAILS_FOLDER and p.stem not in extra]
-    return Built(tuple(out / path for path in boards), len(runs), tuple(skipped), _unsupported(out, files))
+    return Built(tuple(out / path for path in boards), len(standings.runs), standings.skipped, _unsupported(out, files))
 
 
-def build(runs_root: Path, out: Path, against: Sequence[str] = ()) -> Built:
-    """Write the boards of every complete run below a folder.
+def build(standings: Standings, out: Path) -> Built:
+    """Write boards.
 
     For each protocol file a CSV, a page in Markdown and a plot, in ``out`` or, for simulated tiles, in
     ``out/simulated``; beside them, in ``details``, scores by sub-domain and class and a plot of effective robustness;
@@ -114,46 +116,43 @@ def build(runs_root: Path, out: Path, against: Sequence[str] = ()) -> Built:
     ``out/README.md``, which lists the boards and shows the means over the transfers.
 
     Args:
-        runs_root: Folder of runs.
+        standings: The runs.
         out: Folder of leaderboards.
-        against: Methods that the rows are compared with, besides the fixed comparator.
 
     Raises:
-        RecordError: If there is no complete run, ``out`` cannot be written, or nothing ran of what to compare with.
+        RecordError: If ``out`` cannot be written.
     """
-    runs, skipped = _read(runs_root, against)
     index = out / "README.md"
     if index.exists() and not index.read_text(encoding="utf-8", errors="replace").startswith(INDEX_HEADING):
         raise RecordError(
             f"{index} is not an index of leaderboards and stays as it is; choose another folder with --out"
         )
-    files = _content(runs, against, pictures=True)
+    pictures = _pictures(standings)
+    # Begun first: of many runs other processes draw while this one writes tables.
+    drawn = side_by_side(_draw, list(pictures.values()), len(standings.runs) // RUNS_OF_A_PROCESS)
+    files = _tables(standings)
+    files |= zip(pictures, drawn, strict=True)
     for folder in sorted({(out / path).parent for path in files}):
         prepare_folder(folder)
     for path, content in files.items():
         write_bytes(out / path, content)
-    return _built(out, files, runs, skipped)
+    return _built(out, files, standings)
 
 
-def check(runs_root: Path, out: Path, against: Sequence[str] = ()) -> tuple[Built, tuple[str, ...]]:
+def check(standings: Standings, out: Path) -> tuple[Built, tuple[str, ...]]:
     """Compare the boards of a folder with what the records say; nothing is written.
 
     Pictures are not compared: another version of matplotlib draws other bytes.
 
     Args:
-        runs_root: Folder of runs.
+        standings: The runs, compared with what the boards were built with.
         out: Folder of leaderboards.
-        against: As they were built with.
 
     Returns:
         What :func:`build` would report, and one line per disagreement.
-
-    Raises:
-        RecordError: As :func:`build` does.
     """
-    runs, skipped = _read(runs_root, against)
-    files = _content(runs, against, pictures=False)
-    built = _built(out, files, runs, skipped)
+    files = _tables(standings)
+    built = _built(out, files, standings)
     wrong = []
     for path, content in files.items():
         there = out / path

@@ -13,13 +13,12 @@ from spectral_tl_bench.errors import RecordError
 from spectral_tl_bench.metrics import Matrix
 from spectral_tl_bench.records import Run, RunRecord, find_runs, read_run
 from spectral_tl_bench.records.confusion import Part, Selection
+from spectral_tl_bench.report.side_by_side import side_by_side
 from spectral_tl_bench.scores import HEADLINE, evaluate, headline, per_class_iou, scores
 from spectral_tl_bench.spec import RunSpec
 
-_RUNS_OF_A_READER = 500
-"""Fewer are read sooner than another process has started."""
-_MOST_READERS = 4
-"""Each takes a quarter of a GB."""
+RUNS_OF_A_PROCESS = 500
+"""Fewer are read, and drawn, sooner than another process has started."""
 _RUNS_AT_ONCE = 50
 
 
@@ -153,13 +152,7 @@ def read_summaries(folders: Iterable[Path]) -> tuple[list[Summary], list[str]]:
 
 def _each(folders: Sequence[Path]) -> Iterator[Summary | str]:
     """Runs, or why they cannot be read, in the order of their folders; of many, several processes read a part each."""
-    if len(folders) < 2 * _RUNS_OF_A_READER:
-        return map(_summary, folders)
-    from joblib import Parallel, cpu_count, delayed
-
-    readers = min(cpu_count(), _MOST_READERS, len(folders) // _RUNS_OF_A_READER)
-    parallel = Parallel(n_jobs=readers, batch_size=_RUNS_AT_ONCE, return_as="generator")
-    return iter(parallel(delayed(_summary)(folder) for folder in folders))
+    return side_by_side(_summary, folders, len(folders) // RUNS_OF_A_PROCESS, _RUNS_AT_ONCE)
 
 
 def _summary(folder: Path) -> Summary | str:

@@ -40,6 +40,19 @@ def test_one_leaderboard_is_made_and_checked(runs, bench, tmp_path):
     assert "boards and records agree" in text
 
 
+def test_boards_and_page_are_made_in_one_go_and_a_check_writes_neither(runs, bench, tmp_path):
+    places = ("--runs", runs, "--out", tmp_path / "out", "--site", tmp_path / "site")
+    status, text = bench("leaderboard", "--check", *places)
+    assert status == 2
+    assert "leave --site out" in text
+    assert not (tmp_path / "out").exists()
+    status, text = bench("leaderboard", *places)
+    assert status == 0
+    assert f"written: {tmp_path / 'site' / 'index.html'}" in text
+    assert (tmp_path / "out" / "whu_region.csv").is_file()
+    assert (tmp_path / "site" / "board-whu_region.html").is_file()
+
+
 def test_a_board_that_disagrees_with_the_records_fails_the_check(runs, bench, tmp_path):
     places = ("--runs", runs, "--out", tmp_path / "out")
     bench("leaderboard", *places)

@@ -13,15 +13,15 @@ import pandas as pd
 
 from spectral_tl_bench.errors import RecordError
 from spectral_tl_bench.records import find_runs, prepare_folder, read_run, write_bytes
-from spectral_tl_bench.report.board import Board, comparators, make_board
+from spectral_tl_bench.report.board import Board, comparators
 from spectral_tl_bench.report.cells import plain
 from spectral_tl_bench.report.site.assets import FOLDER, Assets, script, styles
 from spectral_tl_bench.report.site.boards import comparisons, described, sections
 from spectral_tl_bench.report.site.cells import Cell, Column, Table, assemble, number, numbers, words
 from spectral_tl_bench.report.site.runs import run_page
-from spectral_tl_bench.report.summary import Summary, grouped, read_summaries
+from spectral_tl_bench.report.standings import Standings
+from spectral_tl_bench.report.summary import Summary, grouped
 from spectral_tl_bench.report.tables import SIMULATED, heading
-from spectral_tl_bench.report.transfers import over_transfers
 
 MOST_RUN_PAGES = 200
 """Runs below a folder that get a page each; of more, only those that are named."""
@@ -59,32 +59,45 @@ class _Page:
 
 
 def build_site(out: Path, runs_root: Path | None = None, chosen: Sequence[Path] = ()) -> Built:
-    """Write the pages of boards and runs.
+    """Write the pages of boards and runs; see :func:`write_site`.
 
     Args:
-        out: Folder of the page. What an earlier build left there and nothing needs any more goes.
+        out: Folder of the page.
         runs_root: Folder of runs; all of them enter the boards. None: the chosen ones alone do.
         chosen: Folders of runs that get a page each. Without any, every run gets one unless there are more than 200.
 
     Raises:
         RecordError: If there is no complete run, a chosen one cannot be read, or ``out`` cannot be written.
     """
-    runs, skipped = _read(runs_root, chosen)
+    folders = [] if runs_root is None else find_runs(runs_root)
+    there = {folder.resolve() for folder in folders} if chosen else set()
+    folders += [folder for folder in chosen if folder.resolve() not in there]
+    where = "among the runs named" if runs_root is None else f"below {runs_root}"
+    return write_site(Standings.read(folders, where), out, chosen)
+
+
+def write_site(standings: Standings, out: Path, chosen: Sequence[Path] = ()) -> Built:
+    """Write the pages of boards and runs.
+
+    Args:
+        standings: The runs that enter the boards.
+        out: Folder of the page. What an earlier build left there and nothing needs any more goes.
+        chosen: Folders of runs that get a page each. Without any, every run gets one unless there are more than 200.
+
+    Raises:
+        RecordError: If a chosen run cannot be read, or ``out`` cannot be written.
+    """
     _refuse_strangers(out)
     digests = {read_run(folder).record.spec.digest for folder in chosen}
-    if not chosen and len(runs) <= MOST_RUN_PAGES:
-        digests = {run.spec.digest for run in runs}
-    with_page = [run for run in runs if run.spec.digest in digests]
+    if not chosen and len(standings.runs) <= MOST_RUN_PAGES:
+        digests = {run.spec.digest for run in standings.runs}
+    with_page = [run for run in standings.runs if run.spec.digest in digests]
     assets = Assets()
     pages: dict[str, _Page] = {}
-    kinds = sorted({run.spec.simulated for run in runs})
-    homes = {kind: INDEX if kind == kinds[0] else OTHER_INDEX for kind in kinds}
-    boards = 0
-    for simulated in kinds:
-        of_kind = [run for run in runs if run.spec.simulated == simulated]
+    homes = {kind: INDEX if kind == standings.kinds[0] else OTHER_INDEX for kind in standings.kinds}
+    for simulated in standings.kinds:
         own = [run for run in with_page if run.spec.simulated == simulated]
-        made = _boards(of_kind, own, simulated, homes[simulated])
-        boards += len(made)
+        made = _boards(standings, own, simulated, homes[simulated])
         pages |= {name: page for name, (page, _) in made.items()}
         pages |= {_run_file(run): _run_page(run, assets, homes[simulated]) for run in own}
         values = {
@@ -94,24 +107,13 @@ def build_site(out: Path, runs_root: Path | None = None, chosen: Sequence[Path] 
             "boards": _board_list({name: (group, board) for name, (page, (group, board)) in made.items()}),
             "other": _other(simulated, homes),
             "runs": _run_list(own) if own else None,
-            "many": 0 if own else len(of_kind),
-            "skipped": [plain(line) for line in skipped],
-            **_overviews(of_kind),
+            "many": 0 if own else len(standings.of_kind(simulated)),
+            "skipped": [plain(line) for line in standings.skipped],
+            **_overviews(*standings.overviews[simulated], comparators(standings.against)),
         }
         pages[homes[simulated]] = _Page("index.html", values, simulated)
     _write(out, pages, assets)
-    return Built(out / INDEX, len(runs), boards, len(with_page), tuple(skipped))
-
-
-def _read(runs_root: Path | None, chosen: Sequence[Path]) -> tuple[list[Summary], list[str]]:
-    folders = [] if runs_root is None else find_runs(runs_root)
-    there = {folder.resolve() for folder in folders} if chosen else set()
-    runs, skipped = read_summaries([*folders, *(folder for folder in chosen if folder.resolve() not in there)])
-    if not runs:
-        reasons = f" ({'; '.join(skipped)})" if skipped else ""
-        where = "among the runs named" if runs_root is None else f"below {runs_root}"
-        raise RecordError(f"no complete run {where}{reasons}; `spectral-bench run` makes one")
-    return runs, skipped
+    return Built(out / INDEX, len(standings.runs), len(standings.boards), len(with_page), standings.skipped)
 
 
 def _file_name(text: str) -> str:
@@ -125,19 +127,18 @@ def _run_file(run: Summary) -> str:
 
 
 def _boards(
-    runs: Iterable[Summary], with_page: Iterable[Summary], simulated: bool, home: str
+    standings: Standings, with_page: Iterable[Summary], simulated: bool, home: str
 ) -> dict[str, tuple[_Page, tuple[str, Board]]]:
     """Boards by the file of their page, one a protocol file."""
     links: dict[str, str] = {}
     for run in with_page:
         links.setdefault(run.identity, _run_file(run))
-    by_group: dict[str, list[Summary]] = {}
-    for run in runs:
-        by_group.setdefault(run.spec.protocol_folder.parts[0], []).append(run)
     made = {}
-    for group, members in sorted(by_group.items()):
-        board = make_board(members)
-        shown = sections(board, {row.identity: row for row in grouped(members)}, links)
+    for (kind, group), board in standings.boards.items():
+        if kind != simulated:
+            continue
+        rows = {row.identity: row for row in grouped(standings.members[kind, group])}
+        shown = sections(board, rows, links)
         title = plain(f"{SIMULATED}: {group}" if simulated else group)
         values = {"title": title, "trail": [("overview", home)], "here": plain(group), "sections": shown}
         name = f"{'simulated-' if simulated else ''}board-{_file_name(group)}.html"
@@ -188,9 +189,8 @@ def _run_list(runs: Sequence[Summary]) -> Table:
     return assemble("runs-list", columns, "Target and held-out source mIoU in percent; a single run is no verdict")
 
 
-def _overviews(runs: Sequence[Summary]) -> dict[str, Table | None]:
+def _overviews(frame: pd.DataFrame, lacking: pd.DataFrame, against: Sequence[str]) -> dict[str, Table | None]:
     """The means over all transfers, and what lacks some of them."""
-    frame, lacking = over_transfers(runs)
     overview = incomplete = None
     if not frame.empty:
         transfers = [str(name) for name in frame.columns if "/" in str(name)]
@@ -199,7 +199,7 @@ def _overviews(runs: Sequence[Summary]) -> dict[str, Table | None]:
             (Column("mean", numeric=True), numbers(frame["mean"])),
             (Column("± sd", numeric=True), numbers(frame["sd"])),
             (Column("seeds", numeric=True), numbers(frame["seeds"], 0)),
-            *comparisons(frame, comparators(()), over_transfers=True),
+            *comparisons(frame, against, over_transfers=True),
             *((Column(name, numeric=True), numbers(frame[name])) for name in transfers),
             (Column("source", numeric=True), numbers(frame["source_mean"])),
             *described(frame, {})[1:],

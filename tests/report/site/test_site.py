@@ -8,9 +8,11 @@ from run_records import counts, record, spec, write
 
 from spectral_tl_bench.errors import RecordError
 from spectral_tl_bench.records import ClassLegend, TileCounts, write_run
+from spectral_tl_bench.report.leaderboard import build
 from spectral_tl_bench.report.published import published_rows
-from spectral_tl_bench.report.site import build_site
+from spectral_tl_bench.report.site import build_site, write_site
 from spectral_tl_bench.report.site.build import MOST_RUN_PAGES
+from spectral_tl_bench.report.standings import Standings
 
 HOSTILE = "<script>alert(1)</script>"
 PNG = b"\x89PNG\r\n\x1a\n" + bytes((0, 0, 0, 13)) + b"IHDR" + bytes((0, 0, 3, 0, 0, 0, 1, 0))
@@ -62,12 +64,22 @@ def test_every_link_and_every_file_that_a_page_names_is_there(tmp_path):
             assert {link for link in named if link != "data:,"} <= set(there), name
 
 
-def test_a_board_shows_what_the_leaderboard_says(tmp_path):
-    from spectral_tl_bench.report.leaderboard import build
-
+def test_the_page_of_standings_is_that_of_their_runs_and_shows_what_they_are_compared_with(tmp_path):
     runs = some_runs(tmp_path / "runs")
     build_site(tmp_path / "site", runs)
-    build(runs, tmp_path / "boards")
+    write_site(Standings.below(runs), tmp_path / "same")
+    for path in sorted((tmp_path / "site").rglob("*.*")):
+        assert (tmp_path / "same" / path.relative_to(tmp_path / "site")).read_bytes() == path.read_bytes()
+    write_site(Standings.below(runs, ["lora"]), tmp_path / "compared")
+    name = "board-whu_region.html"
+    assert "vs lora" not in page(tmp_path / "site", name)
+    assert "vs lora" in page(tmp_path / "compared", name)
+
+
+def test_a_board_shows_what_the_leaderboard_says(tmp_path):
+    runs = some_runs(tmp_path / "runs")
+    build_site(tmp_path / "site", runs)
+    build(Standings.below(runs), tmp_path / "boards")
     board = pd.read_csv(tmp_path / "boards" / "whu_region.csv")
     text = page(tmp_path / "site", "board-whu_region.html")
     rows = cells(text, "p0-board")
