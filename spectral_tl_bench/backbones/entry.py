@@ -40,6 +40,8 @@ class BackboneEntry:
         ignorable: Prefixes of names outside the encoder, which a checkpoint may have or lack.
         from_wavelengths: Whether the tokenizer makes tokens of any bands from their wavelengths; see ``Tokenizer.see``.
         band_tokens: Whether it makes a token of each band; training settings of that name bound how many.
+        small: Whether it is of the size that the preset "quick" is about: it learns at that preset's rates, larger ones
+            at those of "standard".
     """
 
     name: str
@@ -53,6 +55,7 @@ class BackboneEntry:
     ignorable: tuple[str, ...] = (*HEADS, *DECODER)
     from_wavelengths: bool = False
     band_tokens: bool = False
+    small: bool = False
 
     @property
     def default_weights(self) -> str:

@@ -44,6 +44,7 @@ _ENTRIES = (
         _late("vit:micro"),
         _VIT,
         embedded="vit_micro.safetensors",
+        small=True,
     ),
     BackboneEntry(
         "vit_s_mae",
@@ -148,6 +149,7 @@ _ENTRIES = (
             convert=_late("spectral_mae:convert"),
             from_wavelengths=True,
             band_tokens=True,
+            small=letter == "micro",
         )
         for letter, name, size in (("micro", "micro", "192 wide, 8 deep, patch 8"), ("b", "base", "ViT-B/16"))
     ),
@@ -160,6 +162,7 @@ _ENTRIES = (
             convert=as_it_is,
             ignorable=DECODER,
             from_wavelengths=True,
+            small=letter == "micro",
         )
         for letter, name, size in (
             ("micro", "micro", "192 wide, 6 deep, patch 8"),

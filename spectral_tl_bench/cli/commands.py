@@ -12,7 +12,7 @@ from rich.text import Text
 
 from spectral_tl_bench.cli import maps as maps_of_a_run
 from spectral_tl_bench.errors import SpectralBenchError
-from spectral_tl_bench.presets import DEFAULT_BACKBONE, preset
+from spectral_tl_bench.presets import preset
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -148,7 +148,7 @@ def parameters(
     """Count the parameters of one method or of all, and print them."""
     from rich.progress import track
 
-    from spectral_tl_bench.backbones import build_backbone
+    from spectral_tl_bench.backbones import backbone_entry, build_backbone
     from spectral_tl_bench.methods import build_method
     from spectral_tl_bench.plugins import short_name
     from spectral_tl_bench.runs import accounting
@@ -156,7 +156,7 @@ def parameters(
     if options and method is None:
         raise SpectralBenchError("--set changes an option of one method; name it with --method")
     known, classes = accounting.sensor_and_classes(sensor)
-    usual = next((name for name, its in DEFAULT_BACKBONE.items() if its == backbone), "standard")
+    usual = "quick" if backbone_entry(backbone).small else "standard"
     name = usual if preset_name is None else preset_name
     training = preset(name)
     size = accounting.backbone_size(backbone, known)

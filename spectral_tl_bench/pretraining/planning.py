@@ -74,7 +74,7 @@ def plan(asked: Asked) -> Plan:
         SpectralBenchError: If anything is wrong; nothing has been written then.
     """
     entry = backbone_entry(asked.backbone)
-    name = asked.preset or ("quick" if asked.backbone.endswith("_micro") else "standard")
+    name = asked.preset or ("quick" if entry.small else "standard")
     usual = USUAL | ({"band_dropping": BAND_DROPPING} if entry.band_tokens else {})
     training = override(override(preset(name), usual), asked.training or {})
     protocols: list[Protocol] = [protocol for named in asked.protocols for protocol in load_protocols(named)]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LINK = "#c9ced6"
-_SHOWN = 60
+_SHOWN = 40
 """Rows of a panel, the best ones; the page has them all."""
 _MARKER = 7
 """Diameter of a marker in points."""

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from spectral_tl_bench.backbones import build_backbone
+from spectral_tl_bench.backbones import backbone_entry, build_backbone
 from spectral_tl_bench.methods import Method, method_class
-from spectral_tl_bench.presets import DEFAULT_BACKBONE, override, preset
+from spectral_tl_bench.presets import override, preset
 from spectral_tl_bench.sensors import OHS
 from spectral_tl_bench.spec import TrainingSpec
 
@@ -92,8 +92,8 @@ def fitted_to_tiles(
 def training_of(preset_name: str, method: str, backbone: str, assignments: Mapping[str, Any]) -> TrainingSpec:
     """The settings of a run: the preset's, with what suits method and backbone, then what the user assigned.
 
-    The rate of "quick" is that of its small backbone; what adapts any other learns at the rate of "standard". The
-    published set-up has one learning rate and enlarges nothing, so "reference" stays as it is.
+    The rates of "quick" are those of small backbones; what adapts a larger one learns at the rates of "standard", in
+    both stages. The published set-up has one learning rate and enlarges nothing, so "reference" stays as it is.
 
     Args:
         preset_name: Name of the preset.
@@ -110,8 +110,11 @@ def training_of(preset_name: str, method: str, backbone: str, assignments: Mappi
     cls = method_class(method)
     if preset_name == "reference" or not issubclass(cls, Method):
         return typed
-    rates = base if backbone == DEFAULT_BACKBONE[preset_name] else preset("standard")
-    usual: dict[str, Any] = {"learning_rate": cls.learning_rate_factor * rates.learning_rate}
+    rates = base if backbone_entry(backbone).small else preset("standard")
+    usual: dict[str, Any] = {
+        "learning_rate": cls.learning_rate_factor * rates.learning_rate,
+        "reconstruction_learning_rate": rates.reconstruction_learning_rate,
+    }
     if typed.resolution == "native":
         usual["upsample"] = default_upsample(patch_size(backbone), typed.image_size)
     return override(base, {**usual, **assignments})

@@ -1,5 +1,7 @@
 import pytest
 
+from spectral_tl_bench.backbones import backbone_entry
+from spectral_tl_bench.backbones.registry import BACKBONES
 from spectral_tl_bench.errors import SpectralBenchError, UnknownNameError
 from spectral_tl_bench.methods import method_class, method_names
 from spectral_tl_bench.presets import preset
@@ -37,8 +39,15 @@ def test_every_method_has_a_learning_rate_of_its_own_that_the_user_overrides(met
     larger = training_of("quick", method, "dinov2_s", {})
     assert larger.learning_rate == pytest.approx(factor * preset("standard").learning_rate)
     assert larger.decoder_learning_rate == usual.decoder_learning_rate
+    assert chosen.reconstruction_learning_rate == usual.reconstruction_learning_rate
+    assert larger.reconstruction_learning_rate == preset("standard").reconstruction_learning_rate
     asked = training_of("quick", method, "vit_micro", {"learning_rate": "3e-4", "upsample": "3"})
     assert (asked.learning_rate, asked.upsample) == (3e-4, 3)
+
+
+@pytest.mark.parametrize("backbone", [name for name in BACKBONES.built_in if backbone_entry(name).small])
+def test_small_backbones_learn_at_the_rates_of_quick(backbone):
+    assert training_of("quick", "spectralx", backbone, {}) == training_of("quick", "spectralx", "vit_micro", {})
 
 
 @pytest.mark.parametrize("method", method_names())
