@@ -16,6 +16,8 @@ from spectral_tl_bench.spectralx.positions import wavelength_code
 
 STEM_STRIDE = 8
 PIXEL_RANK = 16
+LEAST_CONTRASTS = 0.3
+"""Norm of random contrasts beside colours that fit into the pixel path whole; 1 is that of all differences of bands."""
 
 
 class ResidualConvolution(nn.Module):
@@ -179,34 +181,56 @@ class HyperTokenizer(Tokenizer):
     def start_from(self, weight: Tensor, bias: Tensor | None) -> None:
         """Let the pixel path begin with what a patch embedding makes of a grey image; how bands differ comes on top.
 
-        The path's two convolutions make up one kernel of rank 16, with outputs and coarse positions as rows, fine
-        positions as columns. That is enough to repeat the embedding's response to grey exactly for patches of 8, 14 and
-        16 pixels. To tell spectra apart from the start, the first convolution also has a random contrast in each
-        channel, the same at all its positions. On uniform patches they are together as strong as the embedding's.
+        The path's two convolutions make up one kernel of rank 16, with outputs and coarse positions as rows, bands and
+        fine positions as columns. What the embedding makes of grey takes 4 of these ranks at patches of 8 and 14 pixels
+        and all 16 at 16, and is repeated exactly. Of few bands (7 at patches of 8 or 14) the other ranks take the
+        largest part of how the embedding's kernels differ, such as the colours of an RGB model. To tell spectra apart
+        from the start, the first convolution also has a random contrast between the bands in each channel, the same at
+        all its positions. On uniform patches all differences together are as strong as the embedding's.
 
         Args:
             weight: D x C x p x p.
             bias: D, if there is one.
         """
         fine, coarse = (layer for layer in self.pixels if isinstance(layer, nn.Conv2d))
-        side, inner = coarse.kernel_size[0], fine.kernel_size[0]
-        blocks = weight.sum(dim=1).unflatten(-1, (side, inner)).unflatten(-3, (side, inner)).permute(0, 1, 3, 2, 4)
-        left, values, right = torch.linalg.svd(blocks.flatten(3).flatten(0, 2), full_matrices=False)
-        rank = min(PIXEL_RANK, len(values))
+        bands, inner = weight.shape[1], fine.kernel_size[0]
         # As large as the other channels, so that the contrasts of all of them count alike.
-        usual = coarse.weight.std() * len(left) ** 0.5
-        coarse.weight[:, :rank] = (left[:, :rank] * usual).view(-1, side, side, rank).permute(0, 3, 1, 2)
-        contrasts = orthogonal_contrasts(PIXEL_RANK, weight.shape[1]).to(weight)
-        made = coarse.weight.sum(dim=(2, 3)) @ contrasts
-        wanted = weight.sum(dim=(2, 3))
-        wanted = wanted - wanted.mean(dim=1, keepdim=True)
-        contrasts *= wanted.norm() / made.norm().clamp_min(1e-12) / inner**2
-        fine.weight.copy_(contrasts[..., None, None].expand_as(fine.weight))
-        grey = (values[:rank, None] * right[:rank] / usual).view(rank, 1, inner, inner)
-        fine.weight[:rank] += grey / weight.shape[1]
+        usual = coarse.weight.std() * (coarse.weight.numel() // PIXEL_RANK) ** 0.5
+        left, right = _largest(self._rows(weight.sum(dim=1, keepdim=True)), PIXEL_RANK)
+        right = (right / usual).repeat(1, bands) / bands
+        few = bands * inner**2 <= 2 * PIXEL_RANK
+        if few:
+            more_left, more_right = _largest(
+                self._rows(weight - weight.mean(dim=1, keepdim=True)), PIXEL_RANK - len(right)
+            )
+            left, right = torch.cat([left, more_left], dim=1), torch.cat([right, more_right / usual])
+        rank, side = len(right), coarse.kernel_size[0]
+        coarse.weight[:, :rank] = (left * usual).view(-1, side, side, rank).permute(0, 3, 1, 2)
+        fine.weight.zero_()
+        fine.weight[:rank] = right.view(rank, bands, inner, inner)
+        contrasts = orthogonal_contrasts(PIXEL_RANK, bands).to(weight)
+        made = (coarse.weight.sum(dim=(2, 3)) @ contrasts).norm()
+        wanted = _differences(weight.sum(dim=(2, 3)))
+        if few:
+            missing = (wanted**2 - _differences(self._of_uniform_patches()) ** 2).clamp_min(0).sqrt()
+            wanted = torch.maximum(missing, LEAST_CONTRASTS * wanted)
+        contrasts *= wanted / made.clamp_min(1e-12) / inner**2
+        fine.weight += contrasts[..., None, None]
         if fine.bias is not None and coarse.bias is not None:
             fine.bias.zero_()
             coarse.bias.copy_(torch.zeros_like(coarse.bias) if bias is None else bias)
+
+    def _rows(self, kernels: Tensor) -> Tensor:
+        """Kernels, D x C x p x p, as a matrix: outputs and coarse positions by bands and fine positions."""
+        fine, coarse = (layer for layer in self.pixels if isinstance(layer, nn.Conv2d))
+        side, inner = coarse.kernel_size[0], fine.kernel_size[0]
+        blocks = kernels.unflatten(-1, (side, inner)).unflatten(-3, (side, inner)).permute(0, 2, 4, 1, 3, 5)
+        return blocks.flatten(3).flatten(0, 2)
+
+    def _of_uniform_patches(self) -> Tensor:
+        """What the pixel path makes of uniform patches of each band, D x C, biases left out."""
+        fine, coarse = (layer for layer in self.pixels if isinstance(layer, nn.Conv2d))
+        return coarse.weight.sum(dim=(2, 3)) @ fine.weight.sum(dim=(2, 3))
 
     def relative_learning_rates(self) -> dict[str, float]:
         """The pixel path's: its kernels sum up fewer inputs than a patch embedding's, a step changes the sum less."""
@@ -222,6 +246,18 @@ class HyperTokenizer(Tokenizer):
         attributes, spatial, spectral = self.core(images)
         pixels = self.pixels(images).flatten(2).transpose(1, 2)
         return (attributes + pixels) * self.scale, {"spatial": spatial, "spectral": spectral}
+
+
+def _largest(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """The nearest matrix of a rank to one of R x C: orthonormal R x rank, and rank x C; fewer where it has fewer."""
+    left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+    rank = min(rank, len(values))
+    return left[:, :rank], values[:rank, None] * right[:rank]
+
+
+def _differences(responses: Tensor) -> Tensor:
+    """How much D x C responses differ between bands: the norm of what is left without their mean."""
+    return (responses - responses.mean(dim=1, keepdim=True)).norm()
 
 
 def orthogonal_contrasts(channels: int, bands: int) -> Tensor:

@@ -83,6 +83,22 @@ def test_the_pixel_path_starts_as_the_pretrained_patch_embedding_sees_grey(make_
     torch.testing.assert_close(tokenizer(grey)[0], embedding(grey).flatten(2).transpose(1, 2), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("patch_size", [8, 14])
+@pytest.mark.parametrize("bands", [4, 7])
+def test_of_few_bands_the_pixel_path_starts_with_the_colours_of_an_rgb_model(make_sensor, bands, patch_size):
+    torch.manual_seed(0)
+    embedding = torch.nn.Conv2d(bands, 64, patch_size, stride=patch_size)
+    embedding.weight.data[:, 3:] = 0
+    tokenizer = HyperTokenizer(make_sensor(bands), 64, patch_size, (2, 2), silent=True).eval()
+    tokenizer.start_from(embedding.weight, embedding.bias)
+    images = torch.randn(64, bands, 2 * patch_size, 2 * patch_size)
+    tokens, expected = tokenizer(images)[0], embedding(images).flatten(2).transpose(1, 2)
+    # What differs are contrasts, which see the other bands too.
+    assert (tokens - expected).norm() < 0.5 * expected.norm()
+    without = tokens - expected
+    assert abs(torch.nn.functional.cosine_similarity(without.flatten(), expected.flatten(), dim=0)) < 0.1
+
+
 @pytest.mark.parametrize("patch_size", [8, 14, 16])
 def test_equally_bright_spectra_are_told_apart_as_the_patch_embedding_does(make_sensor, patch_size):
     torch.manual_seed(0)
