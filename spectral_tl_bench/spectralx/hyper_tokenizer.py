@@ -177,22 +177,28 @@ class HyperTokenizer(Tokenizer):
         )
         self.scale = nn.Parameter(torch.ones(width))
 
+    @property
+    def _path(self) -> tuple[nn.Conv2d, nn.Conv2d]:
+        """The pixel path's convolutions, to its rank and to the width."""
+        fine, coarse = (layer for layer in self.pixels if isinstance(layer, nn.Conv2d))
+        return fine, coarse
+
     @torch.no_grad()
     def start_from(self, weight: Tensor, bias: Tensor | None) -> None:
         """Let the pixel path begin with what a patch embedding makes of a grey image; how bands differ comes on top.
 
         The path's two convolutions make up one kernel of rank 16, with outputs and coarse positions as rows, bands and
         fine positions as columns. What the embedding makes of grey takes 4 of these ranks at patches of 8 and 14 pixels
-        and all 16 at 16, and is repeated exactly. Of few bands (7 at patches of 8 or 14) the other ranks take the
-        largest part of how the embedding's kernels differ, such as the colours of an RGB model. To tell spectra apart
-        from the start, the first convolution also has a random contrast between the bands in each channel, the same at
-        all its positions. On uniform patches all differences together are as strong as the embedding's.
+        and all 16 at 16, and is repeated exactly. Of at most eight bands (at patches of 8 or 14) the other ranks take
+        the largest part of how the embedding's kernels differ, such as the colours of an RGB model. To tell spectra
+        apart from the start, the first convolution also has a random contrast between the bands in each channel, the
+        same at all its positions. On uniform patches all differences together are as strong as the embedding's.
 
         Args:
             weight: D x C x p x p.
             bias: D, if there is one.
         """
-        fine, coarse = (layer for layer in self.pixels if isinstance(layer, nn.Conv2d))
+        fine, coarse = self._path
         bands, inner = weight.shape[1], fine.kernel_size[0]
         # As large as the other channels, so that the contrasts of all of them count alike.
         usual = coarse.weight.std() * (coarse.weight.numel() // PIXEL_RANK) ** 0.5
@@ -222,14 +228,14 @@ class HyperTokenizer(Tokenizer):
 
     def _rows(self, kernels: Tensor) -> Tensor:
         """Kernels, D x C x p x p, as a matrix: outputs and coarse positions by bands and fine positions."""
-        fine, coarse = (layer for layer in self.pixels if isinstance(layer, nn.Conv2d))
+        fine, coarse = self._path
         side, inner = coarse.kernel_size[0], fine.kernel_size[0]
         blocks = kernels.unflatten(-1, (side, inner)).unflatten(-3, (side, inner)).permute(0, 2, 4, 1, 3, 5)
         return blocks.flatten(3).flatten(0, 2)
 
     def _of_uniform_patches(self) -> Tensor:
         """What the pixel path makes of uniform patches of each band, D x C, biases left out."""
-        fine, coarse = (layer for layer in self.pixels if isinstance(layer, nn.Conv2d))
+        fine, coarse = self._path
         return coarse.weight.sum(dim=(2, 3)) @ fine.weight.sum(dim=(2, 3))
 
     def relative_learning_rates(self) -> dict[str, float]:
