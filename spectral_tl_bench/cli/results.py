@@ -35,7 +35,6 @@ def leaderboard(
     """
     from spectral_tl_bench.report import leaderboard as boards
     from spectral_tl_bench.report.cells import count
-    from spectral_tl_bench.report.site import write_site
     from spectral_tl_bench.report.standings import Standings
 
     if check and site is not None:
@@ -49,7 +48,11 @@ def leaderboard(
     console.print(boards.summary_line(built), highlight=False)
     for path in built.unsupported if not check else ():
         console.print(f"no record supports {path}; delete it", highlight=False, markup=False, soft_wrap=True)
-    written = [*built.boards, *([] if site is None else [write_site(standings, site).index])]
+    written = list(built.boards)
+    if site is not None:
+        from spectral_tl_bench.report.site import write_site
+
+        written.append(write_site(standings, site).index)
     for line in wrong or (() if check else [f"written: {path}" for path in written]):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if wrong:
