@@ -23,6 +23,7 @@ RANK = 64
 GLANCE = 28
 """Side in pixels to which a band is pooled before it is looked at."""
 INITIAL_SCALE = 0.02
+"""The paper's s at the start, for kernels of rank 64 and images of hundreds of bands."""
 
 
 class BandContent(nn.Module):
@@ -67,8 +68,8 @@ class HyperEmbedding(nn.Module):
     fused code of the band, each by a network of its own; the bias from the mean of the bands' codes, 0 at the start.
     """
 
-    def __init__(self, width: int, patch_size: int, rank: int = RANK) -> None:
-        """Make the embedding for tokens of ``width`` D and patches of ``patch_size`` k."""
+    def __init__(self, width: int, patch_size: int, rank: int = RANK, scale: float = INITIAL_SCALE) -> None:
+        """Make the embedding for tokens of ``width`` D and patches of ``patch_size`` k; ``scale`` is s at the start."""
         super().__init__()
         self.width, self.patch_size, self.rank = width, patch_size, rank
         self.attributes = BandAttributes()
@@ -80,7 +81,7 @@ class HyperEmbedding(nn.Module):
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
         self.bias = nn.Sequential(nn.Linear(CODE, 64), nn.GELU(), last)
-        self.scale = nn.Parameter(torch.tensor(INITIAL_SCALE))
+        self.scale = nn.Parameter(torch.tensor(scale))
 
     def generate(self, images: Tensor, attributes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Make the embedding of some images.
@@ -126,10 +127,14 @@ class HyperEmbeddingTokenizer(Tokenizer):
         self.widths = width_code(sensor).to(device)
         self.names = name_rows(sensor).to(device)
 
+    def attributes(self) -> Tensor:
+        """What is known of the bands before an image is seen, C x 128."""
+        out: Tensor = self.embedding.attributes(self.wavelengths, self.widths, self.names)
+        return out
+
     def factors(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """U, B x C x D x r, V at this patch size, B x C x r x p x p, and bias, B x D, of some images' embedding."""
-        attributes = self.embedding.attributes(self.wavelengths, self.widths, self.names)
-        left, right, bias = self.embedding.generate(images, attributes)
+        left, right, bias = self.embedding.generate(images, self.attributes())
         own, side = self.embedding.patch_size, self.patch_size
         if side != own:
             resized = F.interpolate(right.flatten(0, 1), size=(side, side), mode="bilinear", align_corners=False)

@@ -8,7 +8,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from spectral_tl_bench.backbones.base import Backbone, Tokens
-from spectral_tl_bench.backbones.hyper_embedding import RANK, HyperEmbedding, HyperEmbeddingTokenizer
+from spectral_tl_bench.backbones.hyper_embedding import INITIAL_SCALE, RANK, HyperEmbedding, HyperEmbeddingTokenizer
 from spectral_tl_bench.backbones.positions import ground_code
 from spectral_tl_bench.sensors import Sensor
 
@@ -18,13 +18,13 @@ PATCH_SIZE = 8
 class SpecAware(nn.Module):
     """The bare model; blocks, class token and norm have the names of timm's ViT, which its blocks may come from."""
 
-    def __init__(self, width: int, depth: int, num_heads: int, rank: int = RANK) -> None:
-        """Build the model, ``width`` D wide, with patches of 8 pixels and kernels of ``rank``."""
+    def __init__(self, width: int, depth: int, num_heads: int, rank: int = RANK, scale: float = INITIAL_SCALE) -> None:
+        """Build the model, ``width`` D wide, with patches of 8 px and kernels of ``rank`` that begin at ``scale``."""
         super().__init__()
         self.width = width
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         nn.init.normal_(self.cls_token, std=0.02)
-        self.patch_embed = HyperEmbedding(width, PATCH_SIZE, rank)
+        self.patch_embed = HyperEmbedding(width, PATCH_SIZE, rank, scale)
         self.blocks = nn.ModuleList(Block(width, num_heads, qkv_bias=True, norm_layer=LayerNorm) for _ in range(depth))
         self.norm = LayerNorm(width)
 
@@ -81,9 +81,10 @@ def make_micro(bands: int) -> SpecAware:
     """The small one, 192 wide, 6 deep; it takes any number of ``bands``.
 
     Its kernels' rank is the same share of the width as the paper's, and two blocks fewer than in vit_micro leave room
-    for the networks that make kernels: together it is as large.
+    for the networks that make kernels: together it is as large. Tokens summed over a quarter of the rank and a tenth of
+    the paper's bands would begin a tenth as strong, far below their positions: the scale makes up for it.
     """
-    return SpecAware(192, 6, 3, rank=16)
+    return SpecAware(192, 6, 3, rank=16, scale=10 * INITIAL_SCALE)
 
 
 def make_base(bands: int) -> SpecAware:

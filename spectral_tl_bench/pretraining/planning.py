@@ -17,8 +17,10 @@ from spectral_tl_bench.errors import CheckpointError, SpectralBenchError
 from spectral_tl_bench.presets import override, preset
 from spectral_tl_bench.pretraining.archives import OpenArchive, open_archives
 from spectral_tl_bench.pretraining.record import PretrainingArchive, PretrainingSpec, read_pretraining
+from spectral_tl_bench.pretraining.tasks import pretraining_kind
 from spectral_tl_bench.protocols import Protocol, load_protocols
 from spectral_tl_bench.sensors import Sensor
+from spectral_tl_bench.spec import TrainingSpec
 from spectral_tl_bench.tasks.fit import seed_all
 from spectral_tl_bench.weights import fingerprint
 
@@ -99,15 +101,28 @@ def plan(asked: Asked) -> Plan:
         training=training,
         seed=asked.seed,
     )
-    # An enlarged window becomes a multiple by itself.
-    if training.upsample == 1 and training.image_size % (patch := _patch_size(entry, sensors[0])):
-        raise SpectralBenchError(f"image_size {training.image_size} is no multiple of the {patch} px of a patch")
+    _check(entry, sensors[0], training)
     return Plan(spec, entry, tuple(archives), tuple(sensors), state)
 
 
-def _patch_size(entry: BackboneEntry, sensor: Sensor) -> int:
+def _check(entry: BackboneEntry, sensor: Sensor, training: TrainingSpec) -> None:
+    """Refuse settings that the backbone can do nothing with.
+
+    Raises:
+        SpectralBenchError: If there is one.
+    """
     with torch.device("meta"):
-        return entry.build(sensor).patch_size
+        backbone = entry.build(sensor)
+    # An enlarged window becomes a multiple by itself.
+    if training.upsample == 1 and training.image_size % backbone.patch_size:
+        raise SpectralBenchError(
+            f"image_size {training.image_size} is no multiple of the {backbone.patch_size} px of a patch"
+        )
+    if training.band_dropping and not pretraining_kind(backbone).drops_bands:
+        raise SpectralBenchError(
+            f"{entry.name} is pretrained on all bands at once: leave band_dropping out; spectral_mae_* and specaware_* "
+            "can restore bands that they are not given"
+        )
 
 
 def _initial(

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -40,11 +40,13 @@ class Pretraining(ReconstructionTask):
     Hidden patches are 0, the mean, before anything of the model sees the image.
 
     Attributes:
+        drops_bands: Whether the family makes anything of ``band_dropping``.
         sensors: Of each archive.
         archive: Which of them :meth:`reconstruct` is about.
     """
 
     interpolates = True
+    drops_bands: ClassVar[bool] = False
 
     def __init__(self, backbone: Backbone, sensors: Sequence[Sensor], training: TrainingSpec) -> None:
         """Let the whole ``backbone`` train."""
@@ -129,6 +131,8 @@ class BandPretraining(Pretraining):
     restored as one.
     """
 
+    drops_bands = True
+
     def __init__(self, backbone: Backbone, sensors: Sequence[Sensor], training: TrainingSpec) -> None:
         """Put a decoder behind the backbone."""
         super().__init__(backbone, sensors, training)
@@ -187,7 +191,13 @@ class BandPretraining(Pretraining):
 
 
 class SpecAwarePretraining(Pretraining):
-    """SpecAware: (1 - cosine of spectra) + 2 x Charbonnier on hidden pixels, and a generated head."""
+    """SpecAware: (1 - cosine of spectra) + 2 x Charbonnier on hidden pixels, and a generated head.
+
+    With ``band_dropping``, which the paper does not have, the encoder is given a part of the bands, another for each
+    batch, and all that it has not seen is restored and counts: the dropped bands of visible patches too.
+    """
+
+    drops_bands = True
 
     def __init__(self, backbone: Backbone, sensors: Sequence[Sensor], training: TrainingSpec) -> None:
         """Put a decoder behind the backbone."""
@@ -196,31 +206,54 @@ class SpecAwarePretraining(Pretraining):
 
     def restore(self, images: Tensor, hidden: Tensor) -> Tensor:
         """Restore hidden patches from the last tokens of the visible ones and the attributes of the bands."""
-        tokenizer = self.backbone.tokenizer
+        return self._restore(images, hidden, self.backbone.sensor)
+
+    def _restore(self, images: Tensor, hidden: Tensor, given: Sensor) -> Tensor:
+        """Restore all bands of the sensor that is being seen, ``images``, from the ``given`` ones among them."""
+        tokenizer, sensor = self.backbone.tokenizer, self.backbone.sensor
         assert isinstance(tokenizer, HyperEmbeddingTokenizer)
-        tokens = self.backbone.embed(blank(images, hidden, self.backbone.patch_size))
+        attributes = tokenizer.attributes()
+        kept = [sensor.bands.index(band) for band in given.bands]
+        seen = blank(images, hidden, self.backbone.patch_size)[:, kept]
+        with self.backbone.seeing(None if given == sensor else given):
+            tokens = self.backbone.embed(seen)
         visible = self._visible(hidden)
         encoded = self.backbone.encode(tokens.keep(visible))[-1]
-        attributes = tokenizer.embedding.attributes(tokenizer.wavelengths, tokenizer.widths, tokenizer.names)
         restored: Tensor = self.decoder(encoded, visible, tokens.grid, attributes)
         return restored
 
+    def drop(self) -> Tensor:
+        """Draw the bands that are dropped in a batch; C, True where dropped."""
+        many, share = len(self.backbone.sensor.bands), self.training_spec.band_dropping
+        if many == 1 or share == 0:
+            return torch.zeros(many, dtype=torch.bool)
+        return random_mask(1, many, hidden_patches(many, share) / many, torch.device("cpu"))[0]
+
     def error(self, images: Tensor, hidden: Tensor, meant: Tensor) -> Tensor:
-        """The two errors of the spectra of hidden pixels."""
-        bands = images.shape[1]
+        """The two errors of the spectra of all pixels that the encoder has not seen, or of the unseen part of them."""
+        sensor, dropped = self.backbone.sensor, self.drop()
+        given = sensor.subset((~dropped).nonzero().flatten().tolist()) if dropped.any() else sensor
         restored, targets = (
-            patches[meant].unflatten(-1, (bands, -1))
-            for patches in (self.restore(images, hidden), self.targets(images))
+            patches.unflatten(-1, (images.shape[1], -1))
+            for patches in (self._restore(images, hidden, given), self.targets(images))
         )
-        angle = 1 - F.cosine_similarity(restored, targets, dim=1).mean()
-        charbonnier = ((restored - targets).square() + CHARBONNIER**2).sqrt().mean()
-        return angle + 2 * charbonnier
+        unseen = [(restored[meant], targets[meant])]
+        if dropped.any():
+            unseen.append((restored[~hidden][:, dropped], targets[~hidden][:, dropped]))
+        angles = torch.cat([1 - F.cosine_similarity(ours, theirs, dim=1).flatten() for ours, theirs in unseen])
+        differences = torch.cat([(ours - theirs).flatten() for ours, theirs in unseen])
+        return angles.mean() + 2 * (differences.square() + CHARBONNIER**2).sqrt().mean()
 
 
-def pretraining_task(backbone: Backbone, sensors: Sequence[Sensor], training: TrainingSpec) -> Pretraining:
-    """Build the task of a backbone's family; those without one of their own are plain masked autoencoders."""
+def pretraining_kind(backbone: Backbone) -> type[Pretraining]:
+    """The task of a backbone's family; those without one of their own are plain masked autoencoders."""
     kinds: dict[type, type[Pretraining]] = {
         BandTokenizer: BandPretraining,
         HyperEmbeddingTokenizer: SpecAwarePretraining,
     }
-    return kinds.get(type(backbone.tokenizer), PlainPretraining)(backbone, sensors, training)
+    return kinds.get(type(backbone.tokenizer), PlainPretraining)
+
+
+def pretraining_task(backbone: Backbone, sensors: Sequence[Sensor], training: TrainingSpec) -> Pretraining:
+    """Build the task of a backbone's family."""
+    return pretraining_kind(backbone)(backbone, sensors, training)

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from spectral_tl_bench.backbones import build_backbone
 from spectral_tl_bench.backbones.band_attributes import name_rows, wavelength_code, width_code
-from spectral_tl_bench.backbones.specaware import SpecAwareBackbone, make_micro
+from spectral_tl_bench.backbones.specaware import SpecAware, SpecAwareBackbone, make_micro
 from spectral_tl_bench.sensors import OHS, SENTINEL2, Band, Sensor
 
 BANDS = (
@@ -68,7 +68,9 @@ def test_it_starts_as_the_paper_says():
     torch.manual_seed(0)
     backbone = build_backbone("specaware_micro", SENSOR).eval()
     embedding = backbone.tokenizer.embedding
-    assert embedding.scale.item() == pytest.approx(0.02)
+    assert SpecAware(64, 4, 4).patch_embed.scale.item() == pytest.approx(0.02)
+    # Ten times that: kernels of a quarter of the rank, summed over a tenth of the bands.
+    assert embedding.scale.item() == pytest.approx(0.2)
     torch.testing.assert_close(embedding.attributes.mixture.data, torch.tensor([0.8, 0.2]))
     _, _, bias = backbone.tokenizer.factors(torch.randn(1, 3, 16, 16))
     assert not bias.any()
@@ -84,7 +86,7 @@ def test_low_rank_tokens_are_those_of_the_explicit_kernels(backbone, images):
     assert right.shape == (2, 3, 16, 8, 8)
     for i, image in enumerate(images):
         kernels = torch.einsum("cdr,crij->dcij", left[i], right[i])
-        expected = 0.02 * F.conv2d(image.unsqueeze(0), kernels, bias[i], stride=8)
+        expected = 0.2 * F.conv2d(image.unsqueeze(0), kernels, bias[i], stride=8)
         torch.testing.assert_close(tokens[i], expected[0].flatten(1).T, atol=1e-5, rtol=1e-4)
 
 

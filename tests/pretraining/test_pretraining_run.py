@@ -283,6 +283,7 @@ OUT = "--out {folder}/w.safetensors"
         (f"specaware_micro {MTS12} --init {{folder}}/none.pth {OUT}", ["no weights file"]),
         (f"specaware_micro {MTS12} --train steps=4 {OUT}", ["training option", "steps"]),
         (f"specaware_micro {MTS12} --train image_size=20 {OUT}", ["multiple of the 8 px"]),
+        (f"vit_micro {MTS12} --train band_dropping=0.5 {OUT}", ["vit_micro", "leave band_dropping out"]),
         (f"specaware_micro {MTS12} --simulated-seed 2 {OUT}", ["without --archive"]),
         (f"specaware_micro --simulated-seed 0 {OUT}", ["tested on", "1 or more"]),
         (f"specaware_micro --simulated mars {OUT}", ["mars"]),

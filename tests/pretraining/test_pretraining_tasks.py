@@ -115,6 +115,37 @@ def test_the_spectral_loss_is_about_what_was_hidden_or_dropped():
     assert torch.equal(targets, pixels | of_bands[..., None, None])
 
 
+def test_specaware_restores_dropped_bands_that_it_has_not_seen(monkeypatch):
+    task = task_of("specaware_micro", SENTINEL2).eval()
+    images, hidden = images_of(task)
+    torch.manual_seed(0)
+    dropped = task.drop()
+    assert dropped.sum() == 6
+    of_bands = dropped.view(1, -1, 1, 1)
+    with torch.no_grad():
+        given = SENTINEL2.subset((~dropped).nonzero().flatten().tolist())
+        seen = task._restore(images, hidden, given)
+        assert torch.equal(seen, task._restore(torch.where(of_bands, 7.0, images), hidden, given))
+        assert not torch.equal(seen, task._restore(images + 1, hidden, given))
+        assert seen.shape == task.targets(images).shape
+    # Which pixels are targets: those that the loss depends on where what is restored is no function of the image.
+    constant = torch.randn_like(seen)
+    monkeypatch.setattr(task, "_restore", lambda *_: constant)
+    leaf = images.clone().requires_grad_()
+    torch.manual_seed(0)
+    task.error(leaf, hidden, hidden).backward()
+    patch = task.backbone.patch_size
+    pixels = hidden.view(2, 1, 2, 2).repeat_interleave(patch, -1).repeat_interleave(patch, -2)
+    assert torch.equal(leaf.grad != 0, pixels | of_bands)
+    assert task.backbone.sensor == SENTINEL2
+
+
+def test_as_published_specaware_is_given_every_band():
+    task = task_of("specaware_micro", SENTINEL2)
+    task.training_spec = override(task.training_spec, {"band_dropping": 0.0})
+    assert not task.drop().any()
+
+
 def test_one_model_restores_archives_of_several_sensors():
     for name in ("dofa_b", "spectral_mae_micro", "specaware_micro"):
         task = task_of(name, SENTINEL2, OHS)
@@ -127,10 +158,10 @@ def test_one_model_restores_archives_of_several_sensors():
 def test_a_perfect_restoration_has_the_least_specaware_loss(monkeypatch):
     task = task_of("specaware_micro", SENTINEL2)
     images, hidden = images_of(task)
-    monkeypatch.setattr(task, "restore", lambda images, hidden: task.targets(images))
+    monkeypatch.setattr(task, "_restore", lambda images, *_: task.targets(images))
     # What is left of Charbonnier's error, twice.
     assert task.error(images, hidden, hidden).item() == pytest.approx(2e-3, abs=1e-5)
-    monkeypatch.setattr(task, "restore", lambda images, hidden: -task.targets(images))
+    monkeypatch.setattr(task, "_restore", lambda images, *_: -task.targets(images))
     assert task.error(images, hidden, hidden).item() > 2
 
 
