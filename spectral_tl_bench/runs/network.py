@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,6 @@ from spectral_tl_bench.decoders import Segmenter
 from spectral_tl_bench.decoders.reconstruction import ReconstructionDecoder
 from spectral_tl_bench.errors import CheckpointError
 from spectral_tl_bench.methods import Method, StageName
-from spectral_tl_bench.metrics import Matrix
 from spectral_tl_bench.plotting import png
 from spectral_tl_bench.report.tables import heading
 from spectral_tl_bench.runs.accounting import parameter_counts, segmenter_names
@@ -34,14 +32,15 @@ from spectral_tl_bench.runs.pictures import images_by_domain, looking_at
 from spectral_tl_bench.runs.planning import Plan
 from spectral_tl_bench.runs.progress import ProgressFile, StageProgressFile
 from spectral_tl_bench.runs.reconstructions import RECONSTRUCTION, Reconstructions
-from spectral_tl_bench.runs.scores import SCORES, ScoreJournal
+from spectral_tl_bench.runs.scores import SCORES
+from spectral_tl_bench.runs.scoring import Scoring
 from spectral_tl_bench.runs.stage1 import STAGE1, origin, read_stage1
 from spectral_tl_bench.tasks import processes
 from spectral_tl_bench.tasks.base import AdaptationTask
-from spectral_tl_bench.tasks.fit import KeepBest, Stopwatch, fit, peak_memory_mib, score, seed_all
+from spectral_tl_bench.tasks.fit import KeepBest, Stopwatch, fit, peak_memory_mib, seed_all
 from spectral_tl_bench.tasks.progress import History, StageProgress
 from spectral_tl_bench.tasks.reconstruction import MaskedReconstruction
-from spectral_tl_bench.tasks.segmentation import Scored, Segmentation
+from spectral_tl_bench.tasks.segmentation import Segmentation
 from spectral_tl_bench.weights import load_weights, restore, save_weights, trained_state
 
 if TYPE_CHECKING:
@@ -239,7 +238,10 @@ class NetworkRun:
         if processes.is_first():
             self._save(selected, best.step if by_score else task.steps)
         watch = Stopwatch()
-        table = self._score(trainer, task, last, best)
+        scoring = Scoring(
+            self.plan, self.data, self.folder / SCORES, self.pretrained, self.means.progress, self.means.interruption
+        )
+        table = scoring.run(trainer, task, last, best)
         self.stages["scoring"] = records.StageRecord(steps=0, seconds=watch.seconds)
         if not processes.is_first():
             return
@@ -247,39 +249,6 @@ class NetworkRun:
         restore(segmenter, selected, self.pretrained, "the selected weights")
         self._diagnose(segmenter, device)
         self._write(segmenter, table, best.step, device)
-
-    def _score(
-        self, trainer: lightning.Trainer, task: Segmentation, last: dict[str, Tensor], best: KeepBest
-    ) -> records.ConfusionTable:
-        """Score the last weights and the best ones, apart from the tiles that an earlier process has scored."""
-        journal = ScoreJournal(self.folder / SCORES, self.spec.digest, task.num_classes)
-        same = best.step == task.steps
-        weights: dict[records.Selection, dict[str, Tensor]] = {"last": last, "best": best.state}
-        split = self.plan.split
-        tiles = (len(split.held_out) + len(split.target)) * (1 if same else 2)
-        scored = sum(len(journal.done(selection)) for selection in weights)
-        for selection, state in weights.items():
-            if selection == "best" and same:
-                continue
-            self.data.scored = processes.broadcast(journal.done(selection))
-            restore(task.segmenter, state, self.pretrained, f"the {selection} weights")
-
-            def keep(found: list[Scored], selection: records.Selection = selection) -> None:
-                nonlocal scored
-                scored += len(found)
-                if processes.is_first():
-                    for loader, tile, matrix in found:
-                        journal.add(selection, loader, tile, matrix)
-                    self.means.progress.show("scoring", scored, tiles)
-                self.means.interruption.hear_of(*processes.largest(self.means.interruption.signal or 0))
-                self.means.interruption.end_if_asked("scoring")
-
-            task.on_scored = keep
-            score(trainer, task, self.data)
-        table = records.ConfusionTable()
-        self._collect(table, journal.of("last"), "last")
-        self._collect(table, journal.of("last" if same else "best"), "best")
-        return table
 
     def _save(self, selected: dict[str, Tensor], step: int) -> None:
         """Write all that the model is rebuilt from, its pretrained weights apart."""
@@ -302,20 +271,6 @@ class NetworkRun:
                 for name, windows in images_by_domain(self.data, self.training, device).items()
             }
             write_diagnostics(self.method, segmenter.backbone, images, heading(self.spec), self.folder, self.console)
-
-    def _collect(
-        self,
-        table: records.ConfusionTable,
-        scored: Iterable[tuple[int, str, Matrix]],
-        selection: records.Selection,
-    ) -> None:
-        index = self.plan.dataset.index
-        side = self.training.image_size if self.training.scoring == "reference" else None
-        areas = dict(zip(index["tile"].astype(str), index["height"] * index["width"], strict=True))
-        for loader, tile, matrix in scored:
-            part: records.Part = "target" if loader == 1 else "held_out_source"
-            pixels = side**2 if side else int(areas[tile])
-            table.add(selection, part, tile, self.plan.split.subdomains[tile], matrix, pixels)
 
     def _write(self, segmenter: Segmenter, table: records.ConfusionTable, best_step: int, device: torch.device) -> None:
         # The device it ran on: the trainer has taken the model back to the processor by now.
