@@ -35,8 +35,9 @@ predictions of other classes count as misses.
 - *trainable*: millions of parameters, without the decoder.
 """
 
-_SIMULATED_NOTE = """They show that the bench works and say nothing about any sensor. To make them again, run the suite
-that they came from, then the leaderboard:
+_SIMULATED_NOTE = """They show that the bench works and say nothing about any sensor, nor about other simulated tiles:
+intervals are for other seeds and transfers of this one draw of landscapes, and another draw (`data simulate --seed`)
+can turn a difference round. To make them again, run the suite that they came from, then the leaderboard:
 
     spectral-bench sweep spectralx_transfers --jobs 2   # or another of benchmarks/suites/
     spectral-bench leaderboard

@@ -50,7 +50,7 @@ def test_a_suite_that_does_not_follow_the_format_is_refused_by_its_field(tmp_pat
 
 
 def test_an_unknown_suite_names_the_nearest(tmp_path):
-    with pytest.raises(SpectralBenchError, match=r"unknown suite 'whu_methods'.*whu_region_methods"):
-        find_suite("whu_methods")
+    with pytest.raises(SpectralBenchError, match=r"unknown suite 'every_methods'.*every_method"):
+        find_suite("every_methods")
     with pytest.raises(SpectralBenchError, match=r"cannot read suite .*none\.yaml"):
         find_suite(str(tmp_path / "none.yaml"))
