@@ -21,7 +21,6 @@ from spectral_tl_bench.tasks.reconstruction import (
     ReconstructionTask,
     blank,
     cut,
-    hidden_patches,
     patches_inside,
     random_mask,
 )
@@ -101,6 +100,13 @@ class Pretraining(ReconstructionTask):
                 meant = own if own.any() else hidden
             return self.total_loss(self.error(images, hidden, meant))
 
+    def _draw(self, batch: int, many: int, device: torch.device) -> Tensor:
+        """Draw which of so many bands are dropped, ``band_dropping`` of them, never all; batch x many."""
+        share = self.training_spec.band_dropping
+        if many == 1 or share == 0:
+            return torch.zeros(batch, many, dtype=torch.bool, device=device)
+        return random_mask(batch, many, share, device)
+
     def _visible(self, hidden: Tensor) -> Tensor:
         return (~hidden).nonzero()[:, 1].view(len(hidden), -1)
 
@@ -146,10 +152,7 @@ class BandPretraining(Pretraining):
 
     def drop(self, images: Tensor) -> Tensor:
         """Draw the bands that are dropped in each image; B x G, True where dropped."""
-        many, share = len(self._tokenizer.shares), self.training_spec.band_dropping
-        if many == 1 or share == 0:
-            return torch.zeros(len(images), many, dtype=torch.bool, device=images.device)
-        return random_mask(len(images), many, hidden_patches(many, share) / many, images.device)
+        return self._draw(len(images), len(self._tokenizer.shares), images.device)
 
     def encode(self, images: Tensor, hidden: Tensor, dropped: Tensor) -> Tensor:
         """Let the encoder see what is neither hidden, B x T, nor dropped, B x G; B x (K * N) x D, patch by patch."""
@@ -206,16 +209,16 @@ class SpecAwarePretraining(Pretraining):
 
     def restore(self, images: Tensor, hidden: Tensor) -> Tensor:
         """Restore hidden patches from the last tokens of the visible ones and the attributes of the bands."""
-        return self._restore(images, hidden, self.backbone.sensor)
+        return self._restore(images, hidden, torch.zeros(images.shape[1], dtype=torch.bool))
 
-    def _restore(self, images: Tensor, hidden: Tensor, given: Sensor) -> Tensor:
-        """Restore all bands of the sensor that is being seen, ``images``, from the ``given`` ones among them."""
+    def _restore(self, images: Tensor, hidden: Tensor, dropped: Tensor) -> Tensor:
+        """Restore all bands of the sensor that is being seen from those that are not ``dropped``, C."""
         tokenizer, sensor = self.backbone.tokenizer, self.backbone.sensor
         assert isinstance(tokenizer, HyperEmbeddingTokenizer)
         attributes = tokenizer.attributes()
-        kept = [sensor.bands.index(band) for band in given.bands]
+        kept = (~dropped).nonzero().flatten().tolist()
         seen = blank(images, hidden, self.backbone.patch_size)[:, kept]
-        with self.backbone.seeing(None if given == sensor else given):
+        with self.backbone.seeing(sensor.subset(kept) if dropped.any() else None):
             tokens = self.backbone.embed(seen)
         visible = self._visible(hidden)
         encoded = self.backbone.encode(tokens.keep(visible))[-1]
@@ -224,18 +227,14 @@ class SpecAwarePretraining(Pretraining):
 
     def drop(self) -> Tensor:
         """Draw the bands that are dropped in a batch; C, True where dropped."""
-        many, share = len(self.backbone.sensor.bands), self.training_spec.band_dropping
-        if many == 1 or share == 0:
-            return torch.zeros(many, dtype=torch.bool)
-        return random_mask(1, many, hidden_patches(many, share) / many, torch.device("cpu"))[0]
+        return self._draw(1, len(self.backbone.sensor.bands), torch.device("cpu"))[0]
 
     def error(self, images: Tensor, hidden: Tensor, meant: Tensor) -> Tensor:
         """The two errors of the spectra of all pixels that the encoder has not seen, or of the unseen part of them."""
-        sensor, dropped = self.backbone.sensor, self.drop()
-        given = sensor.subset((~dropped).nonzero().flatten().tolist()) if dropped.any() else sensor
+        dropped = self.drop()
         restored, targets = (
             patches.unflatten(-1, (images.shape[1], -1))
-            for patches in (self._restore(images, hidden, given), self.targets(images))
+            for patches in (self._restore(images, hidden, dropped), self.targets(images))
         )
         unseen = [(restored[meant], targets[meant])]
         if dropped.any():
