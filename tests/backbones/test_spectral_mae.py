@@ -151,12 +151,19 @@ def test_each_token_of_a_patch_is_on_a_map_of_its_own():
     assert torch.equal(layout.from_map(maps), patches)
 
 
-def test_the_projection_starts_as_the_mean_of_an_rgb_model(tmp_path):
-    rgb = {"patch_embed.proj.weight": torch.randn(192, 3, 8, 8), "cls_token": torch.zeros(1, 1, 192)}
+def test_a_band_starts_as_an_rgb_model_sees_a_grey_picture_at_positions_of_its_own():
+    rgb = {"patch_embed.proj.weight": torch.randn(192, 3, 8, 8), "pos_embed": torch.zeros(1, 65, 192)}
     converted = convert(rgb, RGB)
-    assert converted["patch_embed.proj.weight"].shape == (192, 1, 8, 8)
-    torch.testing.assert_close(converted["patch_embed.proj.weight"][:, 0], rgb["patch_embed.proj.weight"].mean(dim=1))
-    assert convert(converted, RGB) is converted
+    band = torch.randn(1, 1, 8, 8)
+    torch.testing.assert_close(
+        F.conv2d(band, converted["patch_embed.proj.weight"]),
+        F.conv2d(band.expand(-1, 3, -1, -1), rgb["patch_embed.proj.weight"]),
+        atol=1e-4,
+        rtol=1e-4,
+    )
+    assert "pos_embed" not in converted
+    own = make_micro(1).state_dict()
+    assert convert(own, RGB) is own
 
 
 @pytest.mark.parametrize("setting", ["band_tokens=4", "band_dropping=0.5"])
