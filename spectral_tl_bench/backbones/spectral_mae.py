@@ -187,9 +187,9 @@ def make_base(bands: int) -> SpectralMAE:
 def convert(state: dict[str, Tensor], sensor: Sensor) -> dict[str, Tensor]:
     """Begin with what an RGB model makes of grey pictures; a state of this model's own stays as it is.
 
-    The projection is the sum of the RGB model's three, so that a band is as loud as a grey picture was: with their mean,
-    codes drown it. Positions stay this model's own, which are as loud; those of an RGB model, learned beside stronger
-    patches, may be too faint to tell where a patch lies.
+    The projection is the sum of the RGB model's three, so that a band is as loud as a grey picture was: with their
+    mean, codes drown it. Positions stay this model's own, which are as loud; those of an RGB model, learned beside
+    stronger patches, may be too faint to tell where a patch lies.
     """
     projection = state.get(PROJECTION)
     if projection is None or projection.ndim != 4 or projection.shape[1] != 3:

@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from spectral_tl_bench.errors import SpectralBenchError, UnknownNameError, first_problem
 from spectral_tl_bench.methods import PixelModel, method_class
@@ -29,6 +29,13 @@ class SuiteMethod(Value):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
+class SuiteBackbone(Value):
+    """A backbone of a suite, with the training settings that it needs and others do not know."""
+
+    name: str
+    train: dict[str, Any] = Field(default_factory=dict)
+
+
 class Suite(Value):
     """What a sweep runs: the product of all lists.
 
@@ -38,7 +45,7 @@ class Suite(Value):
         protocols: Names as ``run --protocol`` takes them.
         seeds: Seeds.
         preset: Preset of every run; None is the command's default.
-        backbones: Names; empty is the preset's.
+        backbones: Names and ``{name, train}``; empty is the preset's.
         weights: As ``run --weights`` takes them; empty is the backbone's default.
         train: Training settings that differ from the preset's.
         tries: Training settings with the values that each takes in turn, every combination of them.
@@ -49,19 +56,20 @@ class Suite(Value):
     protocols: tuple[str, ...] = Field(min_length=1)
     seeds: tuple[Annotated[int, Field(ge=0, le=LARGEST_SEED)], ...] = Field(default=(0,), min_length=1)
     preset: str | None = None
-    backbones: tuple[str, ...] = ()
+    backbones: tuple[SuiteBackbone, ...] = ()
     weights: tuple[str, ...] = ()
     train: dict[str, Any] = Field(default_factory=dict)
     tries: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = Field(default_factory=dict)
 
-    @field_validator("methods", mode="before")
+    @field_validator("methods", "backbones", mode="before")
     @classmethod
-    def _names_alone_are_enough(cls, value: Any) -> Any:
+    def _names_alone_are_enough(cls, value: Any, info: ValidationInfo) -> Any:
         if not isinstance(value, list):
             return value
+        kind: type[SuiteMethod | SuiteBackbone] = SuiteMethod if info.field_name == "methods" else SuiteBackbone
         try:
             # Checked here, so that what is said of a wrong one is not that it is no "all".
-            return tuple(SuiteMethod.model_validate({"name": e} if isinstance(e, str) else e) for e in value)
+            return tuple(kind.model_validate({"name": e} if isinstance(e, str) else e) for e in value)
         except ValidationError as error:
             raise ValueError(first_problem(error)) from error
 
@@ -76,7 +84,7 @@ class Suite(Value):
     def requests(self, root: Path | None) -> Iterator[Request]:
         """One request for each combination of the lists, and for each protocol that a name stands for."""
         methods = tuple(SuiteMethod(name=n) for n in METHODS.usable()[0]) if self.methods == "all" else self.methods
-        backbones: tuple[str | None, ...] = self.backbones or (None,)
+        backbones: tuple[SuiteBackbone | None, ...] = self.backbones or (None,)
         weights: tuple[str | None, ...] = self.weights or (None,)
         tries = itertools.product(*self.tries.values())
         settings = [{**self.train, **dict(zip(self.tries, values, strict=True))} for values in tries]
@@ -92,11 +100,11 @@ class Suite(Value):
                     protocol,
                     root=root,
                     preset_name=self.preset,
-                    backbone=backbone,
+                    backbone=None if backbone is None else backbone.name,
                     weights=weight,
                     seed=seed,
                     options=method.options,
-                    training=training,
+                    training=training if backbone is None else {**training, **backbone.train},
                 )
 
 

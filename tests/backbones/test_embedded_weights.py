@@ -12,11 +12,14 @@ from spectral_tl_bench.backbones.registry import BACKBONES
 from spectral_tl_bench.benchmarks.pretrain_vit_micro import CAMERA
 from spectral_tl_bench.cli.main import main
 from spectral_tl_bench.errors import CheckpointError
+from spectral_tl_bench.pretraining.recipes import recipe
+from spectral_tl_bench.pretraining.record import PretrainingRecord, read_pretraining
 from spectral_tl_bench.records import find_runs, read_run, read_run_yaml
 from spectral_tl_bench.sensors import OHS, SENTINEL2
 from spectral_tl_bench.weights import fingerprint, read_metadata
 
 EMBEDDED = [name for name in BACKBONES.usable()[0] if backbone_entry(name).embedded is not None]
+BY_PLACE = [name for name in EMBEDDED if not backbone_entry(name).from_wavelengths]
 OTHERS = [name for name in BACKBONES.usable()[0] if name not in EMBEDDED]
 TINY = ("image_size=32", "batch_size=2", "segmentation_steps=2", "validations=1", "decoder_channels=8")
 
@@ -36,7 +39,7 @@ def test_embedded_weights_load_in_single_precision_for_any_number_of_bands(name,
     assert f"blocks.{len(backbone.blocks)}.mlp.fc2.weight" not in state
 
 
-@pytest.mark.parametrize("name", EMBEDDED)
+@pytest.mark.parametrize("name", BY_PLACE)
 @pytest.mark.parametrize("sensor", [CAMERA, SENTINEL2, OHS], ids=lambda s: s.name)
 def test_a_grey_image_gives_the_tokens_that_the_model_of_colour_pictures_gives_it(name, sensor):
     backbone = build_backbone(name, sensor, "embedded")
@@ -56,7 +59,8 @@ def test_a_backbone_knows_which_of_its_parameters_were_drawn(name, sensor, weigh
     differing = {n for n, p in built[0].named_parameters() if not torch.equal(p, other[n])}
     assert differing <= built[0].drawn
     if weights == "embedded":
-        assert built[0].drawn == differing == (set() if sensor is CAMERA else {"tokenizer.projection.weight"})
+        fits = sensor is CAMERA or name not in BY_PLACE
+        assert built[0].drawn == differing == (set() if fits else {"tokenizer.projection.weight"})
     else:
         assert built[0].drawn == set(other)
 
@@ -67,9 +71,27 @@ def test_embedded_weights_are_small_and_say_how_they_were_made(name):
     assert {tensor.dtype for tensor in load_file(file_of(name)).values()} == {torch.float16}
     made = read_metadata(file_of(name))
     assert made["steps"] >= 1000
-    assert made["data"].startswith("simulated RGB")
-    assert made["script"] == "spectral_tl_bench.benchmarks.pretrain_vit_micro"
-    assert made["seed"] >= 0
+    if name in BY_PLACE:
+        assert made["data"].startswith("simulated RGB")
+        assert made["script"] == "spectral_tl_bench.benchmarks.pretrain_vit_micro"
+        assert made["seed"] >= 0
+        return
+    spec = PretrainingRecord.model_validate(made).spec
+    shipped = recipe(name, {})
+    assert spec.backbone == name == shipped.backbone
+    assert spec.simulated
+    assert {archive.name for archive in spec.archives} == set(shipped.simulated)
+    assert {key: getattr(spec.training, key) for key in shipped.train} == shipped.train
+    assert spec.init.split()[0] == shipped.init
+
+
+@pytest.mark.parametrize("name", [name for name in EMBEDDED if name not in BY_PLACE])
+def test_embedded_weights_have_their_training_curve_beside_them(name):
+    record = PretrainingRecord.model_validate_json(file_of(name).with_suffix(".json").read_text())
+    assert record.model_dump(exclude={"history"}) == read_pretraining(file_of(name)).model_dump(exclude={"history"})
+    steps = [row["step"] for row in record.history]
+    assert steps == sorted(steps)
+    assert steps[-1] == record.steps
 
 
 @pytest.mark.parametrize("name", OTHERS)

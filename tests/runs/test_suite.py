@@ -34,12 +34,28 @@ def test_a_suite_is_the_product_of_its_lists():
     assert len({(a.choices.method, a.protocol.name, a.choices.seed, a.where.weights) for a in asked}) == len(asked)
 
 
+def test_a_backbone_of_a_suite_has_settings_of_its_own():
+    own = {"band_tokens": 4, "batch_size": 2}
+    suite = suite_of(
+        methods=["pixel_forest", "lora"], backbones=["vit_micro", {"name": "spectral_mae_micro", "train": own}]
+    )
+    forest, plain, spectral = (request.choices for request in suite.requests(None))
+    assert forest.backbone == "none"
+    assert (plain.backbone, spectral.backbone) == ("vit_micro", "spectral_mae_micro")
+    assert (spectral.training.band_tokens, spectral.training.batch_size) == (4, 2)
+    assert spectral.training == plain.training.model_copy(update=own)
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
         ({"title": "t", "methods": ["frozen"]}, "protocols"),
         ({"title": "t", "methods": ["frozen"], "protocols": ["whu_region"], "epochs": 3}, "epochs"),
         ({"title": "t", "methods": "every", "protocols": ["whu_region"]}, "methods"),
+        (
+            {"title": "t", "methods": "all", "protocols": ["whu_region"], "backbones": [{"train": {}}]},
+            "backbones.*name",
+        ),
     ],
 )
 def test_a_suite_that_does_not_follow_the_format_is_refused_by_its_field(tmp_path, content, problem):
