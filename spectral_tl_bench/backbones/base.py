@@ -259,10 +259,6 @@ class Backbone(nn.Module):
 
         Where a patch has a token for each band, that is their mean, and what is behind the tap refines it.
         """
-        return self.run_blocks(tokens)[0]
-
-    def run_blocks(self, tokens: Tokens) -> tuple[list[Tensor], Tensor]:
-        """Run the blocks and return what :meth:`encode` does, and the last tokens, B x (P + T * G) x D."""
         prefix, several = tokens.prefix.shape[1], tokens.tokens_a_patch
         self.layout.prefix, self.layout.grid, self.layout.positions = prefix, tokens.grid, tokens.positions
         self.layout.tokens_a_patch = several
@@ -282,7 +278,7 @@ class Backbone(nn.Module):
                     patches = patches + update.flatten(1, 2)
                 x = torch.cat([x[:, :prefix], refined if several == 1 else patches], dim=1)
                 features.append(refined)
-        return features, x
+        return features
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the features after each tap as maps, B x D x h x w each."""

@@ -29,32 +29,34 @@ class SensorHeads(MaskedDecoder):
 
 
 class BandDecoder(MaskedDecoder):
-    """Restores the token of every band of every patch; bands are known by the codes that the encoder has of them."""
+    """Restores every band of a patch from one token, by the codes that the encoder has of the bands.
+
+    A band weighs the token's entries before a layer that all bands share makes pixels of them, so that a token holds a
+    spectrum as shares of curves over the wavelength.
+    """
 
     def __init__(self, encoder_width: int, patch_size: int, *, width: int, depth: int, num_heads: int) -> None:
         """Build the decoder."""
         super().__init__(encoder_width, width=width, depth=depth, num_heads=num_heads)
-        self.band = nn.Linear(encoder_width, width)
+        self.weigh = nn.Linear(encoder_width, width)
+        self.shift = nn.Linear(encoder_width, width)
         self.pixels = nn.Linear(width, patch_size**2)
 
-    def forward(self, encoded: Tensor, visible: Tensor, kept: Tensor, grid: tuple[int, int], bands: Tensor) -> Tensor:
+    def forward(self, encoded: Tensor, visible: Tensor, grid: tuple[int, int], bands: Tensor) -> Tensor:
         """Restore patches band by band.
 
         Args:
-            encoded: B x (K * N) x D tokens, patch by patch.
-            visible: B x K places of the visible patches.
-            kept: B x N bands that are visible in them.
+            encoded: B x K x D tokens of the visible patches.
+            visible: B x K places of these patches.
             grid: Rows and columns of patches.
             bands: Codes of all G bands, G x D.
 
         Returns:
             B x T x G x (patch * patch).
         """
-        many = len(bands)
-        places = (visible.unsqueeze(2) * many + kept.unsqueeze(1)).flatten(1)
-        code = self.positions(grid, encoded).unsqueeze(1) + self.band(bands)
-        pixels: Tensor = self.pixels(self.fill(encoded, places, code.flatten(0, 1)))
-        return pixels.unflatten(1, (-1, many))
+        filled = self.fill(encoded, visible, self.positions(grid, encoded)).unsqueeze(2)
+        pixels: Tensor = self.pixels(filled * self.weigh(bands) + self.shift(bands))
+        return pixels
 
 
 class HyperLinear(nn.Module):

@@ -134,7 +134,8 @@ class BandPretraining(Pretraining):
 
     Which bands are dropped differs from image to image and is the same for all its patches; ``band_dropping`` says how
     many. All that was hidden or dropped is restored and counts in the mean squared error. Bands that share a token are
-    restored as one.
+    restored as one. The decoder gets what that of a segmentation gets, the mean of a patch's tokens over its bands: so
+    this has to tell the whole spectrum, where a token for each band would leave that to the decoder.
     """
 
     drops_bands = True
@@ -155,7 +156,7 @@ class BandPretraining(Pretraining):
         return self._draw(len(images), len(self._tokenizer.shares), images.device)
 
     def encode(self, images: Tensor, hidden: Tensor, dropped: Tensor) -> Tensor:
-        """Let the encoder see what is neither hidden, B x T, nor dropped, B x G; B x (K * N) x D, patch by patch."""
+        """Let the encoder see what is neither hidden, B x T, nor dropped, B x G; B x K x D, means over the bands."""
         of_bands = (dropped.to(images.dtype) @ (self._tokenizer.shares > 0).to(images.dtype)) > 0
         given = blank(images, hidden, self.backbone.patch_size).masked_fill(of_bands[..., None, None], 0.0)
         tokens = self.backbone.embed(given).keep(self._visible(hidden))
@@ -163,15 +164,12 @@ class BandPretraining(Pretraining):
         kept = self._visible(dropped)[:, None, :, None]
         _, count, _, width = tokens.bands.shape
         some = tokens.bands.gather(2, kept.expand(-1, count, -1, width))
-        _, sequence = self.backbone.run_blocks(dataclasses.replace(tokens, bands=some))
-        return sequence[:, tokens.prefix.shape[1] :]
+        return self.backbone.encode(dataclasses.replace(tokens, bands=some))[-1]
 
     def _bands(self, images: Tensor, hidden: Tensor, dropped: Tensor) -> Tensor:
         encoded = self.encode(images, hidden, dropped)
         grid = self.backbone.grid_of(images)
-        restored: Tensor = self.decoder(
-            encoded, self._visible(hidden), self._visible(dropped), grid, self._tokenizer.codes()
-        )
+        restored: Tensor = self.decoder(encoded, self._visible(hidden), grid, self._tokenizer.codes())
         return restored
 
     def restore(self, images: Tensor, hidden: Tensor) -> Tensor:
