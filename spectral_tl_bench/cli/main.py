@@ -192,7 +192,9 @@ def show(
 
 @app.command()
 def compare(
-    first: Annotated[str, typer.Argument(help="A method, a row's name on a board, or its id.")],
+    first: Annotated[
+        str, typer.Argument(help="A method, a row's name on a board, or an id from a board or the overview.")
+    ],
     second: Annotated[str, typer.Argument(help="What it is compared with.")],
     runs: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
 ) -> None:

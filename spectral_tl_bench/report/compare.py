@@ -13,7 +13,7 @@ from spectral_tl_bench.protocols import TRANSFERS
 from spectral_tl_bench.report.names import counterpart, find, labels
 from spectral_tl_bench.report.statistics import holm, paired
 from spectral_tl_bench.report.summary import Group, Summary, grouped
-from spectral_tl_bench.report.transfers import Difference, difference
+from spectral_tl_bench.report.transfers import Difference, difference, same_but_protocol_and_seed
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def _section(group: Group) -> tuple[bool, str, str]:
 
 
 def _named(name: str, groups: Sequence[Group], names: Sequence[str]) -> list[Group]:
-    found = find(name, groups, names)
+    found = find(name, groups, names) or [g for g in groups if same_but_protocol_and_seed(g.spec) == name]
     if not found:
         raise RecordError(f"no run of {name}; there are: {', '.join(sorted(set(names)))}")
     return found
@@ -59,8 +59,8 @@ def compare(runs: Sequence[Summary], first: str, second: str) -> list[Comparison
 
     Args:
         runs: Real and simulated ones, which are never compared.
-        first: A method, a row's name with its options, or a row's id.
-        second: The other.
+        first: A method, a row's name with its options, or the id of a row of a board or of ``transfers.csv``.
+        second: The other. Two ids may differ in anything, such as the weights.
 
     Returns:
         Real tiles first; a comparison for each of the two that has anything to compare.

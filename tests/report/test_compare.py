@@ -10,6 +10,7 @@ from spectral_tl_bench.protocols import TRANSFERS
 from spectral_tl_bench.report.compare import compare
 from spectral_tl_bench.report.show import comparison_table, verdict
 from spectral_tl_bench.report.summary import collect
+from spectral_tl_bench.report.transfers import over_transfers
 
 FROZEN = {"method": "frozen", "method_options": {}}
 
@@ -62,6 +63,19 @@ def test_rows_are_found_by_their_name_with_options_and_by_id(runs):
     (by_id,) = compare(found, *ids)
     assert by_label.table["difference"].iloc[0] < 0
     assert by_id.table.equals(by_label.table)
+
+
+def test_ids_of_the_overview_compare_what_differs_in_anything_over_all_transfers(runs):
+    trained = {"weights": "sha256:0123456789abcdef"}
+    found = runs((trained, 0.7, (0, 1, 2), TRANSFERS), ({}, 0.6, (0, 1, 2), TRANSFERS))
+    overview, _ = over_transfers(found)
+    by_weights = dict(zip(overview["weights"], overview["id"], strict=True))
+    none = by_weights.pop("none")
+    (other,) = by_weights.values()
+    (comparison,) = compare(found, other, none)
+    means = overview.set_index("id")["mean"]
+    assert comparison.over_transfers.mean == pytest.approx(means[other] - means[none])
+    assert (comparison.over_transfers.seeds, len(comparison.table)) == (3, 8)
 
 
 def test_real_and_simulated_runs_are_never_compared(runs):
