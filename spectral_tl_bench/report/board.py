@@ -17,6 +17,7 @@ from spectral_tl_bench.report.names import (
     counterpart,
     find,
     labels,
+    titles,
 )
 from spectral_tl_bench.report.statistics import (
     Interval,
@@ -170,8 +171,9 @@ def make_board(runs: Iterable[Summary], against: Iterable[str] = ()) -> Board:
         against: Methods that the rows are compared with besides the fixed comparator.
     """
     groups = grouped(runs)
-    names = labels([group.spec for group in groups])
-    frame = pd.DataFrame([_row(group, name) for group, name in zip(groups, names, strict=True)])
+    specs = [group.spec for group in groups]
+    names, shown = labels(specs), titles(specs)
+    frame = pd.DataFrame([_row(group, name) for group, name in zip(groups, shown, strict=True)])
     for position, (group, other) in enumerate(zip(groups, _yardsticks(groups, names), strict=True)):
         if other is not None:
             frame.loc[position, "below_yardstick"] = "yes" if group.miou < other.miou else "no"
@@ -183,7 +185,7 @@ def make_board(runs: Iterable[Summary], against: Iterable[str] = ()) -> Board:
         columns = comparison_columns(other_name, compared(groups, names, other_name))
         frame = pd.concat([frame, pd.DataFrame(columns)], axis=1)
     frame = frame.sort_values(["protocol", "scoring", "miou", "id"], ascending=[True, True, False, True])
-    own = [row for group, name in zip(groups, names, strict=True) for row in _details(group, name)]
+    own = [row for group, name in zip(groups, shown, strict=True) for row in _details(group, name)]
     details = pd.DataFrame(own, columns=list(_DETAILS))
     place = {identity: number for number, identity in enumerate(frame["id"])}
     details = details.assign(place=details["id"].map(place)).sort_values("place", kind="stable")

@@ -10,7 +10,7 @@ import pandas as pd
 
 from spectral_tl_bench.errors import RecordError
 from spectral_tl_bench.protocols import TRANSFERS
-from spectral_tl_bench.report.names import counterpart, find, labels
+from spectral_tl_bench.report.names import counterpart, find, labels, titles
 from spectral_tl_bench.report.statistics import holm, paired
 from spectral_tl_bench.report.summary import Group, Summary, grouped
 from spectral_tl_bench.report.transfers import Difference, difference, same_but_protocol_and_seed
@@ -23,15 +23,17 @@ class Comparison:
     Attributes:
         names: What the two are called.
         simulated: Whether the tiles are simulated.
-        table: A row per protocol and pair of rows: protocol, scoring, backbone, both scores and their difference over
-            the seeds that both have, low, high, seeds, p_value and p_holm, corrected over the table. In percent.
-        over_transfers: The difference over all transfers; None where not all of them were run by both.
+        table: A row per protocol and pair of rows: protocol, scoring, backbone, weights, both scores and their
+            difference over the seeds that both have, low, high, seeds, p_value and p_holm, corrected over the table. In
+            percent.
+        over_transfers: The difference over all transfers, by the first one's backbone and weights, for those with which
+            both ran all of them.
     """
 
     names: tuple[str, str]
     simulated: bool
     table: pd.DataFrame
-    over_transfers: Difference | None
+    over_transfers: dict[tuple[str, str], Difference]
 
 
 def _pairs(first: Sequence[Group], second: Sequence[Group]) -> list[tuple[Group, Group]]:
@@ -48,7 +50,12 @@ def _section(group: Group) -> tuple[bool, str, str]:
 
 
 def _named(name: str, groups: Sequence[Group], names: Sequence[str]) -> list[Group]:
-    found = find(name, groups, names) or [g for g in groups if same_but_protocol_and_seed(g.spec) == name]
+    by_title = [g for g, title in zip(groups, titles([g.spec for g in groups]), strict=True) if title == name]
+    found = (
+        find(name, groups, names)
+        or by_title
+        or [group for group in groups if same_but_protocol_and_seed(group.spec) == name]
+    )
     if not found:
         raise RecordError(f"no run of {name}; there are: {', '.join(sorted(set(names)))}")
     return found
@@ -89,6 +96,7 @@ def compare(runs: Sequence[Summary], first: str, second: str) -> list[Comparison
                         "protocol": protocol,
                         "scoring": scoring,
                         "backbone": a.spec.backbone,
+                        "weights": a.spec.weights,
                         "first": fmean(a.by_seed[seed] for seed in common),
                         "second": fmean(b.by_seed[seed] for seed in common),
                         "difference": found.difference,
@@ -109,10 +117,14 @@ def compare(runs: Sequence[Summary], first: str, second: str) -> list[Comparison
     return result
 
 
-def _everywhere(pairs: Sequence[tuple[Group, Group]]) -> Difference | None:
-    by_protocol = {a.spec.protocol: (a, b) for a, b in pairs if a.spec.training.scoring == "native"}
-    native = [a for a, _ in pairs if a.spec.training.scoring == "native" and a.spec.protocol in TRANSFERS]
-    if len(native) != len(TRANSFERS) or not set(TRANSFERS) <= set(by_protocol):
-        return None
-    chosen = [by_protocol[name] for name in TRANSFERS]
-    return difference([a for a, _ in chosen], [b for _, b in chosen])
+def _everywhere(pairs: Sequence[tuple[Group, Group]]) -> dict[tuple[str, str], Difference]:
+    found: dict[str, dict[str, tuple[Group, Group]]] = {}
+    for a, b in pairs:
+        if a.spec.training.scoring == "native" and a.spec.protocol in TRANSFERS:
+            found.setdefault(same_but_protocol_and_seed(a.spec), {})[a.spec.protocol] = (a, b)
+    result = {}
+    for by_protocol in found.values():
+        if len(by_protocol) == len(TRANSFERS):
+            first, second = zip(*(by_protocol[name] for name in TRANSFERS), strict=True)
+            result[first[0].spec.backbone, first[0].spec.weights] = difference(first, second)
+    return result

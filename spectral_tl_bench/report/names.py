@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from spectral_tl_bench.presets import PRESETS, WITHOUT_BACKBONE, training_without_backbone
+from spectral_tl_bench.presets import DEFAULT_BACKBONE, PRESETS, WITHOUT_BACKBONE, training_without_backbone
 from spectral_tl_bench.report.summary import Group
 from spectral_tl_bench.spec import RunSpec
 
@@ -43,8 +43,10 @@ def changes(spec: RunSpec) -> str:
 
 
 def usual(values: Iterable[str]) -> str | None:
-    """The most frequent value, None where two are equally frequent."""
+    """The most frequent value, None where two are equally frequent or there is none."""
     ranked = Counter(values).most_common(2)
+    if not ranked:
+        return None
     return ranked[0][0] if len(ranked) == 1 or (ranked and ranked[0][1] > ranked[1][1]) else None
 
 
@@ -61,6 +63,39 @@ def labels(specs: Sequence[RunSpec]) -> list[str]:
         shown = [f"{k}={v}" for k, v in sorted(own.items()) if v != shared[spec.method_name][k]]
         names.append(f"{spec.method_name} ({', '.join(shown)})" if shown else spec.method_name)
     return names
+
+
+def titles(specs: Sequence[RunSpec]) -> list[str]:
+    """Name rows so that they can be told apart without other columns.
+
+    Behind the label stand, in brackets: a backbone that is not that of most rows; weights that are not those of most
+    rows of that backbone, and random ones wherever there are pretrained ones; and where this leaves rows of one name
+    that trained differently, the settings of those that are not like most of them.
+    """
+    backbone = usual(spec.backbone for spec in specs if spec.backbone != WITHOUT_BACKBONE)
+    weights = {}
+    for name in {spec.backbone for spec in specs}:
+        found = [spec.weights for spec in specs if spec.backbone == name]
+        pretrained = [one for one in found if one != "none"]
+        weights[name] = usual(pretrained or found)
+    named: list[tuple[str, ...]] = []
+    for spec, label in zip(specs, labels(specs), strict=True):
+        said = [spec.backbone] if spec.backbone not in (backbone, WITHOUT_BACKBONE) else []
+        if spec.weights != weights[spec.backbone]:
+            said.append(f"weights={spec.weights[:14]}")
+        named.append((label, *said))
+    alike: dict[tuple[str, ...], list[RunSpec]] = {}
+    for so_far, spec in zip(named, specs, strict=True):
+        alike.setdefault(so_far, []).append(spec)
+    result = []
+    for (label, *said), spec in zip(named, specs, strict=True):
+        same = alike[label, *said]
+        for setting in (lambda one: one.preset, changes):
+            if setting(spec) != usual(map(setting, same)):
+                said.append(setting(spec))
+        said = [part for part in said if part]
+        result.append(f"{label} [{', '.join(said)}]" if said else label)
+    return result
 
 
 def _all_but_the_method(spec: RunSpec) -> str:
@@ -95,11 +130,16 @@ def counterpart(group: Group, candidates: Sequence[Group]) -> Group | None:
     """The one candidate that differs from a row in the method alone; None where there is none, or more than one.
 
     A learning rate may differ too, where no candidate has the row's: each method has one that suits it. A model without
-    a backbone has none to share: it is compared with the only candidate on its tiles.
+    a backbone has none to share: it is compared with the only candidate on its tiles, or with that of the preset's own
+    backbone, pretrained.
     """
     same_tiles = [c for c in candidates if c.runs[0].tiles == group.runs[0].tiles and c.identity != group.identity]
     if len(same_tiles) == 1 and WITHOUT_BACKBONE in (group.spec.backbone, same_tiles[0].spec.backbone):
         return same_tiles[0]
+    if group.spec.backbone == WITHOUT_BACKBONE:
+        own = [c for c in same_tiles if c.spec.backbone == DEFAULT_BACKBONE.get(c.spec.preset)]
+        pretrained = [c for c in own if c.spec.weights != "none"]
+        return pretrained[0] if len(pretrained) == 1 else None
     for of in (_all_but_the_method, _all_but_the_method_and_its_rate):
         alike = [c for c in same_tiles if of(c.spec) == of(group.spec)]
         if alike:

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from spectral_tl_bench.plotting import SOURCE_COLOR, TARGET_COLOR, png
-from spectral_tl_bench.presets import WITHOUT_BACKBONE
 from spectral_tl_bench.report.cells import plain
-from spectral_tl_bench.report.names import usual
 from spectral_tl_bench.report.tables import SIMULATED
 
 if TYPE_CHECKING:
@@ -24,17 +22,8 @@ _MARKER = 7
 
 
 def _row_labels(rows: pd.DataFrame) -> list[str]:
-    """Method names, with backbone and preset where the panel has several and the row has them."""
-    names = rows["row"].tolist()
-    without = rows["backbone"] == WITHOUT_BACKBONE
-    for column in ("backbone", "weights", "preset", "changes"):
-        most = usual(rows[column])
-        names = [
-            f"{name}, {value[:14] if column == 'weights' else value}" if value and value != most and not bare else name
-            for name, value, bare in zip(names, rows[column], without, strict=True)
-        ]
     # Matplotlib sets text between dollars as mathematics.
-    return [plain(name).replace("$", r"\$") for name in names]
+    return [plain(name).replace("$", r"\$") for name in rows["row"]]
 
 
 def _panel(axes: Axes, rows: pd.DataFrame) -> None:

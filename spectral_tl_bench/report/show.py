@@ -52,7 +52,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
 def comparison_table(found: Comparison) -> pd.DataFrame:
     """A comparison as a person reads it."""
     frame, (first, second) = found.table, found.names
-    several = frame["backbone"].nunique() > 1
+    apart = [name for name in ("backbone", "weights") if frame[name].nunique() > 1]
     ranges = zip(frame["low"], frame["high"], strict=True)
     return pd.DataFrame(
         {
@@ -60,7 +60,7 @@ def comparison_table(found: Comparison) -> pd.DataFrame:
                 protocol if scoring == "native" else f"{protocol} ({scoring} scoring)"
                 for protocol, scoring in zip(frame["protocol"], frame["scoring"], strict=True)
             ],
-            **({"backbone": frame["backbone"]} if several else {}),
+            **{name: frame[name].str[:14] for name in apart},
             f"{first} ": frame["first"],
             f" {second}": frame["second"],
             "difference": [f"{value:+.2f}" for value in frame["difference"]],
@@ -77,15 +77,20 @@ def p_text(p_value: float) -> str:
 
 
 def verdict(found: Comparison) -> str:
-    """What a comparison says over all transfers, or why it says nothing."""
-    whole, (first, second) = found.over_transfers, found.names
-    if whole is None:
+    """What a comparison says over all transfers, a line for each backbone and its weights, or why it says nothing."""
+    first, second = found.names
+    if not found.over_transfers:
         return "over all transfers: not both ran on every one of them, so there is no mean"
-    agreeing = f"same sign in {whole.agreeing} of {whole.transfers}"
-    text = f"over all transfers: {first} minus {second} {whole.mean:+.2f}, {agreeing}, "
-    if pd.isna(whole.p_value):
-        return f"{text}{whole.seeds} seeds in common; a verdict needs {LEAST_SEEDS}"
-    return (
-        f"{text}95 % {whole.interval.low:+.2f} to {whole.interval.high:+.2f} for other transfers and seeds, "
-        f"p {p_text(whole.p_value)} ({whole.seeds} seeds)"
-    )
+    lines = []
+    for (backbone, weights), whole in found.over_transfers.items():
+        with_it = f", {backbone} ({weights[:14]})" if len(found.over_transfers) > 1 else ""
+        agreeing = f"same sign in {whole.agreeing} of {whole.transfers}"
+        text = f"over all transfers{with_it}: {first} minus {second} {whole.mean:+.2f}, {agreeing}, "
+        if pd.isna(whole.p_value):
+            lines.append(f"{text}{whole.seeds} seeds in common; a verdict needs {LEAST_SEEDS}")
+        else:
+            lines.append(
+                f"{text}95 % {whole.interval.low:+.2f} to {whole.interval.high:+.2f} for other transfers and seeds, "
+                f"p {p_text(whole.p_value)} ({whole.seeds} seeds)"
+            )
+    return "\n".join(lines)

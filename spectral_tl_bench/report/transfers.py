@@ -12,7 +12,7 @@ import pandas as pd
 
 from spectral_tl_bench.protocols import TRANSFERS
 from spectral_tl_bench.report.board import comparators, described
-from spectral_tl_bench.report.names import counterpart, find, labels
+from spectral_tl_bench.report.names import counterpart, find, labels, titles
 from spectral_tl_bench.report.statistics import (
     Interval,
     holm,
@@ -149,11 +149,11 @@ def over_transfers(runs: Iterable[Summary], against: Iterable[str] = ()) -> tupl
         percent. And a row for each that ran on some of them: what it lacks.
     """
     found = everywhere(runs)
-    names = labels([row.spec for row in found])
+    names, shown = (name([row.spec for row in found]) for name in (labels, titles))
     complete = [not row.missing() for row in found]
     whole = [row for row, is_complete in zip(found, complete, strict=True) if is_complete]
     whole_names = [name for name, is_complete in zip(names, complete, strict=True) if is_complete]
-    rows = [_row(row, name) for row, name in zip(whole, whole_names, strict=True)]
+    rows = [_row(row, name) for row, name, is_complete in zip(found, shown, complete, strict=True) if is_complete]
     frame = pd.DataFrame(rows)
     if rows:
         firsts = [row.groups[0] for row in whole]
@@ -171,7 +171,7 @@ def over_transfers(runs: Iterable[Summary], against: Iterable[str] = ()) -> tupl
                 "missing": row.missing(),
                 "id": row.identity,
             }
-            for row, name, is_complete in zip(found, names, complete, strict=True)
+            for row, name, is_complete in zip(found, shown, complete, strict=True)
             if not is_complete
         ]
     )

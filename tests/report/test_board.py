@@ -123,12 +123,39 @@ def test_rows_below_the_pixel_forest_are_marked(board):
     assert marks.to_dict() == {"lora": "no", "norm": "yes", "pixel_forest": ""}
 
 
-def test_the_forest_is_compared_with_the_only_frozen_row_and_with_none_of_several(board):
+def test_the_forest_is_compared_with_the_only_frozen_row_or_that_of_the_presets_own_backbone_pretrained(board):
     seeds = (0, 1, 2)
     rows = board((FROZEN, 0.6, seeds), (FOREST, 0.5, seeds)).rows.set_index("method")
-    assert rows.loc["pixel_forest", "vs_frozen"] < 0
-    rows = board((FROZEN | {"weights": "hub"}, 0.7, seeds)).rows.set_index("method")
+    alone = rows.loc["pixel_forest", "vs_frozen"]
+    assert alone < 0
+    rows = board((FROZEN | {"weights": "hub"}, 0.7, seeds), (FROZEN | {"backbone": "vit_s_mae"}, 0.9, seeds)).rows
+    by_row = rows.set_index("row")
+    differences = by_row["miou"] - by_row.loc["pixel_forest", "miou"]
+    assert by_row.loc["pixel_forest", "vs_frozen"] == pytest.approx(-differences["frozen"])
+    rows = board((FROZEN | {"weights": "sha256:0123456789abcdef"}, 0.7, seeds)).rows.set_index("row")
     assert np.isnan(rows.loc["pixel_forest", "vs_frozen"])
+
+
+def test_rows_of_one_method_have_names_of_their_own(board):
+    pretrained = {"weights": "sha256:0123456789abcdef"}
+    longer = {"training": PRESETS["quick"].model_copy(update={"segmentation_steps": 999})}
+    other = {"backbone": "vit_s_mae"}
+    made = board(
+        *((FROZEN | which, 0.6, (0,)) for which in (pretrained, {}, pretrained | longer, other)),
+        ({}, 0.7, (0,)),
+        (pretrained, 0.7, (0,)),
+        (FOREST, 0.5, (0,)),
+    )
+    assert sorted(made.rows["row"]) == [
+        "frozen",
+        "frozen [segmentation_steps=999]",
+        "frozen [vit_s_mae]",
+        "frozen [weights=none]",
+        "lora",
+        "lora [weights=none]",
+        "pixel_forest",
+    ]
+    assert set(made.details["row"]) == set(made.rows["row"])
 
 
 def test_an_interval_for_elsewhere_needs_five_subdomains_and_three_seeds(board):

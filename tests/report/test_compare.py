@@ -48,7 +48,8 @@ def test_methods_are_compared_by_seed_wherever_both_ran(runs):
 def test_over_all_transfers_there_is_a_verdict_from_three_seeds_on(runs):
     found = runs(({}, 0.7, (0, 1, 2), TRANSFERS), (FROZEN, 0.6, (0, 1, 2), TRANSFERS))
     (comparison,) = compare(found, "lora", "frozen")
-    assert comparison.over_transfers.agreeing == 8
+    (whole,) = comparison.over_transfers.values()
+    assert whole.agreeing == 8
     assert "same sign in 8 of 8" in verdict(comparison)
     assert "(3 seeds)" in verdict(comparison)
     two = [run for run in found if run.spec.seed < 2]
@@ -74,8 +75,35 @@ def test_ids_of_the_overview_compare_what_differs_in_anything_over_all_transfers
     (other,) = by_weights.values()
     (comparison,) = compare(found, other, none)
     means = overview.set_index("id")["mean"]
-    assert comparison.over_transfers.mean == pytest.approx(means[other] - means[none])
-    assert (comparison.over_transfers.seeds, len(comparison.table)) == (3, 8)
+    (whole,) = comparison.over_transfers.values()
+    assert whole.mean == pytest.approx(means[other] - means[none])
+    assert (whole.seeds, len(comparison.table)) == (3, 8)
+
+
+def test_each_backbone_and_its_weights_have_a_verdict_of_their_own(runs):
+    rows = [
+        (method | which, accuracy, (0, 1, 2), TRANSFERS)
+        for which in ({}, {"weights": "sha256:0123456789abcdef"}, {"backbone": "vit_s_mae"})
+        for method, accuracy in (({}, 0.7), (FROZEN, 0.6))
+    ]
+    (comparison,) = compare(runs(*rows), "lora", "frozen")
+    assert len(comparison.table) == 3 * 8
+    assert sorted(comparison.over_transfers) == [
+        ("vit_micro", "none"),
+        ("vit_micro", "sha256:0123456789abcdef"),
+        ("vit_s_mae", "none"),
+    ]
+    lines = verdict(comparison).splitlines()
+    assert len(lines) == 3
+    assert any("vit_micro (sha256:0123456): lora minus frozen" in line for line in lines)
+    assert {"backbone", "weights"} <= set(comparison_table(comparison).columns)
+
+
+def test_a_row_is_found_by_its_title_on_a_board(runs):
+    small = {"backbone": "vit_s_mae"}
+    found = runs(({}, 0.7, (0,), TRANSFERS[:1]), (FROZEN, 0.65, (0,), TRANSFERS[:1]), (small, 0.6, (0,), TRANSFERS[:1]))
+    (comparison,) = compare(found, "lora [vit_s_mae]", "frozen")
+    assert comparison.table["difference"].iloc[0] < 0
 
 
 def test_real_and_simulated_runs_are_never_compared(runs):

@@ -82,7 +82,13 @@ def described(frame: pd.DataFrame, links: Mapping[str, str]) -> list[tuple[Colum
         for name, change in zip(frame["preset"], frame["changes"], strict=True)
     ]
     return [
-        (Column("method", "name, and the options in which it differs from most rows of that method"), methods),
+        (
+            Column(
+                "method",
+                "name, options that differ from those of most rows of that method, and in brackets what else differs",
+            ),
+            methods,
+        ),
         (Column("backbone", "pretrained model and the digest of its weights"), backbones),
         (Column("preset", "training settings, and where they differ from the preset"), presets),
     ]
