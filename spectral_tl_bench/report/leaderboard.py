@@ -112,8 +112,9 @@ def build(standings: Standings, out: Path) -> Built:
 
     For each protocol file a CSV, a page in Markdown and a plot, in ``out`` or, for simulated tiles, in
     ``out/simulated``; beside them, in ``details``, scores by sub-domain and class and a plot of effective robustness;
-    ``transfers.csv`` for what ran on every transfer with the same seeds and ``incomplete.csv`` for what did not; and
-    ``out/README.md``, which lists the boards and shows the means over the transfers.
+    ``transfers.csv`` for what ran on every transfer with the same seeds and ``incomplete.csv`` for what did not, removed
+    where there is nothing of the kind; and ``out/README.md``, which lists the boards and shows the means over the
+    transfers.
 
     Args:
         standings: The runs.
@@ -136,6 +137,11 @@ def build(standings: Standings, out: Path) -> Built:
         prepare_folder(folder)
     for path, content in files.items():
         write_bytes(out / path, content)
+    for simulated in standings.overviews:
+        lacking = _folder(simulated) / f"{INCOMPLETE}.csv"
+        if lacking not in files:
+            # What was incomplete is not any more.
+            (out / lacking).unlink(missing_ok=True)
     return _built(out, files, standings)
 
 
@@ -160,7 +166,7 @@ def check(standings: Standings, out: Path) -> tuple[Built, tuple[str, ...]]:
             wrong.append(f"{there} is missing")
         elif there.read_bytes() != content:
             wrong.append(f"{there} differs from what the records say")
-    wrong += [f"{path} is supported by no record" for path in built.unsupported]
+    wrong += [f"{path} is supported by no record; delete it if its runs are gone" for path in built.unsupported]
     return built, tuple(wrong)
 
 

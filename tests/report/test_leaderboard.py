@@ -9,7 +9,7 @@ from run_records import counts, spec, write
 
 from spectral_tl_bench.errors import RecordError
 from spectral_tl_bench.presets import PRESETS, override
-from spectral_tl_bench.protocols import shipped_protocols
+from spectral_tl_bench.protocols import TRANSFERS, shipped_protocols
 from spectral_tl_bench.records import read_run
 from spectral_tl_bench.report import leaderboard, summary
 from spectral_tl_bench.report.board import make_board
@@ -283,6 +283,18 @@ def test_a_new_run_makes_committed_boards_disagree(runs, tmp_path):
     build(Standings.below(runs), tmp_path / "out")
     write(runs, spec(seed=7), accuracy=0.2)
     assert any("whu_region.csv differs" in line for line in check(Standings.below(runs), tmp_path / "out")[1])
+
+
+def test_what_is_not_incomplete_any_more_is_no_longer_listed(tmp_path):
+    runs, out = tmp_path / "runs", tmp_path / "out"
+    write(runs, spec(protocol=TRANSFERS[0]))
+    build(Standings.below(runs), out)
+    assert (out / "incomplete.csv").is_file()
+    for protocol in TRANSFERS[1:]:
+        write(runs, spec(protocol=protocol))
+    build(Standings.below(runs), out)
+    assert not (out / "incomplete.csv").exists()
+    assert check(Standings.below(runs), out)[1] == ()
 
 
 def test_one_bad_record_never_costs_the_other_boards(runs, tmp_path):
