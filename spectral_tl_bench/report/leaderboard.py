@@ -112,8 +112,8 @@ def build(standings: Standings, out: Path) -> Built:
 
     For each protocol file a CSV, a page in Markdown and a plot, in ``out`` or, for simulated tiles, in
     ``out/simulated``; beside them, in ``details``, scores by sub-domain and class and a plot of effective robustness;
-    ``transfers.csv`` for what ran on every transfer with the same seeds and ``incomplete.csv`` for what did not, removed
-    where there is nothing of the kind; and ``out/README.md``, which lists the boards and shows the means over the
+    ``transfers.csv`` for what ran on every transfer with the same seeds, ``incomplete.csv`` for what did not, removed
+    where there is nothing of the kind, and ``out/README.md``, which lists the boards and shows the means over the
     transfers.
 
     Args:
