@@ -84,17 +84,16 @@ def titles(specs: Sequence[RunSpec]) -> list[str]:
         if spec.weights != weights[spec.backbone]:
             said.append(f"weights={spec.weights[:14]}")
         named.append((label, *said))
-    alike: dict[tuple[str, ...], list[RunSpec]] = {}
-    for so_far, spec in zip(named, specs, strict=True):
-        alike.setdefault(so_far, []).append(spec)
+    settings = [(spec.preset, changes(spec)) for spec in specs]
+    alike: dict[tuple[str, ...], list[tuple[str, str]]] = {}
+    for so_far, own in zip(named, settings, strict=True):
+        alike.setdefault(so_far, []).append(own)
+    most = {so_far: [usual(column) for column in zip(*found, strict=True)] for so_far, found in alike.items()}
     result = []
-    for (label, *said), spec in zip(named, specs, strict=True):
-        same = alike[label, *said]
-        for setting in (lambda one: one.preset, changes):
-            if setting(spec) != usual(map(setting, same)):
-                said.append(setting(spec))
-        said = [part for part in said if part]
-        result.append(f"{label} [{', '.join(said)}]" if said else label)
+    for so_far, own in zip(named, settings, strict=True):
+        label, *parts = so_far
+        parts += [value for value, common in zip(own, most[so_far], strict=True) if value and value != common]
+        result.append(f"{label} [{', '.join(parts)}]" if parts else label)
     return result
 
 
