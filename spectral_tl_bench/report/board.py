@@ -172,7 +172,8 @@ def make_board(runs: Iterable[Summary], against: Iterable[str] = ()) -> Board:
     """
     groups = grouped(runs)
     specs = [group.spec for group in groups]
-    names, shown = labels(specs), titles(specs)
+    names = labels(specs)
+    shown = titles(specs, names)
     frame = pd.DataFrame([_row(group, name) for group, name in zip(groups, shown, strict=True)])
     for position, (group, other) in enumerate(zip(groups, _yardsticks(groups, names), strict=True)):
         if other is not None:

@@ -50,12 +50,12 @@ def _section(group: Group) -> tuple[bool, str, str]:
 
 
 def _named(name: str, groups: Sequence[Group], names: Sequence[str]) -> list[Group]:
-    by_title = [g for g, title in zip(groups, titles([g.spec for g in groups]), strict=True) if title == name]
-    found = (
-        find(name, groups, names)
-        or by_title
-        or [group for group in groups if same_but_protocol_and_seed(group.spec) == name]
-    )
+    found = find(name, groups, names)
+    if not found:
+        shown = titles([group.spec for group in groups], names)
+        found = [
+            g for g, title in zip(groups, shown, strict=True) if name in (title, same_but_protocol_and_seed(g.spec))
+        ]
     if not found:
         raise RecordError(f"no run of {name}; there are: {', '.join(sorted(set(names)))}")
     return found
@@ -118,13 +118,15 @@ def compare(runs: Sequence[Summary], first: str, second: str) -> list[Comparison
 
 
 def _everywhere(pairs: Sequence[tuple[Group, Group]]) -> dict[tuple[str, str], Difference]:
-    found: dict[str, dict[str, tuple[Group, Group]]] = {}
+    found: dict[tuple[str, str], dict[str, list[tuple[Group, Group]]]] = {}
     for a, b in pairs:
         if a.spec.training.scoring == "native" and a.spec.protocol in TRANSFERS:
-            found.setdefault(same_but_protocol_and_seed(a.spec), {})[a.spec.protocol] = (a, b)
+            by_protocol = found.setdefault((a.spec.backbone, a.spec.weights), {})
+            by_protocol.setdefault(a.spec.protocol, []).append((a, b))
     result = {}
-    for by_protocol in found.values():
-        if len(by_protocol) == len(TRANSFERS):
-            first, second = zip(*(by_protocol[name] for name in TRANSFERS), strict=True)
-            result[first[0].spec.backbone, first[0].spec.weights] = difference(first, second)
+    for configuration, by_protocol in found.items():
+        # Of rows that differ in something else too, no one stands for the others.
+        if len(by_protocol) == len(TRANSFERS) and all(len(here) == 1 for here in by_protocol.values()):
+            first, second = zip(*(by_protocol[name][0] for name in TRANSFERS), strict=True)
+            result[configuration] = difference(first, second)
     return result

@@ -15,6 +15,8 @@ COMPARATOR = "frozen"
 """What every row is compared with, fixed before anyone looks: the pretrained features as they are."""
 YARDSTICK = "pixel_forest"
 """The simplest thing that works; rows that it beats are marked."""
+DIGITS_OF_WEIGHTS = 14
+"""So much of the digest of weights is shown: ``sha256:`` and seven digits."""
 
 _OF_THE_METHOD: dict[str, Any] = {
     "method": "-",
@@ -45,8 +47,6 @@ def changes(spec: RunSpec) -> str:
 def usual(values: Iterable[str]) -> str | None:
     """The most frequent value, None where two are equally frequent or there is none."""
     ranked = Counter(values).most_common(2)
-    if not ranked:
-        return None
     return ranked[0][0] if len(ranked) == 1 or (ranked and ranked[0][1] > ranked[1][1]) else None
 
 
@@ -65,10 +65,10 @@ def labels(specs: Sequence[RunSpec]) -> list[str]:
     return names
 
 
-def titles(specs: Sequence[RunSpec]) -> list[str]:
+def titles(specs: Sequence[RunSpec], names: Sequence[str]) -> list[str]:
     """Name rows so that they can be told apart without other columns.
 
-    Behind the label stand, in brackets: a backbone that is not that of most rows; weights that are not those of most
+    Behind the rows' ``names``, those of :func:`labels`, stand, in brackets: a backbone that is not that of most rows; weights that are not those of most
     rows of that backbone, and random ones wherever there are pretrained ones; and where this leaves rows of one name
     that trained differently, the settings of those that are not like most of them.
     """
@@ -79,10 +79,10 @@ def titles(specs: Sequence[RunSpec]) -> list[str]:
         pretrained = [one for one in found if one != "none"]
         weights[name] = usual(pretrained or found)
     named: list[tuple[str, ...]] = []
-    for spec, label in zip(specs, labels(specs), strict=True):
+    for spec, label in zip(specs, names, strict=True):
         said = [spec.backbone] if spec.backbone not in (backbone, WITHOUT_BACKBONE) else []
         if spec.weights != weights[spec.backbone]:
-            said.append(f"weights={spec.weights[:14]}")
+            said.append(f"weights={spec.weights[:DIGITS_OF_WEIGHTS]}")
         named.append((label, *said))
     settings = [(spec.preset, changes(spec)) for spec in specs]
     alike: dict[tuple[str, ...], list[tuple[str, str]]] = {}

@@ -9,7 +9,7 @@ import pandas as pd
 from spectral_tl_bench.protocols import TRANSFERS
 from spectral_tl_bench.report.board import Board
 from spectral_tl_bench.report.cells import Markdown, as_text, to_markdown, to_text
-from spectral_tl_bench.report.names import YARDSTICK
+from spectral_tl_bench.report.names import DIGITS_OF_WEIGHTS, YARDSTICK
 from spectral_tl_bench.report.published import PUBLISHED_HEADING, PUBLISHED_MARK, PUBLISHED_NOTE, published_rows
 from spectral_tl_bench.report.tables import SIMULATED
 
@@ -73,7 +73,7 @@ def _signed(value: float) -> str:
 
 def _described(frame: pd.DataFrame) -> dict[str, list[str]]:
     none = frame["backbone"] == "none"
-    backbones = _with_remark(frame["backbone"], frame["weights"].str.slice(0, 14).mask(none, ""))
+    backbones = _with_remark(frame["backbone"], frame["weights"].str.slice(0, DIGITS_OF_WEIGHTS).mask(none, ""))
     presets = _with_remark(frame["preset"], frame["changes"])
     return {
         "method": frame["row"].tolist(),

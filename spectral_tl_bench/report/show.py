@@ -7,7 +7,7 @@ import pandas as pd
 from spectral_tl_bench.records import Run
 from spectral_tl_bench.report.cells import as_text
 from spectral_tl_bench.report.compare import Comparison
-from spectral_tl_bench.report.names import assignments, changes
+from spectral_tl_bench.report.names import DIGITS_OF_WEIGHTS, assignments, changes
 from spectral_tl_bench.report.statistics import LEAST_SEEDS, tiles_interval
 
 
@@ -52,7 +52,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
 def comparison_table(found: Comparison) -> pd.DataFrame:
     """A comparison as a person reads it."""
     frame, (first, second) = found.table, found.names
-    apart = [name for name in ("backbone", "weights") if frame[name].nunique() > 1]
+    several = {name: frame[name].nunique() > 1 for name in ("backbone", "weights")}
     ranges = zip(frame["low"], frame["high"], strict=True)
     return pd.DataFrame(
         {
@@ -60,7 +60,8 @@ def comparison_table(found: Comparison) -> pd.DataFrame:
                 protocol if scoring == "native" else f"{protocol} ({scoring} scoring)"
                 for protocol, scoring in zip(frame["protocol"], frame["scoring"], strict=True)
             ],
-            **{name: frame[name].str[:14] for name in apart},
+            **({"backbone": frame["backbone"]} if several["backbone"] else {}),
+            **({"weights": frame["weights"].str[:DIGITS_OF_WEIGHTS]} if several["weights"] else {}),
             f"{first} ": frame["first"],
             f" {second}": frame["second"],
             "difference": [f"{value:+.2f}" for value in frame["difference"]],
@@ -83,7 +84,7 @@ def verdict(found: Comparison) -> str:
         return "over all transfers: not both ran on every one of them, so there is no mean"
     lines = []
     for (backbone, weights), whole in found.over_transfers.items():
-        with_it = f", {backbone} ({weights[:14]})" if len(found.over_transfers) > 1 else ""
+        with_it = f", {backbone} ({weights[:DIGITS_OF_WEIGHTS]})" if len(found.over_transfers) > 1 else ""
         agreeing = f"same sign in {whole.agreeing} of {whole.transfers}"
         text = f"over all transfers{with_it}: {first} minus {second} {whole.mean:+.2f}, {agreeing}, "
         if pd.isna(whole.p_value):

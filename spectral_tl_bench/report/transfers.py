@@ -149,7 +149,9 @@ def over_transfers(runs: Iterable[Summary], against: Iterable[str] = ()) -> tupl
         percent. And a row for each that ran on some of them: what it lacks.
     """
     found = everywhere(runs)
-    names, shown = (name([row.spec for row in found]) for name in (labels, titles))
+    specs = [row.spec for row in found]
+    names = labels(specs)
+    shown = titles(specs, names)
     complete = [not row.missing() for row in found]
     whole = [row for row, is_complete in zip(found, complete, strict=True) if is_complete]
     whole_names = [name for name, is_complete in zip(names, complete, strict=True) if is_complete]

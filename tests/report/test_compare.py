@@ -6,6 +6,7 @@ from run_records import spec, write
 from scipy import stats
 
 from spectral_tl_bench.errors import RecordError
+from spectral_tl_bench.presets import PRESETS
 from spectral_tl_bench.protocols import TRANSFERS
 from spectral_tl_bench.report.compare import compare
 from spectral_tl_bench.report.show import comparison_table, verdict
@@ -97,6 +98,19 @@ def test_each_backbone_and_its_weights_have_a_verdict_of_their_own(runs):
     assert len(lines) == 3
     assert any("vit_micro (sha256:0123456): lora minus frozen" in line for line in lines)
     assert {"backbone", "weights"} <= set(comparison_table(comparison).columns)
+
+
+def test_of_rows_with_one_backbone_that_differ_in_something_else_none_stands_for_the_others(runs):
+    longer = {"training": PRESETS["quick"].model_copy(update={"segmentation_steps": 999})}
+    rows = [
+        (method | which, accuracy, (0, 1, 2), TRANSFERS)
+        for which in ({}, longer, {"backbone": "spectral_mae_micro"})
+        for method, accuracy in (({}, 0.7), (FROZEN, 0.6))
+    ]
+    (comparison,) = compare(runs(*rows), "lora", "frozen")
+    assert len(comparison.table) == 3 * 8
+    assert list(comparison.over_transfers) == [("spectral_mae_micro", "none")]
+    assert set(comparison_table(comparison)["backbone"]) == {"vit_micro", "spectral_mae_micro"}
 
 
 def test_a_row_is_found_by_its_title_on_a_board(runs):

@@ -10,7 +10,7 @@ import pandas as pd
 
 from spectral_tl_bench.presets import WITHOUT_BACKBONE
 from spectral_tl_bench.report.board import Board
-from spectral_tl_bench.report.names import COMPARATOR, YARDSTICK
+from spectral_tl_bench.report.names import COMPARATOR, DIGITS_OF_WEIGHTS, YARDSTICK
 from spectral_tl_bench.report.published import published_rows
 from spectral_tl_bench.report.site.cells import (
     NONE,
@@ -32,7 +32,6 @@ from spectral_tl_bench.report.site.charts import Chart, scatter
 from spectral_tl_bench.report.statistics import seeds_interval, source_to_target
 from spectral_tl_bench.report.summary import Group
 
-_DIGITS_OF_WEIGHTS = 14
 MOST_BARS = 40
 """Rows of the bars by sub-domain and of the heat map; the board itself has them all."""
 
@@ -69,7 +68,7 @@ class Section:
 def described(frame: pd.DataFrame, links: Mapping[str, str]) -> list[tuple[Column, list[Cell]]]:
     """Columns of what was run; methods link to the page of a run where there is one."""
     none = frame["backbone"] == WITHOUT_BACKBONE
-    weights = frame["weights"].str.slice(0, _DIGITS_OF_WEIGHTS)
+    weights = frame["weights"].str.slice(0, DIGITS_OF_WEIGHTS)
     methods = [
         replace(cell, link=links.get(identity)) for cell, identity in zip(words(frame["row"]), frame["id"], strict=True)
     ]
