@@ -68,9 +68,9 @@ def labels(specs: Sequence[RunSpec]) -> list[str]:
 def titles(specs: Sequence[RunSpec], names: Sequence[str]) -> list[str]:
     """Name rows so that they can be told apart without other columns.
 
-    Behind the rows' ``names``, those of :func:`labels`, stand, in brackets: a backbone that is not that of most rows; weights that are not those of most
-    rows of that backbone, and random ones wherever there are pretrained ones; and where this leaves rows of one name
-    that trained differently, the settings of those that are not like most of them.
+    Behind the rows' ``names``, those of :func:`labels`, stand in brackets: a backbone that is not that of most rows;
+    weights that are not those of most rows of that backbone, and random ones wherever there are pretrained ones; and
+    where this leaves rows of one name that trained differently, the settings of those that are not like most of them.
     """
     backbone = usual(spec.backbone for spec in specs if spec.backbone != WITHOUT_BACKBONE)
     weights = {}
