@@ -123,7 +123,13 @@ class PatchEmbedding(Tokenizer):
 
 
 class TapModule(nn.Module):
-    """Something that refines the patch tokens after a tap block; the plain one returns them as they are."""
+    """Something that refines the patch tokens after a tap block; the plain one returns them as they are.
+
+    Attributes:
+        relative_learning_rate: Factor on the learning rate of what adapts, for its parameters.
+    """
+
+    relative_learning_rate: float = 1.0
 
     def forward(self, patches: Tensor, tokens: Tokens) -> Tensor:
         """Refine B x T x D patch tokens; ``tokens`` gives the grid and the tokenizer's context."""

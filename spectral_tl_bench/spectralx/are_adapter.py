@@ -142,6 +142,8 @@ class AreAdapter(TapModule):
             nn.ReLU(),
         )
         self.strength = nn.Parameter(torch.tensor(0.01))
+        # At the rate of adapters its strength, a single number, grows fortyfold in a hundred steps.
+        self.relative_learning_rate = 1.0 if assignment == "hard" else 0.1
 
     def forward(self, patches: Tensor, tokens: Tokens) -> Tensor:
         """Refine B x T x D patch tokens; ``tokens`` has the grid and the tokenizer's two feature maps."""

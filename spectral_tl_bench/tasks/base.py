@@ -10,6 +10,7 @@ import lightning
 import torch
 from torch import Tensor, nn
 
+from spectral_tl_bench.backbones.base import TapModule
 from spectral_tl_bench.errors import RunFailedError
 from spectral_tl_bench.spec import TrainingSpec
 from spectral_tl_bench.tasks import processes
@@ -119,11 +120,17 @@ class AdaptationTask(lightning.LightningModule):
         step, size = spec.patch_embedding_step, self._kernel_size
         if step is not None and size is not None and kernels is not None and id(kernels[0]) in tokenizer:
             tokenizer[id(kernels[0])] = min(tokenizer[id(kernels[0])], step * size)
+        taps = {
+            id(parameter): peak * module.relative_learning_rate
+            for module in self.backbone.after_tap.modules()
+            if isinstance(module, TapModule)
+            for parameter in module.parameters()
+        }
+        apart = heads | tokenizer | taps
         groups: dict[float, list[nn.Parameter]] = {}
         for parameter in self.parameters():
             if parameter.requires_grad:
-                rate = heads.get(id(parameter), tokenizer.get(id(parameter), peak))
-                groups.setdefault(rate, []).append(parameter)
+                groups.setdefault(apart.get(id(parameter), peak), []).append(parameter)
         optimizer = torch.optim.AdamW(
             [{"params": parameters, "lr": rate} for rate, parameters in groups.items()],
             betas=stage.betas,
