@@ -227,6 +227,8 @@ class RunSpec(RunChoices):
         split: Digest of which tiles train, select and test.
         simulated: Whether the archive is simulated; such a run never enters a real leaderboard.
         weights: Fingerprint of the backbone's weights: "none", "hub", or "sha256:..." of a file, embedded or given.
+        weights_file: What that file was called when given, without folder and ending: a name for tables, no part of the
+            digest.
         stage1: Fingerprint of given reconstruction-stage weights, None when the run trains its own (or needs none).
         other_bands: How the target's bands were shown where they are not the source's: "resampled" to these, or as they
             are, by their "wavelengths"; None where the bands are the same.
@@ -242,6 +244,7 @@ class RunSpec(RunChoices):
     split: str = ""
     simulated: bool
     weights: str = "none"
+    weights_file: str | None = None
     stage1: str | None = None
     other_bands: Literal["resampled", "wavelengths"] | None = None
     sources: dict[str, str] = Field(default_factory=dict)
@@ -267,7 +270,8 @@ class RunSpec(RunChoices):
         Settings at their defaults are left out, so that a setting which a later version adds changes no digest. Hence
         a default, once released, stays; a preset may change.
         """
-        content = self.model_dump(mode="json", exclude_defaults=True, exclude={"preset", "method_defaults"})
+        no_matter = {"preset", "method_defaults", "weights_file"}
+        content = self.model_dump(mode="json", exclude_defaults=True, exclude=no_matter)
         options = {k: v for k, v in self.method_options.items() if k not in self.method_defaults}
         content["training"].pop("activation_checkpointing", None)
         content |= {"method": self.method_name, "method_options": options, "backbone": short_name(self.backbone)}

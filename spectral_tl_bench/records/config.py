@@ -15,6 +15,8 @@ from spectral_tl_bench.spec import RunSpec
 from spectral_tl_bench.values import Value, read_mapping
 
 CONFIG = "run.yaml"
+NAMED_WEIGHTS = ("none", "hub", "embedded")
+"""Weights that are no file of the user's."""
 
 
 class Where(Value):
@@ -38,7 +40,7 @@ class Where(Value):
         def resolved(path: Path | None) -> Path | None:
             return None if path is None else path.expanduser().resolve()
 
-        named = self.weights in (None, "none", "hub", "embedded")
+        named = self.weights in (None, *NAMED_WEIGHTS)
         return Where(
             root=resolved(self.root),
             protocol_file=resolved(self.protocol_file),

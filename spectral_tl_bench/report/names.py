@@ -69,8 +69,9 @@ def titles(specs: Sequence[RunSpec], names: Sequence[str]) -> list[str]:
     """Name rows so that they can be told apart without other columns.
 
     Behind the rows' ``names``, those of :func:`labels`, stand in brackets: a backbone that is not that of most rows;
-    weights that are not those of most rows of that backbone, and random ones wherever there are pretrained ones; and
-    where this leaves rows of one name that trained differently, the settings of those that are not like most of them.
+    weights that are not those of most rows of that backbone, by their file's name where no other file has it, and
+    random ones wherever there are pretrained ones; and where this leaves rows of one name that trained differently, the
+    settings of those that are not like most of them.
     """
     backbone = usual(spec.backbone for spec in specs if spec.backbone != WITHOUT_BACKBONE)
     weights = {}
@@ -78,11 +79,14 @@ def titles(specs: Sequence[RunSpec], names: Sequence[str]) -> list[str]:
         found = [spec.weights for spec in specs if spec.backbone == name]
         pretrained = [one for one in found if one != "none"]
         weights[name] = usual(pretrained or found)
+    files = {(spec.weights_file, spec.weights) for spec in specs if spec.weights_file is not None}
+    of_a_name = Counter(name for name, _ in files)
     named: list[tuple[str, ...]] = []
     for spec, label in zip(specs, names, strict=True):
         said = [spec.backbone] if spec.backbone not in (backbone, WITHOUT_BACKBONE) else []
         if spec.weights != weights[spec.backbone]:
-            said.append(f"weights={spec.weights[:DIGITS_OF_WEIGHTS]}")
+            known = spec.weights_file if of_a_name[spec.weights_file] == 1 else None
+            said.append(f"weights={known or spec.weights[:DIGITS_OF_WEIGHTS]}")
         named.append((label, *said))
     settings = [(spec.preset, changes(spec)) for spec in specs]
     alike: dict[tuple[str, ...], list[tuple[str, str]]] = {}

@@ -29,7 +29,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
         ),
         ("options", assignments(spec.method_options) or "none"),
         ("training", f"preset {spec.preset}" + (f", {text}" if (text := changes(spec)) else "")),
-        ("weights", spec.weights),
+        ("weights", spec.weights if spec.weights_file is None else f"{spec.weights_file}, {spec.weights}"),
         ("selected", f"{spec.training.selection}, step {record.selected.best_step} of {record.selected.last_step}"),
         (
             "tiles",

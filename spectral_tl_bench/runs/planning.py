@@ -18,6 +18,7 @@ from spectral_tl_bench.errors import ProtocolError, SpectralBenchError
 from spectral_tl_bench.methods import AnyMethod, PixelModel, build_any_method
 from spectral_tl_bench.plugins import short_name, source_digest
 from spectral_tl_bench.pretraining.record import check_unseen
+from spectral_tl_bench.records.config import NAMED_WEIGHTS
 from spectral_tl_bench.runs.recipes import fitted_to_tiles
 from spectral_tl_bench.runs.requests import Request
 from spectral_tl_bench.runs.stage1 import check_stage1
@@ -191,6 +192,7 @@ def plan(request: Request, opened: dict[tuple[str, Path], TileDataset] | None = 
         by_cells=training.held_out_rule == "cells",
     )
     raise_first(list(parts.problems()))
+    weights = "none" if isinstance(method, PixelModel) or where.weights is None else where.weights
     spec = RunSpec(
         **choices.model_dump(exclude={"method_options"}),
         method_options=method.options(),
@@ -202,9 +204,8 @@ def plan(request: Request, opened: dict[tuple[str, Path], TileDataset] | None = 
         data=data_fingerprint(contents),
         split=split.digest(dataset.index),
         simulated=simulated,
-        weights="none"
-        if isinstance(method, PixelModel)
-        else weights_fingerprint(choices.backbone, "none" if where.weights is None else where.weights),
+        weights="none" if weights == "none" else weights_fingerprint(choices.backbone, weights),
+        weights_file=None if weights in NAMED_WEIGHTS else Path(weights).stem,
         stage1=None if where.stage1 is None else fingerprint(where.stage1),
         other_bands=how if dataset.crossing is not None and dataset.crossing.differ else None,
         sources=_sources(choices, file.dataset),

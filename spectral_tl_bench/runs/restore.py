@@ -18,15 +18,13 @@ from spectral_tl_bench.decoders import Segmenter
 from spectral_tl_bench.errors import CheckpointError, RecordError
 from spectral_tl_bench.methods import Method, PixelModel, build_any_method
 from spectral_tl_bench.plugins import source_digest
-from spectral_tl_bench.records.config import CONFIG
+from spectral_tl_bench.records.config import CONFIG, NAMED_WEIGHTS
 from spectral_tl_bench.resampling import resampling_matrix
 from spectral_tl_bench.runs.adapter import ADAPTER, Adapter, pretrained_digest, read_adapter
 from spectral_tl_bench.sensors import Sensor
 from spectral_tl_bench.spec import RunSpec
 from spectral_tl_bench.tasks.segmentation import Segmentation
 from spectral_tl_bench.weights import restore
-
-_NAMED_WEIGHTS = ("none", "hub", "embedded")
 
 
 @dataclass(frozen=True)
@@ -148,7 +146,7 @@ def _pretrained(spec: RunSpec, given: str | None, recorded: str | None) -> str:
     entry = backbone_entry(spec.backbone)
     tried = [given] if given is not None else [recorded, "embedded" if entry.embedded is not None else None]
     for candidate in filter(None, tried):
-        there = candidate in _NAMED_WEIGHTS or Path(candidate).is_file()
+        there = candidate in NAMED_WEIGHTS or Path(candidate).is_file()
         if there and entry.fingerprint(candidate) == spec.weights:
             return candidate
     named = " and ".join(name for name in tried if name) or "no file"

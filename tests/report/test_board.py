@@ -140,8 +140,10 @@ def test_rows_of_one_method_have_names_of_their_own(board):
     pretrained = {"weights": "sha256:0123456789abcdef"}
     longer = {"training": PRESETS["quick"].model_copy(update={"segmentation_steps": 999})}
     other = {"backbone": "vit_s_mae"}
+    own = {"weights": "sha256:fedcba9876543210", "weights_file": "mine"}
+    alike = [{"weights": f"sha256:{digit * 16}", "weights_file": "same"} for digit in "01"]
     made = board(
-        *((FROZEN | which, 0.6, (0,)) for which in (pretrained, {}, pretrained | longer, other)),
+        *((FROZEN | which, 0.6, (0,)) for which in (pretrained, {}, pretrained | longer, other, own, *alike)),
         ({}, 0.7, (0,)),
         (pretrained, 0.7, (0,)),
         (FOREST, 0.5, (0,)),
@@ -150,7 +152,10 @@ def test_rows_of_one_method_have_names_of_their_own(board):
         "frozen",
         "frozen [segmentation_steps=999]",
         "frozen [vit_s_mae]",
+        "frozen [weights=mine]",
         "frozen [weights=none]",
+        "frozen [weights=sha256:0000000]",
+        "frozen [weights=sha256:1111111]",
         "lora",
         "lora [weights=none]",
         "pixel_forest",

@@ -170,7 +170,10 @@ def test_moved_pretrained_weights_are_named_and_taken_where_they_are(train, tmp_
     moved = given.rename(tmp_path / "moved.safetensors")
     refused(folder, "not to be found", str(given), "--weights PATH")
     refused(folder, "not to be found", "embedded", weights="embedded")
-    assert restore_run(folder, str(moved)).adapter.spec == read_run(folder).record.spec
+    spec = read_run(folder).record.spec
+    assert restore_run(folder, str(moved)).adapter.spec == spec
+    assert spec.weights_file == "mine"
+    assert spec.model_copy(update={"weights_file": "moved"}).digest == spec.digest
 
 
 def test_weights_of_a_hub_that_have_changed_are_refused(run):
