@@ -24,13 +24,13 @@ def reconstruction(method_name="spectralx", **options):
     return MaskedReconstruction(backbone, method, TRAINING, decoder)
 
 
-def segmentation(method_name="frozen", kernel_size=None, **settings):
+def segmentation(method_name="frozen", kernel_size=None, options=None, **settings):
     torch.manual_seed(0)
     backbone = build_backbone("vit_micro", SENTINEL2)
     if kernel_size is not None:
         kernels, _ = backbone.tokenizer.kernels()
         kernels.data.copy_(torch.randn_like(kernels).sign() * kernel_size)
-    method = build_method(method_name)
+    method = build_method(method_name, options or {})
     method.apply(backbone)
     method.begin_stage(backbone, "segmentation")
     training = TRAINING.model_copy(update=settings)

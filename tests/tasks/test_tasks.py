@@ -195,6 +195,17 @@ def test_the_decoder_learns_at_a_rate_of_its_own():
         assert {round(rates[id(p)], 9) for p in part.parameters()} == {rate}
 
 
+@pytest.mark.parametrize(("variant", "relative"), [("default", 0.1), ("reference", 1.0)])
+def test_what_refines_tokens_after_the_taps_says_how_fast_it_learns(variant, relative):
+    options = {"variant": variant, "stage1": False}
+    task = segmentation("spectralx", options=options, learning_rate=1e-3, decoder_learning_rate=4e-3)
+    groups = task.configure_optimizers()["optimizer"].param_groups
+    rates = {id(p): group["initial_lr"] for group in groups for p in group["params"]}
+    refiner = [p for p in task.backbone.after_tap.parameters() if p.requires_grad]
+    assert refiner
+    assert {round(rates[id(p)], 9) for p in refiner} == {1e-3 * relative}
+
+
 @pytest.mark.parametrize(("step", "rate"), [(None, 2e-4), (0.01, 1e-5), (1.0, 2e-4)])
 def test_small_kernels_of_a_patch_embedding_learn_in_steps_of_their_size(step, rate):
     settings = {"tokenizer_learning_rate_factor": 0.1, "learning_rate": 2e-3, "patch_embedding_step": step}
