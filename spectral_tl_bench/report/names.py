@@ -85,8 +85,8 @@ def titles(specs: Sequence[RunSpec], names: Sequence[str]) -> list[str]:
     for spec, label in zip(specs, names, strict=True):
         said = [spec.backbone] if spec.backbone not in (backbone, WITHOUT_BACKBONE) else []
         if spec.weights != weights[spec.backbone]:
-            known = spec.weights_file if of_a_name[spec.weights_file] == 1 else None
-            said.append(f"weights={known or spec.weights[:DIGITS_OF_WEIGHTS]}")
+            alone = spec.weights_file if spec.weights_file and of_a_name[spec.weights_file] == 1 else None
+            said.append(f"weights={alone or spec.weights[:DIGITS_OF_WEIGHTS]}")
         named.append((label, *said))
     settings = [(spec.preset, changes(spec)) for spec in specs]
     alike: dict[tuple[str, ...], list[tuple[str, str]]] = {}
