@@ -212,8 +212,8 @@ def plan(request: Request, opened: dict[tuple[str, Path], TileDataset] | None = 
     )
     names = dataset.index["tile"].astype(str).to_numpy()
     unseen = {name: contents[name].image for name in (*names[split.held_out], *names[split.target])}
-    if where.weights is not None and where.weights not in ("none", "hub"):
-        check_unseen(backbone_entry(choices.backbone).file(where.weights), request.protocol.name, unseen)
+    if weights not in ("none", "hub"):
+        check_unseen(backbone_entry(choices.backbone).file(weights), request.protocol.name, unseen)
     if where.stage1 is not None:
         check_stage1(where.stage1, spec, dataset.sensor, unseen)
     if request.recorded is not None:

@@ -126,7 +126,7 @@ class AdaptationTask(lightning.LightningModule):
             if isinstance(module, TapModule)
             for parameter in module.parameters()
         }
-        apart = heads | tokenizer | taps
+        apart = taps | tokenizer | heads
         groups: dict[float, list[nn.Parameter]] = {}
         for parameter in self.parameters():
             if parameter.requires_grad:
