@@ -7,8 +7,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from spectral_tl_bench.backbones import Backbone
-from spectral_tl_bench.baselines.insertion import After, Bottleneck, replace_in_blocks
 from spectral_tl_bench.methods import Method
+
+from .insertion import After, Bottleneck, replace_in_blocks
 
 
 class SerialBottleneck(Bottleneck):

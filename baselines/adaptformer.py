@@ -7,8 +7,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from spectral_tl_bench.backbones import Backbone
-from spectral_tl_bench.baselines.insertion import Bottleneck, check_blocks
 from spectral_tl_bench.methods import Method
+
+from .insertion import Bottleneck, check_blocks
 
 
 class Recall(nn.Module):

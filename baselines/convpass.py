@@ -7,8 +7,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from spectral_tl_bench.backbones import Backbone, Layout
-from spectral_tl_bench.baselines.insertion import replace_in_blocks
 from spectral_tl_bench.methods import Method
+
+from .insertion import replace_in_blocks
 
 
 class QuickGELU(nn.Module):

@@ -6,8 +6,9 @@ from typing import Annotated
 from pydantic import Field
 
 from spectral_tl_bench.backbones import Backbone
-from spectral_tl_bench.baselines.insertion import linear_layers
 from spectral_tl_bench.methods import Method
+
+from .insertion import linear_layers
 
 
 @dataclass

@@ -8,8 +8,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from spectral_tl_bench.backbones import Backbone, Layout
-from spectral_tl_bench.baselines.insertion import AfterBlock, Bottleneck
 from spectral_tl_bench.methods import Method
+
+from .insertion import AfterBlock, Bottleneck
 
 
 class Refinement(nn.Module):

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from spectral_tl_bench.backbones import Backbone
-from spectral_tl_bench.baselines.insertion import linear_layers
 from spectral_tl_bench.methods import Method
+
+from .insertion import linear_layers
 
 SCALED_OUTPUTS = ("attn.qkv", "mlp.fc1")
 SCALED_INPUTS = ("mlp.fc2",)

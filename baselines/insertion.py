@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from spectral_tl_bench.backbones import Backbone, Layout
-from spectral_tl_bench.errors import SpectralBenchError
+from spectral_tl_bench.utils.errors import SpectralBenchError
 
 QKV = "attn.qkv"
 LINEAR_LAYERS = (QKV, "attn.proj", "mlp.fc1", "mlp.fc2")

@@ -9,8 +9,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from spectral_tl_bench.backbones import Backbone
-from spectral_tl_bench.baselines.insertion import AfterBlock
 from spectral_tl_bench.methods import Method
+
+from .insertion import AfterBlock
 
 
 class SharedLayers(nn.Module):

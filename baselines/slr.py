@@ -9,9 +9,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from spectral_tl_bench.backbones import Backbone, Tokenizer
-from spectral_tl_bench.baselines.insertion import LINEAR_LAYERS, replace_in_blocks
-from spectral_tl_bench.baselines.norm import train_norms
 from spectral_tl_bench.methods import Method
+
+from .insertion import LINEAR_LAYERS, replace_in_blocks
+from .norm import train_norms
 
 
 def start_low_rank(down: nn.Linear | nn.Conv2d, up: nn.Linear | nn.Conv2d) -> None:

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spectral_tl_bench.backbones import Backbone
-from spectral_tl_bench.baselines.insertion import LINEAR_LAYERS, QKV, replace_in_blocks
-from spectral_tl_bench.errors import SpectralBenchError
 from spectral_tl_bench.methods import Method
+from spectral_tl_bench.utils.errors import SpectralBenchError
+
+from .insertion import LINEAR_LAYERS, QKV, replace_in_blocks
 
 
 class MinorComponents(nn.Module):

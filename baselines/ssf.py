@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from spectral_tl_bench.backbones import Backbone, Tokenizer
-from spectral_tl_bench.baselines.insertion import LINEAR_LAYERS, After, replace_in_blocks
 from spectral_tl_bench.methods import Method
+
+from .insertion import LINEAR_LAYERS, After, replace_in_blocks
 
 
 class ScaleShift(nn.Module):

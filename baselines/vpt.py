@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from spectral_tl_bench.backbones import Backbone, Layout
-from spectral_tl_bench.errors import SpectralBenchError
 from spectral_tl_bench.methods import Method
+from spectral_tl_bench.utils.errors import SpectralBenchError
 
 
 class PromptedBlock(nn.Module):

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from spectral_tl_bench.presets import preset
+from spectral_tl_bench.config.presets import preset
 from spectral_tl_bench.records.run import RECORD, find_runs, read_run
-from spectral_tl_bench.report.tables import HELD_OUT, protocol_table
+from spectral_tl_bench.records.titles import HELD_OUT
+from spectral_tl_bench.report.tables import protocol_table
 
 
 def tries(runs: Path) -> pd.DataFrame:

@@ -38,20 +38,20 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 
 from spectral_tl_bench.backbones import backbone_entry
-from spectral_tl_bench.baselines.full import Full
-from spectral_tl_bench.decoders.reconstruction import ReconstructionDecoder
-from spectral_tl_bench.presets import override, preset
+from spectral_tl_bench.config.presets import override, preset
+from spectral_tl_bench.methods import build_method
 from spectral_tl_bench.sensors import Band, Sensor
 from spectral_tl_bench.simulation.covers import DFC2020, MTS12, WHUOHS
 from spectral_tl_bench.simulation.fields import generator
 from spectral_tl_bench.simulation.landscape import Landscape
 from spectral_tl_bench.simulation.scene import calibrate, photograph, sensor_view
 from spectral_tl_bench.simulation.spectra import Conditions
-from spectral_tl_bench.tasks.fit import fit, seed_all
-from spectral_tl_bench.tasks.processes import Hardware
-from spectral_tl_bench.tasks.progress import StageProgress
-from spectral_tl_bench.tasks.reconstruction import MaskedReconstruction, random_mask
-from spectral_tl_bench.weights import save_weights
+from spectral_tl_bench.training.decoders.reconstruction import ReconstructionDecoder
+from spectral_tl_bench.training.fit import fit, seed_all
+from spectral_tl_bench.training.progress import StageProgress
+from spectral_tl_bench.training.reconstruction import MaskedReconstruction, random_mask
+from spectral_tl_bench.utils.distributed import Hardware
+from spectral_tl_bench.utils.tensors import save_weights
 
 CAMERA = Sensor(
     name="camera",
@@ -206,7 +206,7 @@ def pretrain(out: Path, *, steps: int = STEPS, seed: int = SEED, scenes: int = S
     training = override(preset("quick"), TRAINING | {"reconstruction_steps": steps})
     pictures = Pictures(render_scenes(scenes, seed), training.reconstruction_batch_size)
     seed_all(seed)
-    entry, method = backbone_entry("vit_micro"), Full()
+    entry, method = backbone_entry("vit_micro"), build_method("full")
     model = entry.make(len(CAMERA.bands))
     with torch.no_grad():
         strengthen_colour(model.patch_embed.proj.weight, COLOUR_GAIN)

@@ -10,11 +10,11 @@ _LAZY = {
     "Backbone": "backbones",
     "Band": "sensors",
     "Method": "methods",
-    "Protocol": "protocols",
+    "Protocol": "config.protocols",
     "RunRecord": "records",
-    "RunSpec": "spec",
+    "RunSpec": "config.spec",
     "Sensor": "sensors",
-    "load_protocols": "protocols",
+    "load_protocols": "config.protocols",
 }
 
 __all__ = ["__version__", *sorted(_LAZY)]

@@ -24,10 +24,10 @@ from rasterio.transform import from_origin
 from torch import nn
 
 from spectral_tl_bench.datamodules.radiometry import SourceStatistics
-from spectral_tl_bench.datasets.dfc2020 import DFC2020
-from spectral_tl_bench.runs.predict import map_scene
-from spectral_tl_bench.runs.restore import RestoredRun, restore_run
-from spectral_tl_bench.runs.scene import open_scene
+from spectral_tl_bench.datasets.archives.dfc2020 import DFC2020
+from spectral_tl_bench.prediction.predict import map_scene
+from spectral_tl_bench.prediction.restore import RestoredRun, restore_run
+from spectral_tl_bench.prediction.scene import open_scene
 from spectral_tl_bench.sensors import SENTINEL2
 
 BLOCK = 512
@@ -62,12 +62,12 @@ class PerPixel(nn.Module):
 def single_pixels() -> RestoredRun:
     """A run of 64 px windows whose model looks at single pixels."""
     from spectral_tl_bench.backbones import build_backbone
-    from spectral_tl_bench.decoders import Segmenter
+    from spectral_tl_bench.config.presets import preset
+    from spectral_tl_bench.config.spec import RunSpec
     from spectral_tl_bench.methods import build_method
-    from spectral_tl_bench.presets import preset
     from spectral_tl_bench.runs.adapter import Adapter
-    from spectral_tl_bench.spec import RunSpec
-    from spectral_tl_bench.tasks.segmentation import Segmentation
+    from spectral_tl_bench.training.decoders import Segmenter
+    from spectral_tl_bench.training.segmentation import Segmentation
 
     training = preset("quick").model_copy(update={"batch_size": 64})
     classes, bands = DFC2020.all_classes, len(SENTINEL2.bands)

@@ -12,7 +12,7 @@ import pytest
 sys.path.append(str(Path(__file__).parents[2] / "tests" / "data"))
 from run_records import record, spec
 
-from spectral_tl_bench.protocols import TRANSFERS
+from spectral_tl_bench.config.protocols import TRANSFERS
 from spectral_tl_bench.records import RECORD, ClassLegend, ConfusionTable, TileCounts
 
 RECORDS, SEEDS, CLASSES, TILES, SUBDOMAINS = 5_000, 5, 24, 96, 8
@@ -21,7 +21,7 @@ START = """
 import sys, time
 from pathlib import Path
 started = time.monotonic()
-from spectral_tl_bench.report.standings import Standings
+from spectral_tl_bench.report.run_collection import Standings
 standings = Standings.below(Path(sys.argv[1]))
 out = Path(sys.argv[2])
 """

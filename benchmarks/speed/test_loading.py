@@ -11,8 +11,8 @@ import rasterio
 import torch
 from rasterio.windows import Window
 
-from spectral_tl_bench.datasets.raster import read_image
-from spectral_tl_bench.datasets.whuohs import WHUOHS
+from spectral_tl_bench.datasets.archives.whuohs import WHUOHS
+from spectral_tl_bench.datasets.io.raster import read_image
 
 BANDS, SIZE = 32, 512
 

@@ -12,12 +12,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from spectral_tl_bench.backbones import build_backbone
 from spectral_tl_bench.backbones.base import Backbone
-from spectral_tl_bench.presets import override, preset
+from spectral_tl_bench.config.presets import override, preset
+from spectral_tl_bench.config.spec import TrainingSpec
 from spectral_tl_bench.pretraining.planning import USUAL
 from spectral_tl_bench.pretraining.recipes import recipe, shipped_recipes
 from spectral_tl_bench.pretraining.tasks import pretraining_task
 from spectral_tl_bench.sensors import OHS
-from spectral_tl_bench.spec import TrainingSpec
 
 BANDS = len(OHS.bands)
 SMALL = ("vit_micro", "spectral_mae_micro", "specaware_micro")

@@ -21,11 +21,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from spectral_tl_bench.backbones import build_backbone
 from spectral_tl_bench.backbones.base import Backbone
-from spectral_tl_bench.decoders import Segmenter
-from spectral_tl_bench.presets import preset
+from spectral_tl_bench.config.presets import preset
+from spectral_tl_bench.methods.spectralx.aomoa import MixtureOfExperts
+from spectral_tl_bench.methods.spectralx.method import SpectralX
 from spectral_tl_bench.sensors import OHS
-from spectral_tl_bench.spectralx.aomoa import MixtureOfExperts
-from spectral_tl_bench.spectralx.method import SpectralX
+from spectral_tl_bench.training.decoders import Segmenter
 
 BATCH, BANDS, SIDE, CLASSES = 4, 32, 224, 24
 TOKENS = (SIDE // 16) ** 2 + 1

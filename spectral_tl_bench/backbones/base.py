@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from spectral_tl_bench.backbones.layout import Layout
-from spectral_tl_bench.errors import DataError, SpectralBenchError
 from spectral_tl_bench.sensors import Sensor
+from spectral_tl_bench.utils.errors import DataError, SpectralBenchError
 
 NUM_TAPS = 4
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from spectral_tl_bench.backbones.loading import StateDict, adapt_projection, existing, load_state, read_state
-from spectral_tl_bench.errors import CheckpointError
 from spectral_tl_bench.sensors import Sensor
-from spectral_tl_bench.weights import fingerprint
+from spectral_tl_bench.utils.errors import CheckpointError
+from spectral_tl_bench.utils.weight_metadata import fingerprint
 
 if TYPE_CHECKING:
     from spectral_tl_bench.backbones.base import Backbone

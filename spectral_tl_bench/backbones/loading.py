@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from spectral_tl_bench.errors import CheckpointError
 from spectral_tl_bench.sensors import Sensor
-from spectral_tl_bench.weights import require_finite
+from spectral_tl_bench.utils.errors import CheckpointError
+from spectral_tl_bench.utils.tensors import require_finite
 
 StateDict = dict[str, Tensor]
 

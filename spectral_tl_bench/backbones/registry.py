@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from spectral_tl_bench.backbones.entry import DECODER, HEADS, BackboneEntry
 from spectral_tl_bench.backbones.loading import as_it_is, flip_projection, timm_weights, torchgeo_weights
-from spectral_tl_bench.errors import SpectralBenchError
-from spectral_tl_bench.plugins import Registry, split_file
 from spectral_tl_bench.sensors import Sensor
+from spectral_tl_bench.utils.errors import SpectralBenchError
+from spectral_tl_bench.utils.registry import Registry, split_file
 
 if TYPE_CHECKING:
     from spectral_tl_bench.backbones.base import Backbone

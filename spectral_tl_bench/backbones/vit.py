@@ -11,8 +11,8 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from spectral_tl_bench.backbones.base import Backbone, PatchEmbedding, Tokenizer, Tokens
-from spectral_tl_bench.errors import SpectralBenchError
 from spectral_tl_bench.sensors import Sensor
+from spectral_tl_bench.utils.errors import SpectralBenchError
 
 
 class AbsolutePositionBackbone(Backbone):

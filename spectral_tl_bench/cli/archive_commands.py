@@ -7,14 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spectral_tl_bench.errors import SpectralBenchError
-from spectral_tl_bench.protocols import load_protocols, protocols_about, protocols_of
+from spectral_tl_bench.config.protocols import load_protocols, protocols_about, protocols_of
+from spectral_tl_bench.utils.errors import SpectralBenchError
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
-    from spectral_tl_bench.protocols import ProtocolFile
+    from spectral_tl_bench.config.protocols import ProtocolFile
 
 
 def simulate(
@@ -55,7 +55,7 @@ def _advance(bar: Progress, task: TaskID, done: int, total: int) -> None:
 
 def _described(name: str) -> str | ProtocolFile:
     """A dataset's name, or the protocol file that describes a user's own tiles."""
-    from spectral_tl_bench.protocols import read_protocol_file
+    from spectral_tl_bench.config.protocols import read_protocol_file
     from spectral_tl_bench.runs.requests import protocol_file
 
     path = protocol_file(name)
@@ -67,7 +67,7 @@ def _described(name: str) -> str | ProtocolFile:
 def check(dataset: str, folder: Path, console: Console, *, as_json: bool) -> bool:
     """Check an archive and print the report; return whether all is well."""
     from spectral_tl_bench.cli.check_view import render
-    from spectral_tl_bench.datamodules.soundness import examine
+    from spectral_tl_bench.datamodules.leakage_checks import examine
     from spectral_tl_bench.datasets.check import check_archive
 
     described = _described(dataset)
@@ -106,9 +106,9 @@ def download(dataset: str, folder: Path, console: Console) -> None:
     from torchgeo.datasets import DatasetNotFoundError
 
     from spectral_tl_bench.datasets import dataset_class
-    from spectral_tl_bench.datasets.download import REPOSITORY
-    from spectral_tl_bench.datasets.download import download as fetch
-    from spectral_tl_bench.datasets.files import raise_first
+    from spectral_tl_bench.datasets.archives.download import REPOSITORY
+    from spectral_tl_bench.datasets.archives.download import download as fetch
+    from spectral_tl_bench.datasets.io.listing import raise_first
 
     fetch(dataset, folder)
     try:
@@ -133,13 +133,12 @@ def shift(protocol: str, root: Path | None, out: Path, seed: int, console: Conso
     """Measure and draw the shift of each protocol meant."""
     import numpy as np
 
-    from spectral_tl_bench.datasets import open_dataset
-    from spectral_tl_bench.datasets.crossing import crossed
+    from spectral_tl_bench.datasets import archive_root, open_dataset
+    from spectral_tl_bench.datasets.cross_sensor import crossed
     from spectral_tl_bench.datasets.shift import measure_shift, render
     from spectral_tl_bench.datasets.shift_plot import draw_shift
-    from spectral_tl_bench.plotting import png
     from spectral_tl_bench.records import prepare_folder, write_bytes
-    from spectral_tl_bench.runs.planning import archive_root
+    from spectral_tl_bench.sensors.plotting import png
 
     prepare_folder(out)
     for meant in load_protocols(protocol):

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spectral_tl_bench.datasets.check import CheckReport
-from spectral_tl_bench.datasets.files import Problem
+from spectral_tl_bench.datasets.io.listing import Problem
 
 _SHOWN = 20
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from spectral_tl_bench.cli import maps as maps_of_a_run
-from spectral_tl_bench.errors import SpectralBenchError
-from spectral_tl_bench.presets import preset
+from spectral_tl_bench.config.presets import preset
+from spectral_tl_bench.utils.errors import SpectralBenchError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,7 +53,7 @@ def run(
         means: What else :func:`~spectral_tl_bench.runs.runner.execute` takes.
     """
     from spectral_tl_bench.runs import launch
-    from spectral_tl_bench.tasks.processes import Hardware
+    from spectral_tl_bench.utils.distributed import Hardware
 
     hardware = Hardware(device, devices, num_nodes, strategy)
     another = hardware.processes > 1 and launch.is_another()
@@ -73,12 +73,13 @@ def run(
     from spectral_tl_bench.cli.dry_run import describe
     from spectral_tl_bench.methods import PixelModel
     from spectral_tl_bench.records import prepare_folder
-    from spectral_tl_bench.report.tables import heading, render
-    from spectral_tl_bench.runs.loggers import require_loggers
+    from spectral_tl_bench.records.titles import heading
+    from spectral_tl_bench.report.tables import render
     from spectral_tl_bench.runs.planning import Plan, plan
-    from spectral_tl_bench.runs.predict import pick_device
     from spectral_tl_bench.runs.runner import execute
-    from spectral_tl_bench.tasks import processes
+    from spectral_tl_bench.training.loggers import require_loggers
+    from spectral_tl_bench.utils import distributed
+    from spectral_tl_bench.utils.distributed import pick_device
 
     picked = pick_device(device)
     launch.require_usable(hardware)
@@ -104,7 +105,7 @@ def run(
         # Before other processes start, unless somebody else has started them: then one after the other.
         early = None if another or launch.started_elsewhere() else planned()
         with launch.together(Hardware() if dry else hardware, sys.argv[1:]):
-            plans = processes.in_turn(lambda: planned() if early is None else early)
+            plans = distributed.in_turn(lambda: planned() if early is None else early)
             for number, ready in enumerate(plans, start=1):
                 console.print(
                     f"[{number}/{len(plans)}] {heading(ready.spec)}",
@@ -150,26 +151,26 @@ def parameters(
 
     from spectral_tl_bench.backbones import backbone_entry, build_backbone
     from spectral_tl_bench.methods import build_method
-    from spectral_tl_bench.plugins import short_name
-    from spectral_tl_bench.runs import accounting
+    from spectral_tl_bench.runs import parameter_counts
+    from spectral_tl_bench.utils.registry import short_name
 
     if options and method is None:
         raise SpectralBenchError("--set changes an option of one method; name it with --method")
-    known, classes = accounting.sensor_and_classes(sensor)
+    known, classes = parameter_counts.sensor_and_classes(sensor)
     usual = "quick" if backbone_entry(backbone).small else "standard"
     name = usual if preset_name is None else preset_name
     training = preset(name)
-    size = accounting.backbone_size(backbone, known)
+    size = parameter_counts.backbone_size(backbone, known)
     names = [method] if method is not None else adapting_methods(console)
     chosen = {n: build_method(n, dict(options)) for n in names}
-    measured = size <= accounting.SMALL if gradients is None else gradients
+    measured = size <= parameter_counts.SMALL if gradients is None else gradients
     pretrained = build_backbone(backbone, known) if measured else None
     counts = [
-        accounting.account(short_name(n), chosen[n], backbone, known, training, classes, pretrained)
+        parameter_counts.account(short_name(n), chosen[n], backbone, known, training, classes, pretrained)
         for n in track(chosen, "counting", console=console, transient=True, disable=as_json)
     ]
     if as_json:
-        print(accounting.as_json(counts))  # noqa: T201  # for a program: a console would break the lines
+        print(parameter_counts.as_json(counts))  # noqa: T201  # for a program: a console would break the lines
         return
     from spectral_tl_bench.cli import listings
 
@@ -189,9 +190,9 @@ def sweep(
     **options: Any,
 ) -> None:
     """Do every run of a suite that has no record yet; the options are those of the engine."""
-    from spectral_tl_bench.runs.engines.options import make_engine
-    from spectral_tl_bench.runs.suite import find_suite
-    from spectral_tl_bench.runs.sweep import sweep as do
+    from spectral_tl_bench.sweeps.engines.options import make_engine
+    from spectral_tl_bench.sweeps.suite import find_suite
+    from spectral_tl_bench.sweeps.sweep import sweep as do
 
     chosen = make_engine(engine, out, device=device, **options)
     do(find_suite(suite), root, out, console, engine=chosen, device=device, checkpoint_minutes=checkpoint_minutes)
@@ -200,7 +201,7 @@ def sweep(
 def adapting_methods(console: Console) -> list[str]:
     """Names of the methods that adapt a backbone; says of each that cannot be imported what is wrong with it."""
     from spectral_tl_bench.methods import method_names
-    from spectral_tl_bench.plugins import METHODS
+    from spectral_tl_bench.utils.registry import METHODS
 
     for problem in METHODS.usable()[1]:
         console.print(Text.assemble(("left out: ", "yellow"), problem), soft_wrap=True)

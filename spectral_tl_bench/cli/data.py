@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from spectral_tl_bench.cli.console import console
-from spectral_tl_bench.seeds import LARGEST_SEED
+from spectral_tl_bench.utils.validation import LARGEST_SEED
 
 data_app = typer.Typer(help="Simulate, check, index, download and compare archives.", invoke_without_command=True)
 

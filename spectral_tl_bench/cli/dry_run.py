@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from spectral_tl_bench.durations import duration
 from spectral_tl_bench.methods import Method
 from spectral_tl_bench.records import RECORD
-from spectral_tl_bench.records.config import run_yaml
+from spectral_tl_bench.records.run_yaml import run_yaml
 from spectral_tl_bench.runs.estimate import Estimate, estimate
+from spectral_tl_bench.utils.text import duration
 
 if TYPE_CHECKING:
     import torch

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from spectral_tl_bench.errors import RunFailedError, SpectralBenchError, one_line
+from spectral_tl_bench.utils.errors import RunFailedError, SpectralBenchError, one_line
 
 # Typer brings click's exceptions along in some versions and takes those of click in others.
 _USAGE: Any = typer.BadParameter.__mro__[2]

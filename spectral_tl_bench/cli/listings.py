@@ -14,15 +14,15 @@ from rich.table import Table
 from rich.text import Text
 
 from spectral_tl_bench.backbones.registry import backbone_entry, backbone_names
+from spectral_tl_bench.config.protocols import shipped_protocols
+from spectral_tl_bench.config.settings import settings as all_settings
 from spectral_tl_bench.datasets import dataset_class
 from spectral_tl_bench.methods import AnyMethod, method_class
-from spectral_tl_bench.plugins import DATASETS, METHODS, PluginError
-from spectral_tl_bench.protocols import shipped_protocols
-from spectral_tl_bench.report.cells import to_markdown
-from spectral_tl_bench.settings import settings as all_settings
+from spectral_tl_bench.report.formatting import to_markdown
+from spectral_tl_bench.utils.registry import DATASETS, METHODS, PluginError
 
 if TYPE_CHECKING:
-    from spectral_tl_bench.runs.accounting import Account
+    from spectral_tl_bench.runs.parameter_counts import Account
 
 
 def _table(*columns: str) -> Table:

@@ -18,8 +18,8 @@ from spectral_tl_bench.cli.data import data_app
 from spectral_tl_bench.cli.failure import failure
 from spectral_tl_bench.cli.pretrain import pretrain
 from spectral_tl_bench.cli.train import assignments, predict, run, sweep
-from spectral_tl_bench.errors import EndedByTheFirstError, SpectralBenchError
-from spectral_tl_bench.runs.interruption import ending_on_sigterm
+from spectral_tl_bench.utils.errors import EndedByTheFirstError, SpectralBenchError
+from spectral_tl_bench.utils.interruption import ending_on_sigterm
 
 app = typer.Typer(
     name="spectral-bench",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spectral_tl_bench.errors import CheckpointError
+from spectral_tl_bench.utils.errors import CheckpointError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,9 +23,10 @@ def write(folder: Path, plan: Plan, count: int, device: str, console: Console) -
         device: "auto", "cpu" or "cuda".
         console: Gets the line.
     """
-    from spectral_tl_bench.runs.maps import MAPS, write_maps
-    from spectral_tl_bench.runs.predict import pick_device
-    from spectral_tl_bench.runs.restore import restore_run
+    from spectral_tl_bench.prediction.restore import restore_run
+    from spectral_tl_bench.prediction.tile_maps import write_maps
+    from spectral_tl_bench.records.run import MAPS
+    from spectral_tl_bench.utils.distributed import pick_device
 
     files = write_maps(restore_run(folder, plan.weights), plan, count, pick_device(device))
     console.print(f"{len(files)} maps in {folder / MAPS}", highlight=False, soft_wrap=True)
@@ -39,7 +40,7 @@ def write_later(folder: Path, count: int, console: Console) -> None:
         SpectralBenchError: If an input is not what the run recorded.
     """
     from spectral_tl_bench.methods import PixelModel
-    from spectral_tl_bench.records.config import CONFIG
+    from spectral_tl_bench.records.run_yaml import CONFIG
     from spectral_tl_bench.runs.planning import plan
     from spectral_tl_bench.runs.requests import repeated
 

@@ -9,14 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spectral_tl_bench.durations import duration
-from spectral_tl_bench.errors import DataError, RecordError
+from spectral_tl_bench.utils.errors import DataError, RecordError
+from spectral_tl_bench.utils.text import duration
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from spectral_tl_bench.labels import LandClass
-    from spectral_tl_bench.runs.predict import Mapped
+    from spectral_tl_bench.prediction.predict import Mapped
+    from spectral_tl_bench.sensors.classes import LandClass
 
 _PLAIN_LINES = 10
 
@@ -55,10 +55,10 @@ def predict(
     """
     _check_outputs(scene, out, confidence, force)
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
-    from spectral_tl_bench.report.tables import heading
-    from spectral_tl_bench.runs.predict import map_scene
-    from spectral_tl_bench.runs.restore import restore_run
-    from spectral_tl_bench.runs.scene import open_scene
+    from spectral_tl_bench.prediction.predict import map_scene
+    from spectral_tl_bench.prediction.restore import restore_run
+    from spectral_tl_bench.prediction.scene import open_scene
+    from spectral_tl_bench.records.titles import heading
 
     run = restore_run(folder, weights)
     sensor = run.adapter.sensor

@@ -9,9 +9,9 @@ import typer
 
 from spectral_tl_bench.cli.console import console
 from spectral_tl_bench.cli.train import CheckpointMinutes, assignments
-from spectral_tl_bench.errors import SpectralBenchError
-from spectral_tl_bench.runs.interruption import CHECKPOINT_MINUTES
-from spectral_tl_bench.seeds import LARGEST_SEED
+from spectral_tl_bench.utils.errors import SpectralBenchError
+from spectral_tl_bench.utils.interruption import CHECKPOINT_MINUTES
+from spectral_tl_bench.utils.validation import LARGEST_SEED
 
 
 def pretrain(
@@ -89,7 +89,7 @@ def pretrain(
     from spectral_tl_bench.pretraining.recipes import recipe
     from spectral_tl_bench.pretraining.run import check_name
     from spectral_tl_bench.pretraining.run import pretrain as train_and_write
-    from spectral_tl_bench.runs.predict import pick_device
+    from spectral_tl_bench.utils.distributed import pick_device
 
     wanted = recipe(config, {name: value for name, value in given.items() if value is not None})
     pick_device(device)

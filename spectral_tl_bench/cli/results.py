@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spectral_tl_bench.errors import RecordError, RunFailedError, SpectralBenchError
+from spectral_tl_bench.utils.errors import RecordError, RunFailedError, SpectralBenchError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def _left_out(skipped: Sequence[str], console: Console) -> None:
     from rich.text import Text
 
-    from spectral_tl_bench.report.cells import plain
+    from spectral_tl_bench.report.formatting import plain
 
     for line in skipped:
         console.print(Text.assemble(("left out: ", "yellow"), plain(line)), highlight=False, soft_wrap=True)
@@ -34,8 +34,8 @@ def leaderboard(
         RunFailedError: If ``check`` finds a disagreement.
     """
     from spectral_tl_bench.report import leaderboard as boards
-    from spectral_tl_bench.report.cells import count
-    from spectral_tl_bench.report.standings import Standings
+    from spectral_tl_bench.report.formatting import count
+    from spectral_tl_bench.report.run_collection import Standings
 
     if check and site is not None:
         raise SpectralBenchError("--check writes nothing: leave --site out, or --check")
@@ -83,8 +83,8 @@ def show(name: str, runs: Path, console: Console, *, maps: int) -> None:
     """Print everything about one run, and write maps of so many of its target tiles."""
     from rich.text import Text
 
-    from spectral_tl_bench.report.cells import plain
-    from spectral_tl_bench.report.show import facts
+    from spectral_tl_bench.report.formatting import plain
+    from spectral_tl_bench.report.run_summary import facts
     from spectral_tl_bench.report.tables import class_rendering, domain_rendering
 
     run = find_run(name, runs)
@@ -110,8 +110,9 @@ def compare(first: str, second: str, runs: Path, console: Console) -> None:
 
 
 def _print(found: Comparison, console: Console) -> None:
-    from spectral_tl_bench.report.show import comparison_table, verdict
-    from spectral_tl_bench.report.tables import SIMULATED, terminal_table
+    from spectral_tl_bench.records.titles import SIMULATED
+    from spectral_tl_bench.report.run_summary import comparison_table, verdict
+    from spectral_tl_bench.report.tables import terminal_table
 
     first, second = found.names
     heading = f"{first} minus {second}, target mIoU"
@@ -123,7 +124,7 @@ def _print(found: Comparison, console: Console) -> None:
 
 def report(names: Sequence[str], runs: Path | None, out: Path, console: Console) -> None:
     """Write the page of boards and runs and say what went in and what did not."""
-    from spectral_tl_bench.report.cells import count
+    from spectral_tl_bench.report.formatting import count
     from spectral_tl_bench.report.site import build_site
 
     everything = Path("runs")

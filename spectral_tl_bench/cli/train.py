@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from spectral_tl_bench.cli.console import console
-from spectral_tl_bench.errors import SpectralBenchError
-from spectral_tl_bench.runs.engines.base import RETRIES
-from spectral_tl_bench.runs.interruption import CHECKPOINT_MINUTES
-from spectral_tl_bench.seeds import LARGEST_SEED
+from spectral_tl_bench.sweeps.engines.base import RETRIES
+from spectral_tl_bench.utils.errors import SpectralBenchError
+from spectral_tl_bench.utils.interruption import CHECKPOINT_MINUTES
+from spectral_tl_bench.utils.validation import LARGEST_SEED
 
 RunsFolder = Annotated[Path, typer.Option(help="Folder for all runs.")]
 CheckpointMinutes = Annotated[

@@ -11,10 +11,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchgeo.datamodules import NonGeoDataModule
 
+from spectral_tl_bench.config.spec import StageName, TrainingSpec
 from spectral_tl_bench.datamodules.radiometry import Augmentation, Radiometry, SourceStatistics, build_radiometry
-from spectral_tl_bench.datamodules.samplers import BatchShares, SourceTiles, WindowSampler
-from spectral_tl_bench.datamodules.seeds import seed_step
-from spectral_tl_bench.datamodules.splits import Split, domains_of, labelled_tiles
+from spectral_tl_bench.datamodules.samplers import BatchShares, ResumableData, SourceTiles, WindowSampler
 from spectral_tl_bench.datamodules.windows import (
     TrainingWindows,
     WholeTiles,
@@ -24,14 +23,13 @@ from spectral_tl_bench.datamodules.windows import (
     class_histogram,
 )
 from spectral_tl_bench.datasets.base import Sample, TileDataset
-from spectral_tl_bench.methods import StageName
-from spectral_tl_bench.plugins import SAMPLERS
-from spectral_tl_bench.resampling import resampling_matrix
-from spectral_tl_bench.spec import TrainingSpec
-from spectral_tl_bench.tasks.base import AdaptationTask
+from spectral_tl_bench.sensors.resampling import resampling_matrix
+from spectral_tl_bench.splits.assignment import Split, domains_of, labelled_tiles
+from spectral_tl_bench.utils.random_state import seed_step
+from spectral_tl_bench.utils.registry import SAMPLERS
 
 
-class ProtocolDataModule(NonGeoDataModule):
+class ProtocolDataModule(ResumableData, NonGeoDataModule):
     """Serve a protocol's tiles to the Lightning trainer.
 
     Attributes:
@@ -114,8 +112,7 @@ class ProtocolDataModule(NonGeoDataModule):
         positions = self.training if self.stage == "segmentation" else self.split.training
         windows = self.windows()
         stage = self.training_spec.stage(self.stage)
-        task = self.trainer.lightning_module if self.trainer is not None else None
-        done = task.steps_done if isinstance(task, AdaptationTask) else 0
+        done = self.steps_done
         sampler = WindowSampler(
             positions.tolist(),
             windows.heights,

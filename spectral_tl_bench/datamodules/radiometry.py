@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spectral_tl_bench.labels import IGNORE_INDEX
+from spectral_tl_bench.sensors.classes import IGNORE_INDEX
 
 if TYPE_CHECKING:
     from spectral_tl_bench.datasets.base import TileDataset

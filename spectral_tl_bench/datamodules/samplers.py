@@ -11,13 +11,23 @@ import numpy as np
 import torch
 from torch.utils.data import Sampler
 
-from spectral_tl_bench.datamodules.seeds import derived_seed
 from spectral_tl_bench.datamodules.windows import WindowKey
+from spectral_tl_bench.utils.random_state import derived_seed
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Key = TypeVar("Key")
+
+
+class ResumableData:
+    """A data module whose training batches can begin in the middle of a stage.
+
+    Attributes:
+        steps_done: Optimiser steps of the stage that were trained before; the training loop sets it.
+    """
+
+    steps_done: int = 0
 
 
 @dataclass(frozen=True)
@@ -169,24 +179,3 @@ def class_weights(histograms: np.ndarray) -> np.ndarray:
     weights = (histograms @ rarity) / np.maximum(labelled, 1)
     floor = weights[labelled > 0].min()
     return np.where(labelled > 0, weights, floor)
-
-
-def few_labels(domains: pd.Series, fraction: float, seed: int) -> np.ndarray:
-    """Keep a share of the labelled tiles, the same share of every sub-domain and at least one of each.
-
-    Subsets are nested: with one seed, 5 % are among the 10 %.
-
-    Args:
-        domains: Sub-domain of each training tile.
-        fraction: Share to keep, in (0, 1].
-        seed: Fixes the choice.
-
-    Returns:
-        Sorted positions into ``domains``.
-    """
-    generator = np.random.default_rng(seed)
-    kept: list[int] = []
-    for _, members in sorted(domains.reset_index(drop=True).groupby(domains.to_numpy())):
-        order = generator.permutation(members.index.to_numpy())
-        kept.extend(order[: max(1, round(fraction * len(order)))].tolist())
-    return np.array(sorted(kept))

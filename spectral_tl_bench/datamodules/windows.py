@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from spectral_tl_bench.datasets.base import Sample, TileDataset
-from spectral_tl_bench.datasets.raster import Window
-from spectral_tl_bench.labels import IGNORE_INDEX
+from spectral_tl_bench.datasets.io.raster import Window
+from spectral_tl_bench.sensors.classes import IGNORE_INDEX
 
 WindowKey = tuple[int, int, int]
 """(row of the dataset's index, top, left)."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spectral_tl_bench.errors import SpectralBenchError
-from spectral_tl_bench.plugins import DATASETS
+from spectral_tl_bench.simulation import default_archive
+from spectral_tl_bench.utils.errors import ProtocolError, SpectralBenchError
+from spectral_tl_bench.utils.registry import DATASETS, short_name
 
 if TYPE_CHECKING:
+    from spectral_tl_bench.config.protocols import ProtocolFile
     from spectral_tl_bench.datasets.base import TileDataset
-    from spectral_tl_bench.protocols import ProtocolFile
 
 
 def dataset_class(name: str) -> type[TileDataset]:
@@ -47,3 +48,25 @@ def open_dataset(file: ProtocolFile, root: str | Path, **options: Any) -> TileDa
     else:
         dataset = cls(root, ignore=file.ignore, **options)
     return dataset
+
+
+def archive_root(dataset: str, root: Path | None, option: str = "--root") -> Path:
+    """Folder of an archive: as given, its sub-folder of the dataset's name, or the embedded simulated archive.
+
+    Args:
+        dataset: Registered name.
+        root: What the user gave.
+        option: Where the user gave it.
+
+    Raises:
+        SpectralBenchError: If there is none.
+    """
+    if root is None:
+        if dataset == "tiles":
+            raise ProtocolError("this protocol is about your own tiles: name their folder with --root")
+        return default_archive(dataset)
+    root = root.expanduser()
+    if not root.is_dir():
+        raise SpectralBenchError(f"there is no folder {root}; {option} names the folder of the archive")
+    inner = root / short_name(dataset)
+    return inner if inner.is_dir() else root

@@ -14,22 +14,22 @@ import pandas as pd
 import torch
 from torchgeo.datasets import DatasetNotFoundError, NonGeoDataset
 
-from spectral_tl_bench.datasets.contents import Contents, TileContent
-from spectral_tl_bench.datasets.files import Listing, Role, Stored, raise_first
-from spectral_tl_bench.datasets.headers import Header, raster_header
+from spectral_tl_bench.config.protocols import Transfer
+from spectral_tl_bench.datasets.checksums import Contents, TileContent
 from spectral_tl_bench.datasets.index import survey
-from spectral_tl_bench.datasets.places import Places, by_footprint
-from spectral_tl_bench.datasets.raster import Window, label_table, map_labels, read_image, read_label, to_reflectance
-from spectral_tl_bench.errors import DataError
-from spectral_tl_bench.labels import IGNORE_INDEX, LandClass
-from spectral_tl_bench.protocols import Transfer
+from spectral_tl_bench.datasets.io.headers import Header, raster_header
+from spectral_tl_bench.datasets.io.listing import Listing, Role, Stored, raise_first
+from spectral_tl_bench.datasets.io.raster import Window, label_table, map_labels, read_image, read_label, to_reflectance
 from spectral_tl_bench.sensors import Sensor
+from spectral_tl_bench.sensors.classes import IGNORE_INDEX, LandClass
 from spectral_tl_bench.simulation.marker import read_marker
+from spectral_tl_bench.splits.neighbors import Places, by_footprint
+from spectral_tl_bench.utils.errors import DataError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from spectral_tl_bench.datasets.crossing import Crossing
+    from spectral_tl_bench.datasets.cross_sensor import Crossing
 
 Sample = dict[str, Any]
 
@@ -50,7 +50,7 @@ class TileDataset(NonGeoDataset):
             attributes, and ``geometry`` (footprint in WGS 84 where the file has a CRS, else missing).
         classes: Classes in the order of their ids.
         label_table: Lookup table from codes on disk to class ids; see
-            :func:`spectral_tl_bench.datasets.raster.label_table`.
+            :func:`spectral_tl_bench.datasets.io.raster.label_table`.
         problems: What kept tiles out of the index; empty unless ``strict`` is False.
         left_out: Files that are no part of a tile and do no harm, such as an image without a label.
         notes: What is worth knowing about the files, a line each: copies, files left out.
@@ -155,7 +155,7 @@ class TileDataset(NonGeoDataset):
 
         Args:
             index: The tiles that :meth:`find` listed and that fit the archive, with what their headers say.
-            contents: Digest of each tile's pixels; see :class:`spectral_tl_bench.datasets.headers.Header`.
+            contents: Digest of each tile's pixels; see :class:`spectral_tl_bench.datasets.io.headers.Header`.
 
         Returns:
             The index to use, and notes about it.
@@ -182,7 +182,7 @@ class TileDataset(NonGeoDataset):
         """Download the archive into ``root`` if nothing of it is there; your own tiles cannot be."""
         if self.find().rows:
             return
-        from spectral_tl_bench.datasets.download import download
+        from spectral_tl_bench.datasets.archives.download import download
 
         download(self.name, self.root)
 

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from pydantic import computed_field
 
+from spectral_tl_bench.config.protocols import ProtocolFile, Transfer, protocols_about, protocols_of
 from spectral_tl_bench.datasets import dataset_class, open_dataset
-from spectral_tl_bench.datasets.codes import code_counts
-from spectral_tl_bench.datasets.files import Problem
-from spectral_tl_bench.datasets.raster import map_labels
-from spectral_tl_bench.errors import DataError
-from spectral_tl_bench.protocols import ProtocolFile, Transfer, protocols_about, protocols_of
-from spectral_tl_bench.values import Value
+from spectral_tl_bench.datasets.io.label_codes import code_counts
+from spectral_tl_bench.datasets.io.listing import Problem
+from spectral_tl_bench.datasets.io.raster import map_labels
+from spectral_tl_bench.utils.errors import DataError
+from spectral_tl_bench.utils.validation import Value
 
 if TYPE_CHECKING:
     from spectral_tl_bench.datasets.base import TileDataset

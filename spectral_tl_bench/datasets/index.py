@@ -15,12 +15,12 @@ import pandas as pd
 from pyarrow import ArrowException
 from shapely.errors import GEOSException
 
-from spectral_tl_bench.datasets.beside import cache_folders, keep
-from spectral_tl_bench.datasets.files import Listing, Problem, Role, Stored
-from spectral_tl_bench.datasets.headers import Header
-from spectral_tl_bench.errors import DataError, RecordError
-from spectral_tl_bench.records.files import replacing
+from spectral_tl_bench.datasets.cache import cache_folders, keep
+from spectral_tl_bench.datasets.io.headers import Header
+from spectral_tl_bench.datasets.io.listing import Listing, Problem, Role, Stored
 from spectral_tl_bench.sensors import Sensor
+from spectral_tl_bench.utils.errors import DataError, RecordError
+from spectral_tl_bench.utils.files import replacing
 
 _FORMAT = 4
 """Raised when the columns or meaning of a cached index change."""

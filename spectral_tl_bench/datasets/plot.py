@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spectral_tl_bench.labels import LandClass
-from spectral_tl_bench.plotting import true_color
 from spectral_tl_bench.sensors import Sensor
+from spectral_tl_bench.sensors.classes import LandClass
+from spectral_tl_bench.sensors.plotting import true_color
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,12 +11,12 @@ import pandas as pd
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import wasserstein_distance
 
+from spectral_tl_bench.config.protocols import Protocol
 from spectral_tl_bench.datasets.base import TileDataset
-from spectral_tl_bench.errors import DataError, ProtocolError
-from spectral_tl_bench.labels import LandClass
-from spectral_tl_bench.protocols import Protocol
 from spectral_tl_bench.sensors import Sensor
+from spectral_tl_bench.sensors.classes import LandClass
 from spectral_tl_bench.simulation.marker import read_marker
+from spectral_tl_bench.utils.errors import DataError, ProtocolError
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spectral_tl_bench.datasets.shift import ALL_TARGETS, SOURCE, ShiftReport
-from spectral_tl_bench.plotting import SOURCE_COLOR, TARGET_COLOR, band_positions, mark_dates
+from spectral_tl_bench.sensors.plotting import SOURCE_COLOR, TARGET_COLOR, band_positions, mark_dates
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,22 +13,21 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from spectral_tl_bench.cache import cache_dir
+from spectral_tl_bench.config.protocols import Protocol, ProtocolFile, read_protocol_file
+from spectral_tl_bench.config.spec import TrainingSpec
 from spectral_tl_bench.datamodules.protocol import ProtocolDataModule
-from spectral_tl_bench.datamodules.samplers import WindowSampler
-from spectral_tl_bench.datamodules.seeds import derived_seed, seed_step
-from spectral_tl_bench.datamodules.splits import Split, split_tiles
+from spectral_tl_bench.datamodules.samplers import ResumableData, WindowSampler
 from spectral_tl_bench.datamodules.windows import TrainingWindows, WindowKey, as_batch
 from spectral_tl_bench.datasets import dataset_class, open_dataset
 from spectral_tl_bench.datasets.base import Sample, TileDataset
-from spectral_tl_bench.errors import DataError, ProtocolError, SpectralBenchError
-from spectral_tl_bench.plugins import DATASETS
-from spectral_tl_bench.pretraining.record import PretrainingArchive
-from spectral_tl_bench.protocols import Protocol, ProtocolFile, read_protocol_file
+from spectral_tl_bench.records.pretraining import PretrainingArchive
 from spectral_tl_bench.simulation import GENERATOR_VERSION, read_marker, simulate_archive
-from spectral_tl_bench.spec import TrainingSpec
-from spectral_tl_bench.tasks.base import AdaptationTask
-from spectral_tl_bench.values import names_yaml
+from spectral_tl_bench.splits.assignment import Split, split_tiles
+from spectral_tl_bench.utils.cache import cache_dir
+from spectral_tl_bench.utils.errors import DataError, ProtocolError, SpectralBenchError
+from spectral_tl_bench.utils.random_state import derived_seed, seed_step
+from spectral_tl_bench.utils.registry import DATASETS
+from spectral_tl_bench.utils.validation import names_yaml
 
 LEFT_OUT = 20
 """Of so many tiles one does not train where no protocol says so, and shows what reconstruction makes of it."""
@@ -86,7 +85,7 @@ def open_archives(
     Raises:
         SpectralBenchError: If an archive cannot be opened, a protocol is about none, or no tile is left.
     """
-    from spectral_tl_bench.runs.planning import archive_root
+    from spectral_tl_bench.datasets import archive_root
 
     files = [_file_of(name) for name, _ in named]
     for protocol in protocols:
@@ -191,7 +190,7 @@ class _Batches(Sampler[list[Key]]):
                 yield [(archive, window) for window in itertools.islice(windows[archive], self.each)]
 
 
-class PretrainingData(lightning.LightningDataModule):
+class PretrainingData(ResumableData, lightning.LightningDataModule):
     """Windows of several archives for the Lightning trainer, one archive a batch, in turn.
 
     Attributes:
@@ -210,8 +209,7 @@ class PretrainingData(lightning.LightningDataModule):
         spec = self.training_spec
         size, batch, steps = spec.image_size, spec.reconstruction_batch_size, spec.reconstruction_steps
         windows = [data.windows() for data in self.archives]
-        task = self.trainer.lightning_module if self.trainer is not None else None
-        done = task.steps_done if isinstance(task, AdaptationTask) else 0
+        done = self.steps_done
         many = len(self.archives)
         samplers = [
             WindowSampler(

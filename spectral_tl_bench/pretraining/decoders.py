@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from spectral_tl_bench.backbones.band_attributes import CODE, CrossModalFusion
 from spectral_tl_bench.backbones.hyper_embedding import RANK, generator
-from spectral_tl_bench.decoders.reconstruction import MaskedDecoder
+from spectral_tl_bench.training.decoders.reconstruction import MaskedDecoder
 
 
 class SensorHeads(MaskedDecoder):

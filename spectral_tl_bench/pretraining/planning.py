@@ -13,16 +13,16 @@ from torch import nn
 
 from spectral_tl_bench.backbones import Backbone, BackboneEntry, backbone_entry, backbone_names
 from spectral_tl_bench.backbones.loading import StateDict, existing, read_state
-from spectral_tl_bench.errors import CheckpointError, SpectralBenchError
-from spectral_tl_bench.presets import override, preset
+from spectral_tl_bench.config.presets import override, preset
+from spectral_tl_bench.config.protocols import Protocol, load_protocols
+from spectral_tl_bench.config.spec import TrainingSpec
 from spectral_tl_bench.pretraining.archives import OpenArchive, open_archives
-from spectral_tl_bench.pretraining.record import PretrainingArchive, PretrainingSpec, read_pretraining
 from spectral_tl_bench.pretraining.tasks import pretraining_kind
-from spectral_tl_bench.protocols import Protocol, load_protocols
+from spectral_tl_bench.records.pretraining import PretrainingArchive, PretrainingSpec, read_pretraining
 from spectral_tl_bench.sensors import Sensor
-from spectral_tl_bench.spec import TrainingSpec
-from spectral_tl_bench.tasks.fit import seed_all
-from spectral_tl_bench.weights import fingerprint
+from spectral_tl_bench.training.fit import seed_all
+from spectral_tl_bench.utils.errors import CheckpointError, SpectralBenchError
+from spectral_tl_bench.utils.weight_metadata import fingerprint
 
 USUAL: dict[str, Any] = {
     "tokenizer_learning_rate_factor": 1.0,

@@ -8,9 +8,8 @@ from typing import Any
 
 from pydantic import Field, JsonValue, ValidationError
 
-from spectral_tl_bench.errors import SpectralBenchError, UnknownNameError, first_problem
-from spectral_tl_bench.seeds import LARGEST_SEED
-from spectral_tl_bench.values import Value, names_yaml, read_mapping
+from spectral_tl_bench.utils.errors import SpectralBenchError, UnknownNameError, first_problem
+from spectral_tl_bench.utils.validation import LARGEST_SEED, Value, names_yaml, read_mapping
 
 SIMULATED = ("whuohs", "dfc2020", "mts12")
 

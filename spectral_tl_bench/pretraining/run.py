@@ -14,20 +14,20 @@ from rich.console import Console
 from torch import nn
 
 from spectral_tl_bench import records
-from spectral_tl_bench.errors import RecordError
-from spectral_tl_bench.plotting import png
 from spectral_tl_bench.pretraining.archives import PretrainingData
 from spectral_tl_bench.pretraining.planning import Plan, build
-from spectral_tl_bench.pretraining.record import PretrainingRecord, PretrainingSpec, read_pretraining
 from spectral_tl_bench.pretraining.tasks import Pretraining, pretraining_task
-from spectral_tl_bench.runs.checkpoints import Checkpoints, StageCheckpoints
-from spectral_tl_bench.runs.interruption import CHECKPOINT_MINUTES, Interruption
-from spectral_tl_bench.runs.reconstructions import Reconstructions
-from spectral_tl_bench.runs.runner import alone
-from spectral_tl_bench.tasks.fit import Stopwatch, fit, seed_all
-from spectral_tl_bench.tasks.processes import Hardware
-from spectral_tl_bench.tasks.progress import History, StageProgress
-from spectral_tl_bench.weights import save_weights
+from spectral_tl_bench.records.pretraining import PretrainingRecord, PretrainingSpec, read_pretraining
+from spectral_tl_bench.sensors.plotting import png
+from spectral_tl_bench.training.checkpoints import Checkpoints, StageCheckpoints
+from spectral_tl_bench.training.fit import Stopwatch, fit, seed_all
+from spectral_tl_bench.training.progress import History, StageProgress
+from spectral_tl_bench.training.reconstruction_report import Reconstructions
+from spectral_tl_bench.utils.distributed import Hardware
+from spectral_tl_bench.utils.errors import RecordError
+from spectral_tl_bench.utils.files import alone
+from spectral_tl_bench.utils.interruption import CHECKPOINT_MINUTES, Interruption
+from spectral_tl_bench.utils.tensors import save_weights
 
 
 def check_name(out: Path) -> None:

@@ -17,7 +17,7 @@ from spectral_tl_bench.backbones.spectral_mae import BandTokenizer
 from spectral_tl_bench.methods import build_method
 from spectral_tl_bench.pretraining.decoders import BandDecoder, HyperDecoder, SensorHeads
 from spectral_tl_bench.sensors import Sensor
-from spectral_tl_bench.tasks.reconstruction import (
+from spectral_tl_bench.training.reconstruction import (
     ReconstructionTask,
     blank,
     cut,
@@ -27,7 +27,7 @@ from spectral_tl_bench.tasks.reconstruction import (
 
 if TYPE_CHECKING:
     from spectral_tl_bench.backbones import Backbone
-    from spectral_tl_bench.spec import TrainingSpec
+    from spectral_tl_bench.config.spec import TrainingSpec
 
 CHARBONNIER = 1e-3
 """Where the Charbonnier error turns from a square into an absolute value, in units of the normalised image."""

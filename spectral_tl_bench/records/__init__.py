@@ -1,11 +1,10 @@
 """What a run leaves on disk: the record, its pixel counts, its provenance."""
 
-from spectral_tl_bench.records.config import Where, read_run_yaml, write_run_yaml
 from spectral_tl_bench.records.confusion import ConfusionTable, Part, Selection, matrices, total
-from spectral_tl_bench.records.files import inside, prepare_folder, replacing, sweep_up, write_bytes
 from spectral_tl_bench.records.provenance import Provenance, provenance
 from spectral_tl_bench.records.run import (
     HISTORY,
+    MAPS,
     RECORD,
     ClassLegend,
     GuessErrors,
@@ -20,9 +19,12 @@ from spectral_tl_bench.records.run import (
     read_run,
     write_run,
 )
+from spectral_tl_bench.records.run_yaml import Where, read_run_yaml, write_run_yaml
+from spectral_tl_bench.utils.files import inside, prepare_folder, replacing, sweep_up, write_bytes
 
 __all__ = [
     "HISTORY",
+    "MAPS",
     "RECORD",
     "ClassLegend",
     "ConfusionTable",

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from spectral_tl_bench.metrics import Matrix
+from spectral_tl_bench.records.metrics import Matrix
 
 Selection = Literal["best", "last"]
 Part = Literal["target", "held_out_source"]

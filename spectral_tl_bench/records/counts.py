@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, get_args
 import numpy as np
 import pandas as pd
 
-from spectral_tl_bench.errors import RecordError
-from spectral_tl_bench.metrics import Floats
 from spectral_tl_bench.records.confusion import COUNTS, KEYS, PIXELS, Part, Selection
+from spectral_tl_bench.records.metrics import Floats
+from spectral_tl_bench.utils.errors import RecordError
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import Field
 
 import spectral_tl_bench
-from spectral_tl_bench.values import Value
+from spectral_tl_bench.utils.validation import Value
 
 _PACKAGES = ("torch", "torchgeo", "lightning", "timm", "peft", "kornia", "numpy", "rasterio", "scikit-learn")
 _PACKAGE_FOLDER = Path(spectral_tl_bench.__file__).resolve().parent

@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 from pydantic import Field, ValidationError
 
-from spectral_tl_bench.errors import RecordError, first_problem
-from spectral_tl_bench.plugins import short_name
-from spectral_tl_bench.records.config import CONFIG
+from spectral_tl_bench.config.spec import RunSpec
 from spectral_tl_bench.records.confusion import KEYS, Part, Selection
 from spectral_tl_bench.records.counts import MOST_CLASSES, MOST_ROWS, Counts, check_counts
-from spectral_tl_bench.records.files import inside, prepare_folder, write_bytes
 from spectral_tl_bench.records.provenance import Provenance
-from spectral_tl_bench.spec import RunSpec
-from spectral_tl_bench.values import Value, parse_json
+from spectral_tl_bench.records.run_yaml import CONFIG
+from spectral_tl_bench.utils.errors import RecordError, first_problem
+from spectral_tl_bench.utils.files import inside, prepare_folder, write_bytes
+from spectral_tl_bench.utils.registry import short_name
+from spectral_tl_bench.utils.validation import Value, parse_json
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 FORMAT: Literal[1] = 1
 """Version of the record's format; raised when an older reader could not read it."""
 
-RECORD, CONFUSION, HISTORY = "run.json", "confusion.parquet", "history.csv"
+RECORD, CONFUSION, HISTORY, MAPS = "run.json", "confusion.parquet", "history.csv", "maps"
 
 
 class ClassLegend(Value):

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from spectral_tl_bench.config.spec import RunSpec
+from spectral_tl_bench.records.scores import HEADLINE, scores
 from spectral_tl_bench.report.names import (
     COMPARATOR,
     YARDSTICK,
@@ -31,8 +33,6 @@ from spectral_tl_bench.report.statistics import (
     spreads,
 )
 from spectral_tl_bench.report.summary import Group, Summary, grouped
-from spectral_tl_bench.scores import HEADLINE, scores
-from spectral_tl_bench.spec import RunSpec
 
 _NOTHING = Paired(float("nan"), Interval(), float("nan"), 0)
 

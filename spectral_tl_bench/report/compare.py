@@ -8,12 +8,12 @@ from statistics import fmean
 
 import pandas as pd
 
-from spectral_tl_bench.errors import RecordError
-from spectral_tl_bench.protocols import TRANSFERS
+from spectral_tl_bench.config.protocols import TRANSFERS
 from spectral_tl_bench.report.names import counterpart, find, labels, titles
 from spectral_tl_bench.report.statistics import holm, paired
 from spectral_tl_bench.report.summary import Group, Summary, grouped
 from spectral_tl_bench.report.transfers import Difference, difference, same_but_protocol_and_seed
+from spectral_tl_bench.utils.errors import RecordError
 
 
 @dataclass(frozen=True)

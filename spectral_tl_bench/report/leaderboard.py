@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from spectral_tl_bench.errors import RecordError
 from spectral_tl_bench.records import prepare_folder, write_bytes
 from spectral_tl_bench.report.board import comparators
-from spectral_tl_bench.report.cells import count, to_csv
+from spectral_tl_bench.report.formatting import count, to_csv
 from spectral_tl_bench.report.pages import INDEX_HEADING, board_page, index_page
 from spectral_tl_bench.report.plots import leaderboard_png
 from spectral_tl_bench.report.robustness_plot import robustness_png
-from spectral_tl_bench.report.side_by_side import side_by_side
-from spectral_tl_bench.report.standings import Standings
+from spectral_tl_bench.report.run_collection import Standings
 from spectral_tl_bench.report.summary import RUNS_OF_A_PROCESS
+from spectral_tl_bench.utils.errors import RecordError
+from spectral_tl_bench.utils.parallel import side_by_side
 
 SIMULATED_FOLDER, DETAILS_FOLDER = "simulated", "details"
 TRANSFERS, INCOMPLETE = "transfers", "incomplete"

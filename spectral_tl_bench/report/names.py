@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from spectral_tl_bench.presets import DEFAULT_BACKBONE, PRESETS, WITHOUT_BACKBONE, training_without_backbone
+from spectral_tl_bench.config.presets import DEFAULT_BACKBONE, PRESETS, WITHOUT_BACKBONE, training_without_backbone
+from spectral_tl_bench.config.spec import RunSpec
 from spectral_tl_bench.report.summary import Group
-from spectral_tl_bench.spec import RunSpec
 
 COMPARATOR = "frozen"
 """What every row is compared with, fixed before anyone looks: the pretrained features as they are."""

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from spectral_tl_bench.protocols import TRANSFERS
+from spectral_tl_bench.config.protocols import TRANSFERS
+from spectral_tl_bench.records.titles import SIMULATED
 from spectral_tl_bench.report.board import Board
-from spectral_tl_bench.report.cells import Markdown, as_text, to_markdown, to_text
+from spectral_tl_bench.report.formatting import Markdown, as_text, to_markdown, to_text
 from spectral_tl_bench.report.names import DIGITS_OF_WEIGHTS, YARDSTICK
 from spectral_tl_bench.report.published import PUBLISHED_HEADING, PUBLISHED_MARK, PUBLISHED_NOTE, published_rows
-from spectral_tl_bench.report.tables import SIMULATED
 
 INDEX_HEADING = "# Leaderboards"
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from spectral_tl_bench.plotting import SOURCE_COLOR, TARGET_COLOR, png
-from spectral_tl_bench.report.cells import plain
-from spectral_tl_bench.report.tables import SIMULATED
+from spectral_tl_bench.records.titles import SIMULATED
+from spectral_tl_bench.report.formatting import plain
+from spectral_tl_bench.sensors.plotting import SOURCE_COLOR, TARGET_COLOR, png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

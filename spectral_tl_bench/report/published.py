@@ -6,7 +6,7 @@ from importlib.resources import files
 
 import pandas as pd
 
-from spectral_tl_bench.report.cells import as_text
+from spectral_tl_bench.report.formatting import as_text
 
 PUBLISHED_MARK = "†"
 PUBLISHED_HEADING = "## Published by others"

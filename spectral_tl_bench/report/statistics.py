@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from spectral_tl_bench.metrics import Floats, Matrix, Scoring
-from spectral_tl_bench.scores import headline
+from spectral_tl_bench.records.metrics import Floats, Matrix, Scoring
+from spectral_tl_bench.records.scores import headline
 
 LEVEL = 0.95
 LEAST_SEEDS = 3

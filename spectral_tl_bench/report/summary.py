@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from spectral_tl_bench.errors import RecordError
-from spectral_tl_bench.metrics import Matrix
+from spectral_tl_bench.config.spec import RunSpec
 from spectral_tl_bench.records import Run, RunRecord, find_runs, read_run
 from spectral_tl_bench.records.confusion import Part, Selection
-from spectral_tl_bench.report.side_by_side import side_by_side
-from spectral_tl_bench.scores import HEADLINE, evaluate, headline, per_class_iou, scores
-from spectral_tl_bench.spec import RunSpec
+from spectral_tl_bench.records.metrics import Matrix
+from spectral_tl_bench.records.scores import HEADLINE, evaluate, headline, per_class_iou, scores
+from spectral_tl_bench.utils.errors import RecordError
+from spectral_tl_bench.utils.parallel import side_by_side
 
 RUNS_OF_A_PROCESS = 500
 """Fewer are read, and drawn, sooner than another process has started."""

@@ -9,21 +9,17 @@ import numpy as np
 import pandas as pd
 from pandas.api.typing import NAType
 
-from spectral_tl_bench import metrics
-from spectral_tl_bench.metrics import Matrix
-from spectral_tl_bench.presets import WITHOUT_BACKBONE
-from spectral_tl_bench.records import Run, write_bytes
+from spectral_tl_bench.records import Run, metrics, write_bytes
 from spectral_tl_bench.records.confusion import Selection, matrices, total
-from spectral_tl_bench.report.cells import as_text, terminal, to_csv, to_markdown, to_text
-from spectral_tl_bench.scores import evaluate, per_class_iou, scores
-from spectral_tl_bench.spec import RunSpec
+from spectral_tl_bench.records.metrics import Matrix
+from spectral_tl_bench.records.scores import evaluate, per_class_iou, scores
+from spectral_tl_bench.records.titles import ALL_TARGETS, GAP, HELD_OUT, WORST, heading
+from spectral_tl_bench.report.formatting import as_text, terminal, to_csv, to_markdown, to_text
 
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
 
-ALL_TARGETS, WORST, HELD_OUT, GAP = "all targets", "worst", "held-out source", "gap to source"
-SIMULATED = "SIMULATED"
 TABLES = CSV, MARKDOWN = "table.csv", "table.md"
 _NAME_WIDTH = 24
 
@@ -66,22 +62,6 @@ def protocol_table(run: Run, selection: Selection | None = None, per_class: bool
     rows.append((GAP, pd.NA, *(s - t for s, t in zip(held_out, every, strict=True))))
     columns = ["domain", "tiles", *(score.label for score in scores()), *(f"IoU {name}" for name in names)]
     return pd.DataFrame(rows, columns=columns).astype({"tiles": "Int64"})
-
-
-OTHER_BANDS = {"resampled": "target bands resampled", "wavelengths": "target bands by wavelength"}
-"""What was done about bands of the target that are not the source's."""
-
-
-def heading(spec: RunSpec) -> str:
-    """What ran on what, in one line; begins with SIMULATED where the tiles were simulated."""
-    details = [] if spec.backbone == WITHOUT_BACKBONE else [spec.backbone, spec.preset]
-    details.append(f"seed {spec.seed}")
-    if spec.training.scoring != "native":
-        details.append(f"{spec.training.scoring} scoring")
-    if spec.other_bands is not None:
-        details.append(OTHER_BANDS[spec.other_bands])
-    text = f"{spec.method_name} on {spec.protocol} ({', '.join(details)})"
-    return f"{SIMULATED}: {text}" if spec.simulated else text
 
 
 def title(run: Run) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spectral_tl_bench.protocols import TRANSFERS
+from spectral_tl_bench.config.protocols import TRANSFERS
+from spectral_tl_bench.config.spec import RunSpec
 from spectral_tl_bench.report.board import comparators, described
 from spectral_tl_bench.report.names import counterpart, find, labels, titles
 from spectral_tl_bench.report.statistics import (
@@ -22,7 +23,6 @@ from spectral_tl_bench.report.statistics import (
     spread,
 )
 from spectral_tl_bench.report.summary import Group, Summary
-from spectral_tl_bench.spec import RunSpec
 
 _OF_A_PROTOCOL = {"protocol": "-", "protocol_digest": "-", "dataset": "-", "data": "-", "split": "-", "seed": 0}
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, PositiveInt, ValidationError
 from torch import Tensor
 
-from spectral_tl_bench.errors import CheckpointError, first_problem
-from spectral_tl_bench.labels import LandClass
+from spectral_tl_bench.config.spec import RunSpec
 from spectral_tl_bench.sensors import Sensor
-from spectral_tl_bench.spec import RunSpec
-from spectral_tl_bench.values import Value
-from spectral_tl_bench.weights import load_weights, save_weights
+from spectral_tl_bench.sensors.classes import LandClass
+from spectral_tl_bench.utils.errors import CheckpointError, first_problem
+from spectral_tl_bench.utils.tensors import load_weights, save_weights
+from spectral_tl_bench.utils.validation import Value
 
 if TYPE_CHECKING:
     from spectral_tl_bench.backbones import Backbone
@@ -55,7 +55,7 @@ def write_adapter(path: Path, adapter: Adapter, segmenter: dict[str, Tensor], ra
     Args:
         path: The .safetensors file.
         adapter: What they belong to.
-        segmenter: What :func:`spectral_tl_bench.weights.trained_state` returned.
+        segmenter: What :func:`spectral_tl_bench.utils.tensors.trained_state` returned.
         radiometry: How images were normalised.
 
     Raises:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from spectral_tl_bench import records
-from spectral_tl_bench.errors import RecordError
-from spectral_tl_bench.records.config import CONFIG
 from spectral_tl_bench.records.run import CONFUSION, HISTORY, RECORD
+from spectral_tl_bench.records.run_yaml import CONFIG
+from spectral_tl_bench.records.stage1 import STAGE1
 from spectral_tl_bench.report.tables import TABLES
 from spectral_tl_bench.runs.adapter import ADAPTER
-from spectral_tl_bench.runs.reconstructions import RECONSTRUCTION
-from spectral_tl_bench.runs.scores import SCORES
-from spectral_tl_bench.runs.stage1 import STAGE1
+from spectral_tl_bench.runs.score_journal import SCORES
+from spectral_tl_bench.training.reconstruction_report import RECONSTRUCTION
+from spectral_tl_bench.utils.errors import RecordError
 
 if TYPE_CHECKING:
     from torch import Tensor

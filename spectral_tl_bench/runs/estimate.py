@@ -21,17 +21,18 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from spectral_tl_bench.backbones import build_backbone
+from spectral_tl_bench.config.spec import StageName
 from spectral_tl_bench.datamodules.windows import offsets
-from spectral_tl_bench.decoders import Segmenter
-from spectral_tl_bench.decoders.reconstruction import ReconstructionDecoder
-from spectral_tl_bench.methods import Method, StageName
-from spectral_tl_bench.tasks.fit import seed_all
-from spectral_tl_bench.tasks.reconstruction import MaskedReconstruction, hidden_patches
-from spectral_tl_bench.tasks.segmentation import Segmentation
+from spectral_tl_bench.methods import Method
+from spectral_tl_bench.training.decoders import Segmenter
+from spectral_tl_bench.training.decoders.reconstruction import ReconstructionDecoder
+from spectral_tl_bench.training.fit import seed_all
+from spectral_tl_bench.training.reconstruction import MaskedReconstruction, hidden_patches
+from spectral_tl_bench.training.segmentation import Segmentation
 
 if TYPE_CHECKING:
     from spectral_tl_bench.runs.planning import Plan
-    from spectral_tl_bench.tasks.base import AdaptationTask
+    from spectral_tl_bench.training.base import AdaptationTask
 
 _MIB = 2**20
 _TIMED_OPERATIONS = 2e11

@@ -16,9 +16,9 @@ import torch
 from lightning.fabric.plugins.environments.lightning import find_free_network_port
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
-from spectral_tl_bench.errors import RunFailedError, SpectralBenchError
-from spectral_tl_bench.spec import TrainingSpec
-from spectral_tl_bench.tasks.processes import STRATEGIES, Hardware, joined
+from spectral_tl_bench.config.spec import TrainingSpec
+from spectral_tl_bench.utils.distributed import STRATEGIES, Hardware, joined
+from spectral_tl_bench.utils.errors import RunFailedError, SpectralBenchError
 
 _PARENT = "SPECTRAL_TL_BENCH_PARENT"
 """In the environment of a process started here: the one that started it."""

@@ -10,18 +10,18 @@ import torch
 
 from spectral_tl_bench.backbones import build_backbone
 from spectral_tl_bench.backbones.base import NUM_TAPS
-from spectral_tl_bench.errors import RunFailedError, SpectralBenchError
-from spectral_tl_bench.plugins import DECODERS
-from spectral_tl_bench.tasks.fit import seed_all
+from spectral_tl_bench.training.fit import seed_all
+from spectral_tl_bench.utils.errors import RunFailedError, SpectralBenchError
+from spectral_tl_bench.utils.registry import DECODERS
 
 if TYPE_CHECKING:
     from torch import nn
 
     from spectral_tl_bench.backbones import Backbone
+    from spectral_tl_bench.config.spec import TrainingSpec
     from spectral_tl_bench.methods import Method
     from spectral_tl_bench.runs.planning import Plan
-    from spectral_tl_bench.spec import TrainingSpec
-    from spectral_tl_bench.tasks.base import AdaptationTask
+    from spectral_tl_bench.training.base import AdaptationTask
 
 
 class FrozenWeights:

@@ -14,34 +14,35 @@ from torch import Tensor
 
 from spectral_tl_bench import records
 from spectral_tl_bench.backbones import build_backbone
+from spectral_tl_bench.config.spec import StageName
 from spectral_tl_bench.datamodules.protocol import ProtocolDataModule
-from spectral_tl_bench.decoders import Segmenter
-from spectral_tl_bench.decoders.reconstruction import ReconstructionDecoder
-from spectral_tl_bench.errors import CheckpointError
-from spectral_tl_bench.methods import Method, StageName
-from spectral_tl_bench.plotting import png
-from spectral_tl_bench.report.tables import heading
-from spectral_tl_bench.runs.accounting import parameter_counts, segmenter_names
+from spectral_tl_bench.methods import Method
+from spectral_tl_bench.records.stage1 import STAGE1, origin, read_stage1
+from spectral_tl_bench.records.titles import heading
 from spectral_tl_bench.runs.adapter import ADAPTER, Adapter, pretrained_digest, write_adapter
-from spectral_tl_bench.runs.checkpoints import Checkpoints, StageCheckpoints
 from spectral_tl_bench.runs.diagnostics import write_diagnostics
-from spectral_tl_bench.runs.interruption import CHECKPOINT_MINUTES, Interruption
-from spectral_tl_bench.runs.loggers import Loggers
 from spectral_tl_bench.runs.method_checks import FrozenWeights, require_batch, require_repeatable, require_training
-from spectral_tl_bench.runs.pictures import images_by_domain, looking_at
+from spectral_tl_bench.runs.parameter_counts import parameter_counts, segmenter_names
 from spectral_tl_bench.runs.planning import Plan
-from spectral_tl_bench.runs.progress import ProgressFile, StageProgressFile
-from spectral_tl_bench.runs.reconstructions import RECONSTRUCTION, Reconstructions
-from spectral_tl_bench.runs.scores import SCORES
+from spectral_tl_bench.runs.progress_file import ProgressFile, StageProgressFile
+from spectral_tl_bench.runs.score_journal import SCORES
 from spectral_tl_bench.runs.scoring import Scoring
-from spectral_tl_bench.runs.stage1 import STAGE1, origin, read_stage1
-from spectral_tl_bench.tasks import processes
-from spectral_tl_bench.tasks.base import AdaptationTask
-from spectral_tl_bench.tasks.fit import KeepBest, Stopwatch, fit, peak_memory_mib, seed_all
-from spectral_tl_bench.tasks.progress import History, StageProgress
-from spectral_tl_bench.tasks.reconstruction import MaskedReconstruction
-from spectral_tl_bench.tasks.segmentation import Segmentation
-from spectral_tl_bench.weights import load_weights, restore, save_weights, trained_state
+from spectral_tl_bench.sensors.plotting import png
+from spectral_tl_bench.training.base import AdaptationTask
+from spectral_tl_bench.training.checkpoints import Checkpoints, StageCheckpoints
+from spectral_tl_bench.training.decoders import Segmenter
+from spectral_tl_bench.training.decoders.reconstruction import ReconstructionDecoder
+from spectral_tl_bench.training.fit import KeepBest, Stopwatch, fit, peak_memory_mib, seed_all
+from spectral_tl_bench.training.loggers import Loggers
+from spectral_tl_bench.training.progress import History, StageProgress
+from spectral_tl_bench.training.reconstruction import MaskedReconstruction
+from spectral_tl_bench.training.reconstruction_report import RECONSTRUCTION, Reconstructions
+from spectral_tl_bench.training.sample_images import images_by_domain, looking_at
+from spectral_tl_bench.training.segmentation import Segmentation
+from spectral_tl_bench.utils import distributed
+from spectral_tl_bench.utils.errors import CheckpointError
+from spectral_tl_bench.utils.interruption import CHECKPOINT_MINUTES, Interruption
+from spectral_tl_bench.utils.tensors import load_weights, restore, save_weights, trained_state
 
 if TYPE_CHECKING:
     from spectral_tl_bench.backbones import Backbone
@@ -61,7 +62,7 @@ class Means:
     """
 
     progress: ProgressFile
-    hardware: processes.Hardware = field(default_factory=processes.Hardware)
+    hardware: distributed.Hardware = field(default_factory=distributed.Hardware)
     workers: int = 0
     checkpoint_minutes: float = CHECKPOINT_MINUTES
     interruption: Interruption = field(default_factory=Interruption)
@@ -103,7 +104,7 @@ class NetworkRun:
         self.frozen = FrozenWeights(self.backbone)
         require_repeatable(plan, method, self.backbone)
         require_batch(self.backbone, len(plan.dataset.classes), self.training)
-        names = means.loggers if processes.is_first() else ()
+        names = means.loggers if distributed.is_first() else ()
         self.loggers = Loggers(names, folder, self.spec, self.history, console)
         self.trainable: set[str] = set()
         self.receiving: set[str] = set()
@@ -129,13 +130,13 @@ class NetworkRun:
         title = self._begin("reconstruction")
         given = self.plan.request.where.stage1
         saved = given if given is not None else self.folder / STAGE1
-        if processes.decided(saved.is_file):
+        if distributed.decided(saved.is_file):
             self._restore_stage1(saved, title, own=given is None)
             return
         decoder = ReconstructionDecoder.of(self.backbone, self.training)
         task = MaskedReconstruction(self.backbone, self.method, self.training, decoder)
         trainer, seconds = self._fit(task, title, validations=0)
-        if not processes.is_first():
+        if not distributed.is_first():
             return
         shown = Reconstructions.of(task, self.data, trainer.strategy.root_device)
         self.stages["reconstruction"] = records.StageRecord(steps=task.steps, seconds=seconds, errors=shown.errors)
@@ -188,7 +189,7 @@ class NetworkRun:
                 History(task.stage, self.history),
                 self.loggers,
                 *([] if best is None else [best]),
-                *([StageProgressFile(self.means.progress, task, self._steps())] if processes.is_first() else []),
+                *([StageProgressFile(self.means.progress, task, self._steps())] if distributed.is_first() else []),
                 keeper,
             ],
             validations=validations,
@@ -235,7 +236,7 @@ class NetworkRun:
         by_score = self.training.selection == "best"
         selected = best.state if by_score else last
         # Before anything is scored: from here on nothing but scores can be lost.
-        if processes.is_first():
+        if distributed.is_first():
             self._save(selected, best.step if by_score else task.steps)
         watch = Stopwatch()
         scoring = Scoring(
@@ -243,7 +244,7 @@ class NetworkRun:
         )
         table = scoring.run(trainer, task, last, best)
         self.stages["scoring"] = records.StageRecord(steps=0, seconds=watch.seconds)
-        if not processes.is_first():
+        if not distributed.is_first():
             return
         device = trainer.strategy.root_device
         restore(segmenter, selected, self.pretrained, "the selected weights")

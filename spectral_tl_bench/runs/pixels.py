@@ -12,13 +12,13 @@ import torch
 from rich.progress import track
 
 from spectral_tl_bench import records
-from spectral_tl_bench.datamodules.splits import labelled_tiles
 from spectral_tl_bench.datamodules.windows import resize_sample
 from spectral_tl_bench.datasets.base import Sample
-from spectral_tl_bench.errors import DataError
-from spectral_tl_bench.labels import IGNORE_INDEX
-from spectral_tl_bench.metrics import Matrix, confusion_matrix
-from spectral_tl_bench.tasks.fit import Stopwatch, peak_memory_mib
+from spectral_tl_bench.records.metrics import Matrix, confusion_matrix
+from spectral_tl_bench.sensors.classes import IGNORE_INDEX
+from spectral_tl_bench.splits.assignment import labelled_tiles
+from spectral_tl_bench.training.fit import Stopwatch, peak_memory_mib
+from spectral_tl_bench.utils.errors import DataError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from spectral_tl_bench.datasets.base import TileDataset
     from spectral_tl_bench.methods import Classifier, PixelModel
     from spectral_tl_bench.runs.planning import Plan
-    from spectral_tl_bench.runs.progress import ProgressFile
+    from spectral_tl_bench.runs.progress_file import ProgressFile
 
 Watch = Callable[[Sequence[int], str], Iterable[int]]
 """Passes rows of an index through and shows how far it is; told what happens to them."""

@@ -8,23 +8,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectral_tl_bench.backbones import backbone_entry, weights_fingerprint
-from spectral_tl_bench.datamodules.soundness import Parts
-from spectral_tl_bench.datamodules.splits import Split, split_tiles
-from spectral_tl_bench.datasets import open_dataset
-from spectral_tl_bench.datasets.contents import TileContent, data_fingerprint
-from spectral_tl_bench.datasets.crossing import OtherBands, crossed
-from spectral_tl_bench.datasets.files import raise_first
-from spectral_tl_bench.errors import ProtocolError, SpectralBenchError
+from spectral_tl_bench.config.spec import RunChoices, RunSpec, TrainingSpec
+from spectral_tl_bench.datamodules.leakage_checks import Parts
+from spectral_tl_bench.datasets import archive_root, open_dataset
+from spectral_tl_bench.datasets.checksums import TileContent, data_fingerprint
+from spectral_tl_bench.datasets.cross_sensor import OtherBands, crossed
+from spectral_tl_bench.datasets.io.listing import raise_first
 from spectral_tl_bench.methods import AnyMethod, PixelModel, build_any_method
-from spectral_tl_bench.plugins import short_name, source_digest
-from spectral_tl_bench.pretraining.record import check_unseen
-from spectral_tl_bench.records.config import NAMED_WEIGHTS
-from spectral_tl_bench.runs.recipes import fitted_to_tiles
+from spectral_tl_bench.records.pretraining import check_unseen
+from spectral_tl_bench.records.run_yaml import NAMED_WEIGHTS
+from spectral_tl_bench.records.stage1 import check_stage1
+from spectral_tl_bench.runs.defaults import fitted_to_tiles
 from spectral_tl_bench.runs.requests import Request
-from spectral_tl_bench.runs.stage1 import check_stage1
-from spectral_tl_bench.simulation import default_archive, read_marker
-from spectral_tl_bench.spec import RunChoices, RunSpec, TrainingSpec
-from spectral_tl_bench.weights import fingerprint
+from spectral_tl_bench.simulation import read_marker
+from spectral_tl_bench.splits.assignment import Split, split_tiles
+from spectral_tl_bench.utils.errors import SpectralBenchError
+from spectral_tl_bench.utils.registry import short_name, source_digest
+from spectral_tl_bench.utils.weight_metadata import fingerprint
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,28 +52,6 @@ class Plan:
         """Pretrained weights as :func:`~spectral_tl_bench.backbones.build_backbone` takes them."""
         given = self.request.where.weights
         return "none" if given is None else given
-
-
-def archive_root(dataset: str, root: Path | None, option: str = "--root") -> Path:
-    """Folder of an archive: as given, its sub-folder of the dataset's name, or the embedded simulated archive.
-
-    Args:
-        dataset: Registered name.
-        root: What the user gave.
-        option: Where the user gave it.
-
-    Raises:
-        SpectralBenchError: If there is none.
-    """
-    if root is None:
-        if dataset == "tiles":
-            raise ProtocolError("this protocol is about your own tiles: name their folder with --root")
-        return default_archive(dataset)
-    root = root.expanduser()
-    if not root.is_dir():
-        raise SpectralBenchError(f"there is no folder {root}; {option} names the folder of the archive")
-    inner = root / short_name(dataset)
-    return inner if inner.is_dir() else root
 
 
 def _shown(method: AnyMethod, backbone: str) -> OtherBands:

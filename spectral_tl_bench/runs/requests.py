@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spectral_tl_bench.errors import SpectralBenchError
-from spectral_tl_bench.presets import (
+from spectral_tl_bench.config.presets import (
     DEFAULT_BACKBONE,
     SETTINGS_WITHOUT_BACKBONE,
     WITHOUT_BACKBONE,
@@ -16,10 +15,11 @@ from spectral_tl_bench.presets import (
     preset,
     training_without_backbone,
 )
-from spectral_tl_bench.protocols import Protocol, load_protocols
-from spectral_tl_bench.records.config import Where, read_run_yaml
-from spectral_tl_bench.spec import RunChoices, RunSpec, TrainingSpec
-from spectral_tl_bench.values import names_yaml
+from spectral_tl_bench.config.protocols import Protocol, load_protocols
+from spectral_tl_bench.config.spec import RunChoices, RunSpec, TrainingSpec
+from spectral_tl_bench.records.run_yaml import Where, read_run_yaml
+from spectral_tl_bench.utils.errors import SpectralBenchError
+from spectral_tl_bench.utils.validation import names_yaml
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def requests(
     """
     from spectral_tl_bench.backbones import backbone_entry
     from spectral_tl_bench.methods import PixelModel, method_class
-    from spectral_tl_bench.runs.recipes import training_of
+    from spectral_tl_bench.runs.defaults import training_of
 
     if method is None or protocol is None:
         raise SpectralBenchError("name what to run: --method and --protocol, or --config run.yaml")

@@ -5,27 +5,24 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 from rich.console import Console
 
 from spectral_tl_bench import records
-from spectral_tl_bench.errors import RecordError, RunInUseError
 from spectral_tl_bench.methods import PixelModel
+from spectral_tl_bench.records.run import MAPS
 from spectral_tl_bench.report.tables import write_table
-from spectral_tl_bench.runs.interruption import CHECKPOINT_MINUTES, Interruption
-from spectral_tl_bench.runs.maps import MAPS
 from spectral_tl_bench.runs.network import Means, NetworkRun
 from spectral_tl_bench.runs.pixels import fit_and_score
 from spectral_tl_bench.runs.planning import Plan
-from spectral_tl_bench.runs.progress import ProgressFile
-from spectral_tl_bench.tasks import processes
-from spectral_tl_bench.tasks.fit import reset_peak_memory
-
-LOCK = ".lock"
+from spectral_tl_bench.runs.progress_file import ProgressFile
+from spectral_tl_bench.training.fit import reset_peak_memory
+from spectral_tl_bench.utils import distributed
+from spectral_tl_bench.utils.errors import RecordError
+from spectral_tl_bench.utils.files import alone
+from spectral_tl_bench.utils.interruption import CHECKPOINT_MINUTES, Interruption
 
 
 def execute(
@@ -58,7 +55,7 @@ def execute(
             :func:`spectral_tl_bench.runs.launch.together`; the first one alone writes.
         num_nodes: Nodes.
         strategy: How several processes share a run.
-        loggers: Names of :data:`spectral_tl_bench.runs.loggers.LOGGERS` that get the training curve too.
+        loggers: Names of :data:`spectral_tl_bench.training.loggers.LOGGERS` that get the training curve too.
 
     Returns:
         The run as recorded.
@@ -71,7 +68,7 @@ def execute(
     folder = out / plan.spec.folder
     again = folder.with_name(f".{folder.name}.again")
     own = Interruption()
-    hardware = processes.Hardware(device, devices, num_nodes, strategy)
+    hardware = distributed.Hardware(device, devices, num_nodes, strategy)
     means = Means(ProgressFile(folder), hardware, workers, checkpoint_minutes, interruption or own, loggers)
     with contextlib.ExitStack() as held:
 
@@ -99,13 +96,13 @@ def execute(
                 write_table(done, folder)
             return done
 
-        where = processes.decided(place)
+        where = distributed.decided(place)
         held.enter_context(own.listening() if interruption is None else contextlib.nullcontext())
-        if processes.is_first():
+        if distributed.is_first():
             held.enter_context(contextlib.closing(means.progress))
         if where is not None:
             _run(plan, where, console, means)
-        return processes.decided(finish)
+        return distributed.decided(finish)
 
 
 def _is_finished(folder: Path, console: Console) -> bool:
@@ -122,7 +119,7 @@ def _is_finished(folder: Path, console: Console) -> bool:
 
 
 def _run(plan: Plan, folder: Path, console: Console, means: Means) -> None:
-    if processes.is_first():
+    if distributed.is_first():
         records.write_run_yaml(folder, plan.spec, plan.request.where.absolute())
     hardware = means.hardware
     shared = {"devices": hardware.devices, "num_nodes": hardware.num_nodes, "strategy": hardware.strategy}
@@ -136,7 +133,7 @@ def _run(plan: Plan, folder: Path, console: Console, means: Means) -> None:
     with contextlib.closing(run.loggers):
         for stage in plan.method.stages:
             run.reconstruct() if stage == "reconstruction" else run.segment()
-    if processes.is_first():
+    if distributed.is_first():
         run.tidy()
 
 
@@ -150,22 +147,3 @@ def _replace(folder: Path, again: Path) -> None:
             shutil.rmtree(folder / path.name, ignore_errors=True)
         os.replace(path, folder / path.name)
     again.rmdir()
-
-
-@contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold a folder for one process at a time.
-
-    Raises:
-        RunInUseError: If another process has it.
-    """
-    lock = FileLock(folder / LOCK, blocking=False)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise RunInUseError(f"another process is at {folder}; wait for it, or choose another --out") from error
-    try:
-        yield
-    finally:
-        (folder / LOCK).unlink(missing_ok=True)
-        lock.release()

@@ -10,15 +10,15 @@ from torch import Tensor
 
 from spectral_tl_bench import records
 from spectral_tl_bench.datamodules.protocol import ProtocolDataModule
-from spectral_tl_bench.metrics import Matrix
-from spectral_tl_bench.runs.interruption import Interruption
+from spectral_tl_bench.records.metrics import Matrix
 from spectral_tl_bench.runs.planning import Plan
-from spectral_tl_bench.runs.progress import ProgressFile
-from spectral_tl_bench.runs.scores import ScoreJournal
-from spectral_tl_bench.tasks import processes
-from spectral_tl_bench.tasks.fit import KeepBest, score
-from spectral_tl_bench.tasks.segmentation import Scored, Segmentation
-from spectral_tl_bench.weights import restore
+from spectral_tl_bench.runs.progress_file import ProgressFile
+from spectral_tl_bench.runs.score_journal import ScoreJournal
+from spectral_tl_bench.training.fit import KeepBest, score
+from spectral_tl_bench.training.segmentation import Scored, Segmentation
+from spectral_tl_bench.utils import distributed
+from spectral_tl_bench.utils.interruption import Interruption
+from spectral_tl_bench.utils.tensors import restore
 
 
 class Scoring:
@@ -64,17 +64,17 @@ class Scoring:
         for selection, state in weights.items():
             if selection == "best" and same:
                 continue
-            self.data.scored = processes.broadcast(journal.done(selection))
+            self.data.scored = distributed.broadcast(journal.done(selection))
             restore(task.segmenter, state, self.pretrained, f"the {selection} weights")
 
             def keep(found: list[Scored], selection: records.Selection = selection) -> None:
                 nonlocal scored
                 scored += len(found)
-                if processes.is_first():
+                if distributed.is_first():
                     for loader, tile, matrix in found:
                         journal.add(selection, loader, tile, matrix)
                     self.progress.show("scoring", scored, tiles)
-                self.interruption.hear_of(*processes.largest(self.interruption.signal or 0))
+                self.interruption.hear_of(*distributed.largest(self.interruption.signal or 0))
                 self.interruption.end_if_asked("scoring")
 
             task.on_scored = keep

@@ -10,7 +10,6 @@ from typing import Literal
 
 import numpy as np
 
-from spectral_tl_bench.errors import UnknownNameError
 from spectral_tl_bench.sensors import MTS12 as MTS12_SENSOR
 from spectral_tl_bench.sensors import OHS, OHS_SENTINEL2, SENTINEL2, Sensor
 from spectral_tl_bench.simulation.covers import DFC2020, MTS12, WHUOHS, Cover
@@ -21,6 +20,7 @@ from spectral_tl_bench.simulation.domains import (
     ohs_sentinel2_regions,
     whuohs_regions,
 )
+from spectral_tl_bench.utils.errors import UnknownNameError
 
 Counts = float | Literal["real"]
 

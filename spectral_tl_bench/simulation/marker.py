@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from spectral_tl_bench.errors import DataError
-from spectral_tl_bench.values import parse_json
+from spectral_tl_bench.utils.errors import DataError
+from spectral_tl_bench.utils.validation import parse_json
 
 MARKER_NAME = "SIMULATED.json"
 

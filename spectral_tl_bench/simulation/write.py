@@ -17,8 +17,6 @@ from rasterio.errors import NotGeoreferencedWarning
 from scipy.io import savemat
 from scipy.special import ndtri
 
-from spectral_tl_bench.cache import cache_dir
-from spectral_tl_bench.errors import DataError
 from spectral_tl_bench.simulation.archives import (
     Archive,
     Counts,
@@ -32,6 +30,8 @@ from spectral_tl_bench.simulation.fields import generator
 from spectral_tl_bench.simulation.landscape import Landscape
 from spectral_tl_bench.simulation.marker import GENERATOR_VERSION, MARKER_NAME, read_marker
 from spectral_tl_bench.simulation.scene import View, calibrate, photograph, sensor_view
+from spectral_tl_bench.utils.cache import cache_dir
+from spectral_tl_bench.utils.errors import DataError
 
 DEFAULT_TILE_SIZE = 64
 _SMALLEST_TILE, _LARGEST_TILE = 8, 2048

@@ -4,10 +4,10 @@ from small_models import FAMILIES, RGB, small_entry
 
 from spectral_tl_bench.backbones import backbone_names, build_backbone
 from spectral_tl_bench.backbones.registry import BACKBONES
-from spectral_tl_bench.errors import CheckpointError, DataError, SpectralBenchError, UnknownNameError
 from spectral_tl_bench.methods import build_method, method_names
 from spectral_tl_bench.sensors import MTS12, OHS, SENTINEL2
-from spectral_tl_bench.weights import restore, trained_state
+from spectral_tl_bench.utils.errors import CheckpointError, DataError, SpectralBenchError, UnknownNameError
+from spectral_tl_bench.utils.tensors import restore, trained_state
 
 IMPOSSIBLE: dict[tuple[str, str], str] = {}
 """What a method says where it cannot adapt a backbone."""

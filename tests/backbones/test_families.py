@@ -13,8 +13,8 @@ from spectral_tl_bench.backbones.dofa import DOFABackbone
 from spectral_tl_bench.backbones.panopticon import PanopticonBackbone
 from spectral_tl_bench.backbones.scalemae import ScaleMAEBackbone
 from spectral_tl_bench.backbones.vit import VisionTransformerBackbone
-from spectral_tl_bench.errors import SpectralBenchError
 from spectral_tl_bench.sensors import DEFAULT_BANDWIDTH, OHS, SENTINEL2, Band, Sensor
+from spectral_tl_bench.utils.errors import SpectralBenchError
 
 SENSORS = [RGB, SENTINEL2, OHS]
 

@@ -8,10 +8,10 @@ from torch.nn import functional as F
 from spectral_tl_bench.backbones import Layout, build_backbone
 from spectral_tl_bench.backbones.base import BANDS, TapModule
 from spectral_tl_bench.backbones.spectral_mae import SpectralMAEBackbone, convert, make_micro, merge, neighbours
-from spectral_tl_bench.errors import SpectralBenchError
 from spectral_tl_bench.runs.planning import plan
 from spectral_tl_bench.runs.requests import requests
 from spectral_tl_bench.sensors import MTS12, OHS, SENTINEL2, Band, Sensor
+from spectral_tl_bench.utils.errors import SpectralBenchError
 
 TWO = Sensor(
     name="two",

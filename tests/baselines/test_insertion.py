@@ -4,8 +4,8 @@ from small_vits import small_rotary_vit, small_vit
 from torch import nn
 
 from spectral_tl_bench.baselines.insertion import AfterBlock, linear_layers, replace_in_blocks
-from spectral_tl_bench.errors import SpectralBenchError
 from spectral_tl_bench.methods import build_method
+from spectral_tl_bench.utils.errors import SpectralBenchError
 
 CHANGES_LINEAR_LAYERS = ["lora", "dora", "ia3", "slr", "ssf", "soma"]
 

@@ -4,8 +4,8 @@ from small_vits import small_vit
 from torch import nn
 
 from spectral_tl_bench.baselines.soma import MinorComponents
-from spectral_tl_bench.errors import SpectralBenchError
 from spectral_tl_bench.methods import build_method
+from spectral_tl_bench.utils.errors import SpectralBenchError
 
 
 def test_the_smallest_components_train_and_the_rest_is_frozen():

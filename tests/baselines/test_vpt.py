@@ -6,8 +6,8 @@ import torch
 from small_vits import small_rotary_vit, small_vit
 from torch import nn
 
-from spectral_tl_bench.errors import SpectralBenchError
 from spectral_tl_bench.methods import build_method
+from spectral_tl_bench.utils.errors import SpectralBenchError
 
 
 def prompted(backbone, prompts=7):

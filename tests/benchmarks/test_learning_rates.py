@@ -2,8 +2,8 @@ import pytest
 import run_records
 
 from spectral_tl_bench.benchmarks.learning_rates import chosen, tries
-from spectral_tl_bench.presets import PRESETS
-from spectral_tl_bench.runs.suite import find_suite
+from spectral_tl_bench.config.presets import PRESETS
+from spectral_tl_bench.sweeps.suite import find_suite
 
 
 def test_the_rate_with_the_best_held_out_source_is_chosen_whatever_the_targets_say(tmp_path):

@@ -18,8 +18,8 @@ from place import Evil
 from safetensors.torch import save
 
 from spectral_tl_bench.backbones.loading import read_state
-from spectral_tl_bench.errors import CheckpointError
-from spectral_tl_bench.runs.stage1 import read_stage1
+from spectral_tl_bench.records.stage1 import read_stage1
+from spectral_tl_bench.utils.errors import CheckpointError
 
 ROWS = [f"{number:03d}.tif,{'coast' if number < 4 else 'inland'},sheet{number // 2}" for number in range(8)]
 HEADER = "name,region,sheet"
@@ -433,7 +433,7 @@ def test_a_training_curve_that_cannot_be_drawn_is_left_out(unharmed, copied_reco
 def test_pictures_behind_links_out_of_a_run_do_not_get_on_its_page(unharmed, copied_record, tmp_path):
     from matplotlib.figure import Figure
 
-    from spectral_tl_bench.plotting import png
+    from spectral_tl_bench.sensors.plotting import png
 
     secret = tmp_path / "secret"
     secret.mkdir()

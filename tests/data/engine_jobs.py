@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from spectral_tl_bench.errors import RunInUseError
+from spectral_tl_bench.utils.errors import RunInUseError
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from spectral_tl_bench.presets import PRESETS
+from spectral_tl_bench.config.presets import PRESETS
+from spectral_tl_bench.config.spec import RunSpec
 from spectral_tl_bench.records import (
     ClassLegend,
     ConfusionTable,
@@ -18,7 +19,6 @@ from spectral_tl_bench.records import (
     write_run,
     write_run_yaml,
 )
-from spectral_tl_bench.spec import RunSpec
 
 CLASSES = ("water", "forest", "urban")
 HERE = cache(provenance)

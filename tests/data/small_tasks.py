@@ -3,13 +3,13 @@
 import torch
 
 from spectral_tl_bench.backbones import build_backbone
-from spectral_tl_bench.decoders import Segmenter
-from spectral_tl_bench.decoders.reconstruction import ReconstructionDecoder
+from spectral_tl_bench.config.presets import override, preset
 from spectral_tl_bench.methods import build_method
-from spectral_tl_bench.presets import override, preset
 from spectral_tl_bench.sensors import SENTINEL2
-from spectral_tl_bench.tasks.reconstruction import MaskedReconstruction
-from spectral_tl_bench.tasks.segmentation import Segmentation
+from spectral_tl_bench.training.decoders import Segmenter
+from spectral_tl_bench.training.decoders.reconstruction import ReconstructionDecoder
+from spectral_tl_bench.training.reconstruction import MaskedReconstruction
+from spectral_tl_bench.training.segmentation import Segmentation
 
 TRAINING = override(preset("quick"), {"image_size": 32, "batch_size": 2, "decoder_channels": 8})
 

@@ -71,8 +71,8 @@ def first_domain(tiles):
 
 DATASET = '''
 from spectral_tl_bench.datasets.base import TileDataset
-from spectral_tl_bench.datasets.files import Listing
-from spectral_tl_bench.labels import LandClass
+from spectral_tl_bench.datasets.io.listing import Listing
+from spectral_tl_bench.sensors.classes import LandClass
 from spectral_tl_bench.sensors import Band, Sensor
 
 

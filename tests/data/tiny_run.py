@@ -12,3 +12,6 @@ TINIEST = {
     "reconstruction_decoder_depth": 1,
     "reconstruction_decoder_heads": 2,
 }
+
+TINY = TINIEST | {"reconstruction_steps": 3, "segmentation_steps": 4, "validations": 2}
+"""A run that scores its held-out tiles more than once."""

@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 import torch
 
+from spectral_tl_bench.config.presets import override, preset
+from spectral_tl_bench.config.protocols import Domain, Transfer, load_protocols
 from spectral_tl_bench.datamodules.protocol import ProtocolDataModule
 from spectral_tl_bench.datamodules.radiometry import MinMax
-from spectral_tl_bench.datamodules.splits import split_tiles
 from spectral_tl_bench.datamodules.windows import resize_sample
-from spectral_tl_bench.datasets.whuohs import WHUOHS
-from spectral_tl_bench.errors import ProtocolError
-from spectral_tl_bench.presets import override, preset
-from spectral_tl_bench.protocols import Domain, Transfer, load_protocols
+from spectral_tl_bench.datasets.archives.whuohs import WHUOHS
+from spectral_tl_bench.splits.assignment import split_tiles
+from spectral_tl_bench.utils.errors import ProtocolError
 
 SMALL = {
     "image_size": 16,
@@ -111,7 +111,7 @@ def test_the_digest_of_a_split_follows_its_tiles_and_their_parts(build):
 
 
 def test_an_in_domain_split_says_who_drew_it(tmp_path):
-    from spectral_tl_bench.datasets.mts12 import MTS12
+    from spectral_tl_bench.datasets.archives.mts12 import MTS12
     from spectral_tl_bench.simulation import simulate_archive
 
     (protocol,) = load_protocols("mts12_indomain")

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from spectral_tl_bench.datamodules.radiometry import Augmentation, MinMax, SourceStatistics, band_statistics
-from spectral_tl_bench.datasets.whuohs import WHUOHS
+from spectral_tl_bench.datasets.archives.whuohs import WHUOHS
 
 
 def test_statistics_standardise_the_tiles_they_come_from(whuohs_root):

@@ -4,14 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spectral_tl_bench.datamodules.samplers import (
-    BatchShares,
-    WindowSampler,
-    class_weights,
-    domain_weights,
-    few_labels,
-)
-from spectral_tl_bench.datamodules.splits import held_out_tiles
+from spectral_tl_bench.datamodules.samplers import BatchShares, WindowSampler, class_weights, domain_weights
+from spectral_tl_bench.splits.assignment import few_labels, held_out_tiles
 
 SIZES = np.full(20, 100)
 

@@ -8,14 +8,14 @@ import torch
 from archives import write_own_tiles
 from small_tasks import reconstruction, segmentation
 
+from spectral_tl_bench.config.presets import override, preset
 from spectral_tl_bench.datamodules import radiometry, windows
 from spectral_tl_bench.datamodules.protocol import ProtocolDataModule
 from spectral_tl_bench.datamodules.radiometry import Augmentation, band_statistics
 from spectral_tl_bench.datamodules.windows import WholeTiles, blank_outside, inside, pieces, sliding_windows
-from spectral_tl_bench.metrics import confusion_matrix
-from spectral_tl_bench.presets import override, preset
+from spectral_tl_bench.records.metrics import confusion_matrix
+from spectral_tl_bench.runs.defaults import fitted_image_size
 from spectral_tl_bench.runs.planning import plan
-from spectral_tl_bench.runs.recipes import fitted_image_size
 from spectral_tl_bench.runs.requests import requests
 
 PROTOCOL = """

@@ -25,18 +25,18 @@ from archives import (
 )
 from rasterio.enums import Interleaving
 
-from spectral_tl_bench.datamodules.splits import split_tiles
+from spectral_tl_bench.config.protocols import load_protocols
 from spectral_tl_bench.datasets import open_dataset
+from spectral_tl_bench.datasets.archives.dfc2020 import DFC2020
+from spectral_tl_bench.datasets.archives.mts12 import MTS12
+from spectral_tl_bench.datasets.archives.whuohs import WHUOHS
 from spectral_tl_bench.datasets.check import check_archive
-from spectral_tl_bench.datasets.dfc2020 import DFC2020
-from spectral_tl_bench.datasets.mts12 import MTS12
-from spectral_tl_bench.datasets.raster import read_image
+from spectral_tl_bench.datasets.io.raster import read_image
 from spectral_tl_bench.datasets.shift import measure_shift
-from spectral_tl_bench.datasets.whuohs import WHUOHS
-from spectral_tl_bench.errors import DataError
-from spectral_tl_bench.protocols import load_protocols
 from spectral_tl_bench.runs.planning import plan
 from spectral_tl_bench.runs.requests import requests
+from spectral_tl_bench.splits.assignment import split_tiles
+from spectral_tl_bench.utils.errors import DataError
 
 LAYOUTS = {
     "whu_region": write_whuohs_release,

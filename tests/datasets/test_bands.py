@@ -6,11 +6,11 @@ import rasterio
 from archives import SIZE, random_image, random_label, write_tif
 from test_tiles import protocol_file
 
+from spectral_tl_bench.config.protocols import load_protocols, protocols_of
 from spectral_tl_bench.datamodules.radiometry import band_statistics
 from spectral_tl_bench.datasets import open_dataset
-from spectral_tl_bench.errors import DataError, ProtocolError
-from spectral_tl_bench.protocols import load_protocols, protocols_of
 from spectral_tl_bench.sensors import SENTINEL2, Band, Sensor, select_bands
+from spectral_tl_bench.utils.errors import DataError, ProtocolError
 
 BANDS = 12
 WAVELENGTHS = [400 + 50 * number for number in range(BANDS)]

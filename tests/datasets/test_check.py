@@ -8,9 +8,9 @@ from rich.console import Console
 from torchgeo.datasets import DatasetNotFoundError
 
 from spectral_tl_bench.cli.check_view import render
+from spectral_tl_bench.config.protocols import ProtocolFile, load_protocols
 from spectral_tl_bench.datasets.check import check_archive
-from spectral_tl_bench.errors import DataError, UnknownNameError
-from spectral_tl_bench.protocols import ProtocolFile, load_protocols
+from spectral_tl_bench.utils.errors import DataError, UnknownNameError
 
 
 @pytest.fixture

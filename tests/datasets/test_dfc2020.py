@@ -3,10 +3,10 @@ import pytest
 from archives import DFC2020_TILES, random_image, random_label, write_data_lists, write_dfc2020, write_tif
 from torchgeo.datasets import DatasetNotFoundError
 
+from spectral_tl_bench.config.protocols import load_protocols
 from spectral_tl_bench.datasets import open_dataset
-from spectral_tl_bench.datasets.dfc2020 import DFC2020, REGIONS
-from spectral_tl_bench.errors import DataError
-from spectral_tl_bench.protocols import load_protocols
+from spectral_tl_bench.datasets.archives.dfc2020 import DFC2020, REGIONS
+from spectral_tl_bench.utils.errors import DataError
 
 
 @pytest.mark.parametrize("layout", ["spectralx", "public"])

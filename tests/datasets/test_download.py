@@ -16,11 +16,11 @@ from archives import write_dfc2020, write_dfc2020_release, write_mts12, write_wh
 from rich.console import Console
 
 from spectral_tl_bench.cli import archive_commands
+from spectral_tl_bench.datasets.archives.download import REPOSITORY, download
+from spectral_tl_bench.datasets.archives.extract import unpack
+from spectral_tl_bench.datasets.archives.whuohs import WHUOHS
 from spectral_tl_bench.datasets.check import check_archive
-from spectral_tl_bench.datasets.download import REPOSITORY, download
-from spectral_tl_bench.datasets.unpack import unpack
-from spectral_tl_bench.datasets.whuohs import WHUOHS
-from spectral_tl_bench.errors import DataError, SpectralBenchError, UnknownNameError
+from spectral_tl_bench.utils.errors import DataError, SpectralBenchError, UnknownNameError
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 

@@ -6,12 +6,12 @@ import rasterio
 from archives import random_image, random_label, utm, write_dfc2020, write_mts12, write_tif, write_whuohs
 from pandas.testing import assert_frame_equal
 
-from spectral_tl_bench.datasets.blocks import cells, runs
-from spectral_tl_bench.datasets.dfc2020 import DFC2020
-from spectral_tl_bench.datasets.indomain import blocked_split
-from spectral_tl_bench.datasets.mts12 import MTS12
-from spectral_tl_bench.datasets.whuohs import WHUOHS
-from spectral_tl_bench.errors import DataError
+from spectral_tl_bench.datasets.archives.dfc2020 import DFC2020
+from spectral_tl_bench.datasets.archives.indomain import blocked_split
+from spectral_tl_bench.datasets.archives.mts12 import MTS12
+from spectral_tl_bench.datasets.archives.whuohs import WHUOHS
+from spectral_tl_bench.splits.blocks import cells, runs
+from spectral_tl_bench.utils.errors import DataError
 
 ARCHIVES = [(WHUOHS, write_whuohs), (DFC2020, write_dfc2020), (MTS12, write_mts12)]
 

@@ -12,10 +12,10 @@ from archives import (
     write_mts12_original,
 )
 
+from spectral_tl_bench.config.protocols import load_protocols
 from spectral_tl_bench.datasets import open_dataset
-from spectral_tl_bench.datasets.mts12 import MTS12
-from spectral_tl_bench.errors import DataError
-from spectral_tl_bench.protocols import load_protocols
+from spectral_tl_bench.datasets.archives.mts12 import MTS12
+from spectral_tl_bench.utils.errors import DataError
 
 NAME = "eopatch_id_212_col_5_row_12"
 

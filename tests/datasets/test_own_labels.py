@@ -9,9 +9,9 @@ from test_tiles import protocol_file
 
 from spectral_tl_bench.datasets import open_dataset
 from spectral_tl_bench.datasets.check import check_archive
-from spectral_tl_bench.datasets.codes import code_counts
-from spectral_tl_bench.datasets.contents import data_fingerprint
-from spectral_tl_bench.errors import DataError
+from spectral_tl_bench.datasets.checksums import data_fingerprint
+from spectral_tl_bench.datasets.io.label_codes import code_counts
+from spectral_tl_bench.utils.errors import DataError
 
 CODES = random_label([-1, 10, 30], 7, dtype="int16")
 IDS = np.select([CODES == 10, CODES == 30], [0, 1], 255)

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from test_tiles import protocol_file
 
 from spectral_tl_bench.datasets import open_dataset
-from spectral_tl_bench.errors import DataError
+from spectral_tl_bench.utils.errors import DataError
 
 
 def write_sites(root, image=".tif", label=".png"):

@@ -12,9 +12,9 @@ from archives import utm, write_tif
 from rasterio.features import shapes
 from shapely.geometry import box, shape
 
+from spectral_tl_bench.config.protocols import ProtocolFile
 from spectral_tl_bench.datamodules.radiometry import band_statistics
 from spectral_tl_bench.datasets import open_dataset
-from spectral_tl_bench.protocols import ProtocolFile
 
 HLS = Path(os.environ.get("SPECTRAL_TL_BENCH_HLS", Path(__file__).parents[3] / "shared" / "data" / "hls_worldcover"))
 SIDE, ACROSS = 128, 4

@@ -3,14 +3,14 @@ import pandas as pd
 import pytest
 import rasterio
 
+from spectral_tl_bench.config.protocols import Domain, Protocol, Transfer, load_protocols
 from spectral_tl_bench.datasets import dataset_class
+from spectral_tl_bench.datasets.archives.whuohs import WHUOHS
 from spectral_tl_bench.datasets.shift import ALL_TARGETS, SOURCE, measure_shift, render
 from spectral_tl_bench.datasets.shift_plot import draw_shift
-from spectral_tl_bench.datasets.whuohs import WHUOHS
-from spectral_tl_bench.errors import DataError, ProtocolError
-from spectral_tl_bench.plotting import png
-from spectral_tl_bench.protocols import Domain, Protocol, Transfer, load_protocols
+from spectral_tl_bench.sensors.plotting import png
 from spectral_tl_bench.simulation import simulate_archive
+from spectral_tl_bench.utils.errors import DataError, ProtocolError
 
 SIZE = 16
 

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from archives import random_image, random_label, write_own_tiles, write_tif
 
+from spectral_tl_bench.config.protocols import ProtocolFile
 from spectral_tl_bench.datasets import open_dataset
-from spectral_tl_bench.datasets.tiles import Tiles
-from spectral_tl_bench.errors import DataError
-from spectral_tl_bench.protocols import ProtocolFile
+from spectral_tl_bench.datasets.user_tiles.tiles import Tiles
+from spectral_tl_bench.utils.errors import DataError
 
 
 def protocol_file(**changes):

@@ -18,10 +18,10 @@ from matplotlib.figure import Figure
 from torch.utils.data import DataLoader
 from torchgeo.datasets import DatasetNotFoundError
 
+from spectral_tl_bench.config.protocols import load_protocols
 from spectral_tl_bench.datasets import open_dataset
-from spectral_tl_bench.datasets.whuohs import WHUOHS
-from spectral_tl_bench.errors import DataError
-from spectral_tl_bench.protocols import load_protocols
+from spectral_tl_bench.datasets.archives.whuohs import WHUOHS
+from spectral_tl_bench.utils.errors import DataError
 
 
 @pytest.fixture

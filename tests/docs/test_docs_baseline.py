@@ -9,10 +9,10 @@ from rich.console import Console
 from tiny_run import TINIEST
 
 from spectral_tl_bench.methods import build_method
-from spectral_tl_bench.plugins import METHODS
 from spectral_tl_bench.runs.planning import plan
 from spectral_tl_bench.runs.requests import requests
 from spectral_tl_bench.runs.runner import execute
+from spectral_tl_bench.utils.registry import METHODS
 
 PAGE = Path(__file__).parents[2] / "docs" / "add-a-baseline.md"
 EXAMPLES = {"bias.py": "BiasTuning", "mixing.py": "LocalMixing", "spectral_mlp.py": "SpectralMLP"}

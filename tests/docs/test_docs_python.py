@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from spectral_tl_bench.backbones import backbone_names
-from spectral_tl_bench.plugins import DATASETS
+from spectral_tl_bench.utils.registry import DATASETS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

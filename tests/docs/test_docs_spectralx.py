@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from spectral_tl_bench.config.presets import preset
 from spectral_tl_bench.methods import build_method
-from spectral_tl_bench.presets import preset
 from spectral_tl_bench.report.published import published
-from spectral_tl_bench.runs.accounting import account
+from spectral_tl_bench.runs.parameter_counts import account
 from spectral_tl_bench.sensors import OHS
 
 PAGE = Path(__file__).parents[2] / "docs" / "spectralx.md"

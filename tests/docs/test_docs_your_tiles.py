@@ -14,8 +14,8 @@ from command_line import command
 from shapely.geometry import box
 from tiny_run import TINIEST
 
+from spectral_tl_bench.config.protocols import load_protocols
 from spectral_tl_bench.datasets import open_dataset
-from spectral_tl_bench.protocols import load_protocols
 from spectral_tl_bench.runs.planning import plan
 from spectral_tl_bench.runs.requests import requests
 

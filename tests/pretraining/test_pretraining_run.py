@@ -18,19 +18,19 @@ from tiny_run import TINIEST as TINY_RUN
 
 from spectral_tl_bench.backbones import backbone_entry, build_backbone
 from spectral_tl_bench.cli.main import main
-from spectral_tl_bench.errors import CheckpointError, InterruptedRunError, SpectralBenchError
 from spectral_tl_bench.pretraining.archives import PretrainingData
 from spectral_tl_bench.pretraining.planning import build
 from spectral_tl_bench.pretraining.recipes import recipe, shipped_recipes
-from spectral_tl_bench.pretraining.record import read_pretraining
 from spectral_tl_bench.pretraining.run import pretrain, train
 from spectral_tl_bench.pretraining.tasks import pretraining_task
-from spectral_tl_bench.runs.interruption import Interruption
+from spectral_tl_bench.records.pretraining import read_pretraining
 from spectral_tl_bench.runs.planning import plan as plan_run
 from spectral_tl_bench.runs.requests import requests
 from spectral_tl_bench.sensors import OHS
-from spectral_tl_bench.tasks.processes import Hardware
-from spectral_tl_bench.weights import save_weights
+from spectral_tl_bench.utils.distributed import Hardware
+from spectral_tl_bench.utils.errors import CheckpointError, InterruptedRunError, SpectralBenchError
+from spectral_tl_bench.utils.interruption import Interruption
+from spectral_tl_bench.utils.tensors import save_weights
 
 QUIET = Console(quiet=True)
 

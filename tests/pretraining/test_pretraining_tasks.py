@@ -4,7 +4,7 @@ import pytest
 import torch
 from small_models import small_entry
 
-from spectral_tl_bench.presets import override, preset
+from spectral_tl_bench.config.presets import override, preset
 from spectral_tl_bench.pretraining.decoders import HyperLinear
 from spectral_tl_bench.pretraining.tasks import (
     BandPretraining,

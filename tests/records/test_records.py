@@ -10,7 +10,6 @@ import pytest
 import yaml
 from run_records import CLASSES, counts, matrix, record, spec, write
 
-from spectral_tl_bench.errors import RecordError
 from spectral_tl_bench.records import (
     ConfusionTable,
     Where,
@@ -27,6 +26,7 @@ from spectral_tl_bench.records import (
 from spectral_tl_bench.records.provenance import git_state, provenance
 from spectral_tl_bench.report.summary import Summary
 from spectral_tl_bench.report.tables import protocol_table
+from spectral_tl_bench.utils.errors import RecordError
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 from run_records import spec, write
 from scipy import stats
 
-from spectral_tl_bench.presets import PRESETS
+from spectral_tl_bench.config.presets import PRESETS
 from spectral_tl_bench.report.board import make_board
 from spectral_tl_bench.report.statistics import holm
 from spectral_tl_bench.report.summary import collect

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from spectral_tl_bench.report.leaderboard import check
-from spectral_tl_bench.report.standings import Standings
+from spectral_tl_bench.report.run_collection import Standings
 
 LEADERBOARDS = Path(__file__).parents[2] / "leaderboards"
 

@@ -5,13 +5,13 @@ import pytest
 from run_records import spec, write
 from scipy import stats
 
-from spectral_tl_bench.errors import RecordError
-from spectral_tl_bench.presets import PRESETS
-from spectral_tl_bench.protocols import TRANSFERS
+from spectral_tl_bench.config.presets import PRESETS
+from spectral_tl_bench.config.protocols import TRANSFERS
 from spectral_tl_bench.report.compare import compare
-from spectral_tl_bench.report.show import comparison_table, verdict
+from spectral_tl_bench.report.run_summary import comparison_table, verdict
 from spectral_tl_bench.report.summary import collect
 from spectral_tl_bench.report.transfers import over_transfers
+from spectral_tl_bench.utils.errors import RecordError
 
 FROZEN = {"method": "frozen", "method_options": {}}
 

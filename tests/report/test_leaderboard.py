@@ -7,9 +7,8 @@ import pandas as pd
 import pytest
 from run_records import counts, spec, write
 
-from spectral_tl_bench.errors import RecordError
-from spectral_tl_bench.presets import PRESETS, override
-from spectral_tl_bench.protocols import TRANSFERS, shipped_protocols
+from spectral_tl_bench.config.presets import PRESETS, override
+from spectral_tl_bench.config.protocols import TRANSFERS, shipped_protocols
 from spectral_tl_bench.records import read_run
 from spectral_tl_bench.report import leaderboard, summary
 from spectral_tl_bench.report.board import make_board
@@ -17,9 +16,10 @@ from spectral_tl_bench.report.leaderboard import build, check
 from spectral_tl_bench.report.names import labels
 from spectral_tl_bench.report.pages import INDEX_HEADING
 from spectral_tl_bench.report.published import PUBLISHED_MARK, PUBLISHED_NOTE, published, published_rows
-from spectral_tl_bench.report.standings import Standings
+from spectral_tl_bench.report.run_collection import Standings
 from spectral_tl_bench.report.summary import Summary, collect
 from spectral_tl_bench.report.tables import protocol_table
+from spectral_tl_bench.utils.errors import RecordError
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ import pytest
 from matplotlib.image import imread
 from run_records import spec, write
 
-from spectral_tl_bench.plotting import png
 from spectral_tl_bench.report.board import make_board
 from spectral_tl_bench.report.plots import leaderboard_png, plot_leaderboard
 from spectral_tl_bench.report.summary import collect
+from spectral_tl_bench.sensors.plotting import png
 
 
 @pytest.fixture

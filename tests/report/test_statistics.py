@@ -7,6 +7,7 @@ from scipy import stats
 from sklearn.linear_model import LinearRegression
 from statsmodels.stats.multitest import multipletests
 
+from spectral_tl_bench.records.scores import headline
 from spectral_tl_bench.report.statistics import (
     Interval,
     effective_robustness,
@@ -20,7 +21,6 @@ from spectral_tl_bench.report.statistics import (
     spreads,
     tiles_interval,
 )
-from spectral_tl_bench.scores import headline
 
 DRAWS = 1500
 

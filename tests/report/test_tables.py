@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 from run_records import spec, write
 
-from spectral_tl_bench.presets import PRESETS, override
+from spectral_tl_bench.config.presets import PRESETS, override
 from spectral_tl_bench.records import ConfusionTable, read_run
 from spectral_tl_bench.report.tables import protocol_table, render, title, to_markdown, write_table
 

@@ -3,9 +3,9 @@ import pandas as pd
 import pytest
 from run_records import spec, write
 
-from spectral_tl_bench.protocols import TRANSFERS, shipped_protocols
+from spectral_tl_bench.config.protocols import TRANSFERS, shipped_protocols
 from spectral_tl_bench.report.leaderboard import build
-from spectral_tl_bench.report.standings import Standings
+from spectral_tl_bench.report.run_collection import Standings
 from spectral_tl_bench.report.summary import collect
 from spectral_tl_bench.report.transfers import over_transfers
 

@@ -9,15 +9,15 @@ from tiny_run import TINIEST
 
 from spectral_tl_bench.backbones import backbone_entry
 from spectral_tl_bench.cli.main import main
-from spectral_tl_bench.errors import SpectralBenchError
-from spectral_tl_bench.report.tables import heading
-from spectral_tl_bench.runs.maps import predict_tile
+from spectral_tl_bench.prediction.restore import restore_run
+from spectral_tl_bench.prediction.tile_maps import predict_tile
+from spectral_tl_bench.records.titles import heading
 from spectral_tl_bench.runs.planning import plan
 from spectral_tl_bench.runs.requests import requests
-from spectral_tl_bench.runs.restore import restore_run
 from spectral_tl_bench.runs.runner import execute
 from spectral_tl_bench.sensors import OHS, SENTINEL2
 from spectral_tl_bench.simulation import simulate_archive
+from spectral_tl_bench.utils.errors import SpectralBenchError
 
 VISIBLE = SENTINEL2.subset(range(10))
 

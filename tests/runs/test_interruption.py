@@ -21,29 +21,30 @@ import pytest
 import yaml
 from filelock import FileLock
 from rich.console import Console
-from test_runner import TINY
+from tiny_run import TINY
 
 from spectral_tl_bench.backbones import build_backbone
-from spectral_tl_bench.decoders import Segmenter
-from spectral_tl_bench.errors import (
+from spectral_tl_bench.methods import build_method
+from spectral_tl_bench.records import find_runs, read_run, sweep_up
+from spectral_tl_bench.runs.planning import plan
+from spectral_tl_bench.runs.progress_file import PROGRESS
+from spectral_tl_bench.runs.requests import requests
+from spectral_tl_bench.runs.runner import execute
+from spectral_tl_bench.runs.score_journal import ScoreJournal
+from spectral_tl_bench.training.checkpoints import Checkpoints
+from spectral_tl_bench.training.decoders import Segmenter
+from spectral_tl_bench.training.fit import fit
+from spectral_tl_bench.training.segmentation import Segmentation
+from spectral_tl_bench.utils.distributed import Hardware
+from spectral_tl_bench.utils.errors import (
     CheckpointError,
     InterruptedRunError,
     RecordError,
     RunInUseError,
     SpectralBenchError,
 )
-from spectral_tl_bench.methods import build_method
-from spectral_tl_bench.records import find_runs, read_run, sweep_up
-from spectral_tl_bench.runs.checkpoints import Checkpoints
-from spectral_tl_bench.runs.interruption import Interruption
-from spectral_tl_bench.runs.planning import plan
-from spectral_tl_bench.runs.progress import PROGRESS
-from spectral_tl_bench.runs.requests import requests
-from spectral_tl_bench.runs.runner import LOCK, execute
-from spectral_tl_bench.runs.scores import ScoreJournal
-from spectral_tl_bench.tasks.fit import fit
-from spectral_tl_bench.tasks.processes import Hardware
-from spectral_tl_bench.tasks.segmentation import Segmentation
+from spectral_tl_bench.utils.files import LOCK
+from spectral_tl_bench.utils.interruption import Interruption
 
 # One worker makes what they share.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("interruption")]
@@ -52,7 +53,7 @@ STEPS = {"reconstruction_steps": 8, "segmentation_steps": 10, "validations": 3, 
 SAME = ("confusion.parquet", "history.csv", "table.csv", "experts.csv", "adapter.safetensors", "reconstruction.png")
 
 processes = get_context("forkserver")
-processes.set_forkserver_preload(["spectral_tl_bench.runs.runner", "spectral_tl_bench.cli.commands", "test_runner"])
+processes.set_forkserver_preload(["spectral_tl_bench.runs.runner", "spectral_tl_bench.cli.commands", "tiny_run"])
 
 
 FEW = """

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from spectral_tl_bench.errors import SpectralBenchError
-from spectral_tl_bench.presets import override, preset
+from spectral_tl_bench.config.presets import override, preset
 from spectral_tl_bench.runs import launch
-from spectral_tl_bench.tasks.processes import STRATEGIES, Hardware
+from spectral_tl_bench.utils.distributed import STRATEGIES, Hardware
+from spectral_tl_bench.utils.errors import SpectralBenchError
 
 QUICK = preset("quick")
 

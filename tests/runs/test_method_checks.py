@@ -7,19 +7,19 @@ import pytest
 import torch
 from rich.console import Console
 from safetensors.torch import load_file, save_file
-from test_runner import TINY
+from tiny_run import TINY
 
 from spectral_tl_bench import backbones
 from spectral_tl_bench.backbones import backbone_entry
-from spectral_tl_bench.errors import CheckpointError, RunFailedError, SpectralBenchError
-from spectral_tl_bench.presets import override, preset
+from spectral_tl_bench.config.presets import override, preset
 from spectral_tl_bench.records import RECORD
 from spectral_tl_bench.runs.method_checks import require_batch
 from spectral_tl_bench.runs.planning import plan
 from spectral_tl_bench.runs.requests import requests
 from spectral_tl_bench.runs.runner import execute
 from spectral_tl_bench.sensors import SENTINEL2
-from spectral_tl_bench.tasks.segmentation import Segmentation
+from spectral_tl_bench.training.segmentation import Segmentation
+from spectral_tl_bench.utils.errors import CheckpointError, RunFailedError, SpectralBenchError
 
 HEAD = """
 from dataclasses import dataclass
@@ -137,7 +137,7 @@ def test_logits_that_are_not_finite_are_no_classes(run, monkeypatch):
         Segmentation, "trained", lambda self: (p for p in self.parameters() if p.requires_grad), raising=False
     )
     monkeypatch.setattr(
-        "spectral_tl_bench.decoders.segmenter.Segmenter.forward",
+        "spectral_tl_bench.training.decoders.segmenter.Segmenter.forward",
         lambda self, images: torch.full((len(images), 24, *images.shape[-2:]), np.nan),
     )
     with pytest.raises(RunFailedError, match="the model's logits are not finite after step 2"):

@@ -8,15 +8,15 @@ from rich.console import Console
 from sklearn.ensemble import RandomForestClassifier
 
 from spectral_tl_bench import records
-from spectral_tl_bench.errors import SpectralBenchError
-from spectral_tl_bench.labels import IGNORE_INDEX
 from spectral_tl_bench.methods import PixelModel, all_method_names, build_any_method, build_method, method_class
 from spectral_tl_bench.records import read_run, read_run_yaml
 from spectral_tl_bench.runs.pixels import draw_pixels, predict_tile
 from spectral_tl_bench.runs.planning import plan
 from spectral_tl_bench.runs.requests import requests
 from spectral_tl_bench.runs.runner import execute
-from spectral_tl_bench.runs.suite import Suite
+from spectral_tl_bench.sensors.classes import IGNORE_INDEX
+from spectral_tl_bench.sweeps.suite import Suite
+from spectral_tl_bench.utils.errors import SpectralBenchError
 
 PIXEL_MODELS = [name for name in all_method_names() if issubclass(method_class(name), PixelModel)]
 SMALL = {"pixels": "2000", "trees": "5"}

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from spectral_tl_bench.runs import progress
-from spectral_tl_bench.runs.progress import PROGRESS, ProgressFile, read_progress
+from spectral_tl_bench.runs import progress_file
+from spectral_tl_bench.runs.progress_file import PROGRESS, ProgressFile, read_progress
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def clock(monkeypatch):
             return self.now
 
     clock = Clock()
-    monkeypatch.setattr(progress, "time", clock)
+    monkeypatch.setattr(progress_file, "time", clock)
     return clock
 
 

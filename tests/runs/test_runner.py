@@ -6,20 +6,18 @@ import pandas as pd
 import pytest
 import torch
 from rich.console import Console
-from tiny_run import TINIEST
+from tiny_run import TINY
 
 from spectral_tl_bench.backbones import build_backbone
-from spectral_tl_bench.errors import CheckpointError, ProtocolError, RecordError, SpectralBenchError
 from spectral_tl_bench.methods import build_method, method_names
 from spectral_tl_bench.records import find_runs, read_run, read_run_yaml
-from spectral_tl_bench.runs.accounting import account
+from spectral_tl_bench.runs.parameter_counts import account
 from spectral_tl_bench.runs.planning import plan
 from spectral_tl_bench.runs.requests import requests
 from spectral_tl_bench.runs.runner import execute
 from spectral_tl_bench.sensors import OHS
-from spectral_tl_bench.weights import load_weights
-
-TINY = TINIEST | {"reconstruction_steps": 3, "segmentation_steps": 4, "validations": 2}
+from spectral_tl_bench.utils.errors import CheckpointError, ProtocolError, RecordError, SpectralBenchError
+from spectral_tl_bench.utils.tensors import load_weights
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ import pytest
 import torch
 from run_records import spec
 
-from spectral_tl_bench.errors import CheckpointError
-from spectral_tl_bench.runs.stage1 import check_stage1, origin, read_stage1
+from spectral_tl_bench.records.stage1 import check_stage1, origin, read_stage1
 from spectral_tl_bench.sensors import OHS, SENTINEL2
-from spectral_tl_bench.weights import save_weights
+from spectral_tl_bench.utils.errors import CheckpointError
+from spectral_tl_bench.utils.tensors import save_weights
 
 RUN = {"method": "spectralx", "method_options": {"variant": "default", "are_adapter": True}, "data": "aa-1"}
 

@@ -9,7 +9,6 @@ import rasterio
 from scipy.io import loadmat
 
 from spectral_tl_bench.datasets import dataset_class
-from spectral_tl_bench.errors import DataError, UnknownNameError
 from spectral_tl_bench.simulation import (
     ARCHIVES,
     GENERATOR_VERSION,
@@ -21,6 +20,7 @@ from spectral_tl_bench.simulation import (
 from spectral_tl_bench.simulation.archives import tile_counts
 from spectral_tl_bench.simulation.covers import DFC2020
 from spectral_tl_bench.simulation.landscape import Landscape
+from spectral_tl_bench.utils.errors import DataError, UnknownNameError
 
 LABELLED_EVERYWHERE = {"dfc2020", "ohs_sentinel2"}
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestClassifier
 
+from spectral_tl_bench.config.protocols import load_protocols
 from spectral_tl_bench.datasets import dataset_class
-from spectral_tl_bench.labels import IGNORE_INDEX
-from spectral_tl_bench.protocols import load_protocols
+from spectral_tl_bench.sensors.classes import IGNORE_INDEX
 from spectral_tl_bench.simulation import simulate_archive
 
 # One process makes the archives once for all tests of this file.

@@ -10,7 +10,7 @@ from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 
-from spectral_tl_bench.errors import RecordError
+from spectral_tl_bench.utils.errors import RecordError
 
 FOLDER = "assets"
 _DIGITS = 16

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from spectral_tl_bench.presets import WITHOUT_BACKBONE
+from spectral_tl_bench.config.presets import WITHOUT_BACKBONE
 from spectral_tl_bench.report.board import Board
 from spectral_tl_bench.report.names import COMPARATOR, DIGITS_OF_WEIGHTS, YARDSTICK
 from spectral_tl_bench.report.published import published_rows
-from spectral_tl_bench.report.site.cells import (
+from spectral_tl_bench.report.site.charts import Chart, scatter
+from spectral_tl_bench.report.site.table_cells import (
     NONE,
     Cell,
     Column,
@@ -28,7 +29,6 @@ from spectral_tl_bench.report.site.cells import (
     shaded,
     words,
 )
-from spectral_tl_bench.report.site.charts import Chart, scatter
 from spectral_tl_bench.report.statistics import seeds_interval, source_to_target
 from spectral_tl_bench.report.summary import Group
 

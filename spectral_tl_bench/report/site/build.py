@@ -11,17 +11,17 @@ from typing import Any
 
 import pandas as pd
 
-from spectral_tl_bench.errors import RecordError
 from spectral_tl_bench.records import find_runs, prepare_folder, read_run, write_bytes
+from spectral_tl_bench.records.titles import SIMULATED, heading
 from spectral_tl_bench.report.board import Board, comparators
-from spectral_tl_bench.report.cells import plain
+from spectral_tl_bench.report.formatting import plain
+from spectral_tl_bench.report.run_collection import Standings
 from spectral_tl_bench.report.site.assets import FOLDER, Assets, script, styles
 from spectral_tl_bench.report.site.boards import comparisons, described, sections
-from spectral_tl_bench.report.site.cells import Cell, Column, Table, assemble, number, numbers, words
 from spectral_tl_bench.report.site.runs import run_page
-from spectral_tl_bench.report.standings import Standings
+from spectral_tl_bench.report.site.table_cells import Cell, Column, Table, assemble, number, numbers, words
 from spectral_tl_bench.report.summary import Summary, grouped
-from spectral_tl_bench.report.tables import SIMULATED, heading
+from spectral_tl_bench.utils.errors import RecordError
 
 MOST_RUN_PAGES = 200
 """Runs below a folder that get a page each; of more, only those that are named."""

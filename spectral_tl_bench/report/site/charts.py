@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spectral_tl_bench.plotting import SOURCE_COLOR, TARGET_COLOR
-from spectral_tl_bench.report.cells import as_text
+from spectral_tl_bench.report.formatting import as_text
 from spectral_tl_bench.report.robustness_plot import spread_out
+from spectral_tl_bench.sensors.plotting import SOURCE_COLOR, TARGET_COLOR
 
 WIDTH, HEIGHT = 480, 330
 """Of the drawing, in its own units."""

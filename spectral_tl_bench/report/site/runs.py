@@ -9,17 +9,27 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from spectral_tl_bench.paths import leads_out
-from spectral_tl_bench.plotting import SOURCE_COLOR, TARGET_COLOR
 from spectral_tl_bench.records import HISTORY, Run
-from spectral_tl_bench.report.cells import plain
-from spectral_tl_bench.report.show import facts
+from spectral_tl_bench.records.scores import headline
+from spectral_tl_bench.report.formatting import plain
+from spectral_tl_bench.report.run_summary import facts
 from spectral_tl_bench.report.site.assets import Assets, Picture
-from spectral_tl_bench.report.site.cells import Cell, Column, Table, assemble, barred, confusion, numbers, scale, words
 from spectral_tl_bench.report.site.charts import Chart, curve
+from spectral_tl_bench.report.site.table_cells import (
+    Cell,
+    Column,
+    Table,
+    assemble,
+    barred,
+    confusion,
+    numbers,
+    scale,
+    words,
+)
 from spectral_tl_bench.report.statistics import tiles_interval
 from spectral_tl_bench.report.tables import class_table, protocol_table
-from spectral_tl_bench.scores import headline
+from spectral_tl_bench.sensors.plotting import SOURCE_COLOR, TARGET_COLOR
+from spectral_tl_bench.utils.paths import leads_out
 
 MOST_MAPS = 24
 """Maps on a page; the folder may hold one a tile."""

@@ -6,13 +6,13 @@ import pandas as pd
 import pytest
 from run_records import counts, record, spec, write
 
-from spectral_tl_bench.errors import RecordError
 from spectral_tl_bench.records import ClassLegend, TileCounts, write_run
 from spectral_tl_bench.report.leaderboard import build
 from spectral_tl_bench.report.published import published_rows
+from spectral_tl_bench.report.run_collection import Standings
 from spectral_tl_bench.report.site import build_site, write_site
 from spectral_tl_bench.report.site.build import MOST_RUN_PAGES
-from spectral_tl_bench.report.standings import Standings
+from spectral_tl_bench.utils.errors import RecordError
 
 HOSTILE = "<script>alert(1)</script>"
 PNG = b"\x89PNG\r\n\x1a\n" + bytes((0, 0, 0, 13)) + b"IHDR" + bytes((0, 0, 3, 0, 0, 0, 1, 0))

@@ -1,0 +1,1 @@
+"""What determines a run: its specification, presets, settings and protocols."""

@@ -1,0 +1,309 @@
+"""Protocols: which tiles train, which test, and how the test tiles are grouped. Read from YAML.
+
+The same reader serves the files shipped in ``benchmarks/`` and a file that a user writes; docs/protocols.md explains
+the format for the person who writes one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from spectral_tl_bench.config.tile_folder import TileFolder
+from spectral_tl_bench.sensors import BandSelection, Sensor, UnreadSensor, select_bands
+from spectral_tl_bench.sensors.classes import IGNORE_INDEX, LandClass
+from spectral_tl_bench.utils.errors import ProtocolError, UnknownNameError, first_problem
+from spectral_tl_bench.utils.registry import short_name, split_file
+from spectral_tl_bench.utils.validation import Value, names_yaml, read_mapping
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Code = Annotated[int, Field(ge=-(2**63), lt=2**64)]
+"""A label code on disk, of any integer type."""
+
+ALL = "all"
+
+TRANSFERS = (
+    "dfc_season/autumn",
+    "dfc_season/spring",
+    "dfc_season/summer",
+    "dfc_season/winter",
+    "mts12_region/n2s",
+    "mts12_region/s2n",
+    "whu_region/s2t",
+    "whu_region/t2s",
+)
+"""The eight transfers that a mean over all transfers is made from. A protocol added to ``benchmarks/`` is not
+among them unless it is named here: a mean over nine would not compare with one over eight."""
+
+
+class Domain(Value):
+    """The tiles whose attributes have one of the wanted values, every attribute at once.
+
+    Attributes:
+        where: Attribute (a column of the tile index) to the values that qualify, compared as text.
+        bands: Bands that these tiles show; None for all that are used.
+    """
+
+    where: dict[str, tuple[str, ...]]
+    bands: BandSelection | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_plain_mapping(cls, value: Any) -> Any:
+        """Accept ``{season: spring}`` and ``{season: [summer, autumn]}`` as people write them."""
+        if not isinstance(value, dict) or (set(value) <= {"where", "bands"} and isinstance(value.get("where"), dict)):
+            return value
+        return {
+            "where": {
+                str(key): tuple(str(v) for v in (wanted if isinstance(wanted, list | tuple) else [wanted]))
+                for key, wanted in value.items()
+                if key != "bands"
+            },
+            **({"bands": value["bands"]} if "bands" in value else {}),
+        }
+
+    @field_validator("where")
+    @classmethod
+    def _not_empty(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        if not value:
+            raise ValueError("name at least one attribute and its values")
+        return value
+
+    def select(self, index: pd.DataFrame) -> pd.Series:
+        """Return the boolean mask of the index rows that belong to this domain.
+
+        Args:
+            index: Tile index of a dataset.
+
+        Raises:
+            ProtocolError: If an attribute is not a column of the index.
+        """
+        import pandas as pd
+
+        mask = pd.Series(True, index=index.index)
+        for attribute, wanted in self.where.items():
+            if attribute not in index.columns:
+                raise ProtocolError(
+                    f"attribute {attribute!r} is not in the tile index; it has: {', '.join(map(str, index.columns))}"
+                )
+            mask &= index[attribute].astype(str).isin(wanted)
+        return mask
+
+    def __str__(self) -> str:
+        return ", ".join(f"{attribute} = {' | '.join(wanted)}" for attribute, wanted in self.where.items())
+
+
+class Transfer(Value):
+    """One row of a protocol file: train on ``source``, test on ``target``.
+
+    Attributes:
+        title: What it asks, for a table's heading.
+        source: Tiles that train (a tenth of them is held out for model selection).
+        target: Tiles that test, never seen before.
+        by: Attribute whose values name the target sub-domains, one table row each.
+        tiles: Published numbers of source and target tiles, for ``data check``.
+    """
+
+    title: str = ""
+    source: Domain
+    target: Domain
+    by: str
+    tiles: tuple[int, int] | None = None
+
+
+class ProtocolFile(Value):
+    """A whole YAML file; see docs/protocols.md."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_]*$")
+    title: str
+    dataset: str
+    sensor: Sensor | UnreadSensor | None = None
+    bands: BandSelection | None = None
+    classes: tuple[LandClass, ...] | None = Field(default=None, min_length=1, max_length=IGNORE_INDEX)
+    ignore: Literal["rest"] | tuple[Code, ...] = ()
+    folder: TileFolder | None = None
+    protocols: dict[str, Transfer] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _single_transfer(cls, value: Any) -> Any:
+        """A file with one transfer may write ``source``, ``target`` and ``by`` at the top level."""
+        if isinstance(value, dict) and "source" in value and "protocols" not in value:
+            value = dict(value)
+            transfer = {k: value.pop(k) for k in ("source", "target", "by", "tiles") if k in value}
+            value["protocols"] = {"": transfer}
+        return value
+
+    @field_validator("sensor", mode="before")
+    @classmethod
+    def _sensor_with_or_without_bands(cls, value: Any) -> Sensor | UnreadSensor | None:
+        """Accept ``bands: {blue: 490, green: 560}`` beside the full list, and none where the files say them."""
+        if value is None or isinstance(value, Sensor | UnreadSensor):
+            return value
+        if not isinstance(value, dict):
+            raise ValueError("it must be a mapping with 'name' and what is known of the bands")
+        if isinstance(value.get("bands"), dict):
+            value = {**value, "bands": [{"name": str(n), "wavelength": w} for n, w in value["bands"].items()]}
+        try:
+            return Sensor.model_validate(value) if "bands" in value else UnreadSensor.model_validate(value)
+        except ValidationError as error:
+            raise ValueError(first_problem(error)) from error
+
+    @model_validator(mode="after")
+    def _own_tiles_are_described(self) -> ProtocolFile:
+        if self.dataset == "tiles":
+            missing = [field for field in ("sensor", "classes") if getattr(self, field) is None]
+            if missing:
+                raise ValueError(f"a protocol of your own tiles must describe: {', '.join(missing)}")
+        elif any(getattr(self, field) is not None for field in ("sensor", "bands", "classes", "folder")):
+            raise ValueError(
+                f"sensor, bands, classes and folder belong to 'dataset: tiles'; {self.dataset} brings its own"
+            )
+        if self.bands is not None and isinstance(self.sensor, Sensor):
+            try:
+                select_bands(self.sensor, self.bands)
+            except ProtocolError as error:
+                raise ValueError(str(error)) from error
+        if self.bands is not None and any(d.bands for t in self.protocols.values() for d in (t.source, t.target)):
+            raise ValueError("'bands' stands at the top and under source or target; give those of either side alone")
+        if self.classes is not None:
+            codes = [c.code for c in self.classes]
+            if len(set(codes)) != len(codes):
+                raise ValueError("class codes occur twice")
+            both = set(codes) & set(self.ignore if self.ignore != "rest" else ())
+            if both:
+                raise ValueError(f"codes {sorted(both)} are both a class and ignored")
+        return self
+
+
+class Protocol(Value):
+    """One transfer with everything that its file says: the unit that a run trains and scores.
+
+    Attributes:
+        name: ``group/member``, or the file's name where it has a single transfer.
+        file: The file it comes from; carries the sensor and classes of a user's own tiles.
+        transfer: Source, target and sub-domains.
+    """
+
+    name: str
+    file: ProtocolFile
+    transfer: Transfer
+
+    @property
+    def group(self) -> str:
+        """Name of the protocol's file."""
+        return self.file.name
+
+    @property
+    def title(self) -> str:
+        """Heading of its tables."""
+        return self.transfer.title or self.file.title
+
+    @property
+    def digest(self) -> str:
+        """First 16 hexadecimal digits of the SHA-256 of what trains and scores: no titles, names or colours."""
+        file = self.file
+        content = {
+            "dataset": short_name(file.dataset),
+            "sensor": None
+            if file.sensor is None
+            else file.sensor.model_dump(mode="json", exclude={"rgb"}, exclude_defaults=True),
+            "classes": None if file.classes is None else [c.code for c in file.classes],
+            "ignore": file.ignore,
+            "folder": None if file.folder is None else file.folder.model_dump(exclude_defaults=True),
+            "transfer": self.transfer.model_dump(exclude={"title", "tiles"}, exclude_defaults=True),
+            # A file of before bands could be chosen is the same protocol still.
+            **({} if file.bands is None else {"bands": file.bands}),
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def read_protocol_file(path: Path) -> ProtocolFile:
+    """Read and validate one YAML file.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ProtocolError: If it is missing, no YAML, or does not follow the format; the message names the field.
+    """
+    content = read_mapping(path, "protocol file", "docs/protocols.md shows a complete example", ProtocolError)
+    content.setdefault("name", path.stem.lower().replace("-", "_").replace(" ", "_"))
+    file, attribute = split_file(str(content.get("dataset", "")))
+    if file is not None:
+        # A dataset in a file of its own is looked for beside the protocol, wherever the command runs.
+        content["dataset"] = f"{(path.parent / file).resolve()}:{attribute}"
+    try:
+        return ProtocolFile.model_validate(content)
+    except ValidationError as error:
+        raise ProtocolError(f"{path}: {first_problem(error)} (docs/protocols.md explains the format)") from error
+
+
+def protocols_of(file: ProtocolFile) -> list[Protocol]:
+    """Every transfer of a file as a protocol of its own."""
+    return [
+        Protocol(name=f"{file.name}/{member}" if member else file.name, file=file, transfer=transfer)
+        for member, transfer in file.protocols.items()
+    ]
+
+
+def shipped_protocols() -> dict[str, Protocol]:
+    """Every protocol of the installed ``benchmarks/*.yaml``, by name, in the order of the files' names."""
+    folder = Path(str(files("spectral_tl_bench.benchmarks")))
+    found = (_read_shipped(path, path.stat().st_mtime_ns) for path in sorted(folder.glob("*.yaml")))
+    return {protocol.name: protocol for protocols in found for protocol in protocols}
+
+
+def protocols_about(dataset: str) -> list[Protocol]:
+    """The shipped protocols about an archive."""
+    return [protocol for protocol in shipped_protocols().values() if protocol.file.dataset == dataset]
+
+
+@lru_cache
+def _read_shipped(path: Path, changed: int) -> tuple[Protocol, ...]:
+    """Each file once as long as it does not change: a suite asks for protocols as often as it has runs."""
+    return tuple(protocols_of(read_protocol_file(path)))
+
+
+def load_protocols(name: str) -> list[Protocol]:
+    """Resolve what a user calls a protocol.
+
+    Args:
+        name: ``group/member``, ``group``, ``all`` (every protocol about a published archive), or the path of a YAML
+            file, with ``:member`` to pick one of its transfers.
+
+    Returns:
+        The protocols meant, at least one.
+
+    Raises:
+        UnknownNameError: If no protocol has that name.
+        ProtocolError: If it is a file that cannot be used.
+    """
+    path, _, member = name.partition(":")
+    if names_yaml(path):
+        protocols = protocols_of(read_protocol_file(Path(path)))
+        if not member:
+            return protocols
+        chosen = [p for p in protocols if p.name.endswith(f"/{member}")]
+        if not chosen:
+            raise UnknownNameError(
+                "protocol", member, [p.name.partition("/")[2] for p in protocols], f"{path} does not define it"
+            )
+        return chosen
+    shipped = shipped_protocols()
+    if name == ALL:
+        # Of archives that there are: nobody who names a root has one that is only simulated.
+        return [protocol for protocol in shipped.values() if protocol.transfer.tiles is not None]
+    chosen = [p for p in shipped.values() if name in (p.name, p.group)]
+    if not chosen:
+        known = [ALL, *shipped, *{p.group for p in shipped.values()}]
+        raise UnknownNameError("protocol", name, known, "run `spectral-bench protocols` to see them all")
+    return chosen

@@ -1,0 +1,1 @@
+"""The published archives, one file each."""

@@ -1,0 +1,1 @@
+"""Reading files: pixels, headers, labels and what files say of their bands."""

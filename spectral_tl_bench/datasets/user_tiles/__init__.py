@@ -1,0 +1,1 @@
+"""Tiles of any other sensor, described by a protocol file."""

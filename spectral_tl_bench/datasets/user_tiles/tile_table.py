@@ -1,0 +1,175 @@
+"""The table of a user's own tiles: one row a tile, and the files that each row means."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from spectral_tl_bench.config.tile_folder import TileFolder, fill, placeholders
+from spectral_tl_bench.datasets.io.listing import Listing, Problem
+from spectral_tl_bench.datasets.user_tiles.polygons import SUFFIXES
+from spectral_tl_bench.splits import blocks
+from spectral_tl_bench.utils.errors import DataError
+from spectral_tl_bench.utils.paths import path_inside
+
+OWN_COLUMNS = ("image", "label", "height", "width", "bands", "dtype", "label_height", "label_width", "geometry", "part")
+"""Columns that the index has of itself."""
+_RASTERS = (".vrt", ".tif", ".tiff", ".img", ".dat", ".jp2", ".png", ".asc", ".bmp", ".ntf", ".pix")
+
+
+def locate(rows: Sequence[Mapping[Any, Any]], folder: TileFolder, root: Path) -> Listing:
+    """Find the files of every row.
+
+    Args:
+        rows: The table.
+        folder: Templates of their paths.
+        root: What these are relative to.
+
+    Returns:
+        The rows with ``image`` and ``label``, absolute paths, and a problem for each row without one.
+    """
+    base = os.path.abspath(root)
+    found: list[dict[str, Any]] = []
+    problems: list[Problem] = []
+    for row in rows:
+        paths = {}
+        for role, template in (("image", folder.images), ("label", folder.labels)):
+            named = fill(template, row)
+            if named is None:
+                raise DataError(
+                    f"{root / folder.index}: tile {row['tile']!r} leads out of the folder with {template}; name files "
+                    "below it"
+                )
+            paths[role] = _existing(os.path.join(base, named), role)
+        problem = _missing(paths, folder, root)
+        if problem is not None:
+            problems.append(problem)
+        else:
+            found.append({str(column): value for column, value in row.items()} | {r: f[0] for r, f in paths.items()})
+    return Listing(found, problems)
+
+
+def _existing(path: str, role: str) -> list[str]:
+    """The file of that name, or those of that name and a suffix; the name itself where there is none."""
+    if os.path.isfile(path):
+        return [path]
+    suffixes = (*_RASTERS, *(SUFFIXES if role == "label" else ()))
+    stems = [path, *([os.path.splitext(path)[0]] if path.lower().endswith(suffixes) else [])]
+    for stem in stems:
+        files = [stem + suffix for suffix in suffixes if os.path.isfile(stem + suffix)]
+        if files:
+            return files
+    return [path]
+
+
+def _missing(paths: Mapping[str, Sequence[str]], folder: TileFolder, root: Path) -> Problem | None:
+    for files in paths.values():
+        if len(files) > 1:
+            both = f"{files[0]} and {os.path.basename(files[1])}"
+            message = f"{both} may both be meant; write the suffix under 'folder' in the protocol file"
+            return Problem("duplicate", files[0], message)
+        if not os.path.isfile(files[0]):
+            message = (
+                f"{files[0]} does not exist, but {root / folder.index} lists its tile; "
+                "add the file, or correct 'images' and 'labels' under 'folder' in the protocol file"
+            )
+            return Problem("unpaired", files[0], message)
+    return None
+
+
+def read_table(path: Path, folder: TileFolder, attributes: Sequence[str]) -> pd.DataFrame:
+    """Read the table of tiles.
+
+    Args:
+        path: CSV.
+        folder: Names of its columns.
+        attributes: Columns that a protocol selects by.
+
+    Returns:
+        Its rows as text, with ``tile``, ``split`` and ``block``; ``attrs["own_blocks"]`` is whether it brings blocks.
+
+    Raises:
+        DataError: If it cannot be used.
+    """
+    if not placeholders(folder.images):
+        # A single scene, cut into tiles by its geometry, needs no table.
+        alone = pd.DataFrame({"tile": [Path(folder.images).stem], "split": ["all"], "block": [""]})
+        alone.attrs["own_blocks"] = False
+        return alone
+    try:
+        # As text: protocols compare text, and a tile named 007 must stay so.
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        reason = "it does not exist" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
+        raise DataError(
+            f"cannot read the tile index {path}: {reason}; it must be a CSV with one row a tile "
+            "('index' under 'folder' in the protocol file says where)"
+        ) from error
+    if not isinstance(frame.index, pd.RangeIndex):
+        raise DataError(f"{path} has rows of more fields than its header; name every column, and quote commas")
+    if frame.empty:
+        raise DataError(f"{path} lists no tile; it must be a CSV with one row a tile")
+    named = [name for name in (*placeholders(folder.images), *placeholders(folder.labels)) if name != "tile"]
+    if folder.tiles is not None and folder.tiles.polygons is not None:
+        # Polygons may say the rest.
+        attributes = [name for name in attributes if name in frame.columns]
+    block = [folder.block] if folder.block and folder.tiles is None else []
+    wanted = [folder.tile, *attributes, *block, *named]
+    missing = [column for column in wanted if column not in frame.columns]
+    if missing:
+        raise DataError(
+            f"{path} has no column {missing[0]!r}; it has: {', '.join(frame.columns)}. "
+            "Add it, or correct its name in the protocol file"
+        )
+    own = [*OWN_COLUMNS, *(["tile"] if folder.tile != "tile" else [])]
+    reserved = [column for column in frame.columns if column in own]
+    if reserved:
+        raise DataError(f"{path} has a column {reserved[0]!r}, which is a name of the index's own; rename it")
+    if folder.tile != "tile":
+        frame.insert(0, "tile", frame[folder.tile])
+    twice = frame["tile"][frame["tile"].duplicated()]
+    if len(twice):
+        raise DataError(f"{path} lists tile {twice.iloc[0]!r} more than once; every row must be another tile")
+    outside = [name for name in frame["tile"] if path_inside(Path(), name) is None]
+    if outside:
+        raise DataError(f"{path} lists tile {outside[0]!r}, which leads out of the folder; name files below it")
+    if "split" not in frame.columns:
+        frame["split"] = "all"
+    frame.attrs["own_blocks"] = bool(folder.block) or "block" in frame.columns
+    if block:
+        frame["block"] = frame[folder.block]
+    elif "block" not in frame.columns:
+        frame["block"] = blocks.runs(["-".join(row) for row in frame[list(attributes)].to_numpy().tolist()])
+    return frame
+
+
+def require_columns(tiles: Sequence[dict[str, Any]], attributes: Sequence[str], folder: TileFolder) -> None:
+    """Give tiles that scenes were cut into their blocks, and make sure that they have every attribute.
+
+    Args:
+        tiles: The tiles; get ``block``: cells of the grid, which serve where the scenes lie nowhere on the globe.
+        attributes: Columns that a protocol selects by.
+        folder: Names the column of the blocks, where there is one.
+
+    Raises:
+        DataError: If a column is missing.
+    """
+    if not tiles:
+        return
+    for name in (*attributes, *([folder.block] if folder.block else [])):
+        if name not in tiles[0]:
+            known = ", ".join(str(column) for column in tiles[0] if column not in OWN_COLUMNS)
+            raise DataError(
+                f"no column {name!r} in the table of scenes or the polygons; they have: {known}. Add it, or correct "
+                "its name in the protocol file"
+            )
+    scenes = {image: number for number, image in enumerate(dict.fromkeys(tile["image"] for tile in tiles))}
+    groups = ["-".join([str(scenes[t["image"]]), *(str(t[name]) for name in attributes)]) for t in tiles]
+    size = max(tile["part"][2] for tile in tiles)
+    cells = blocks.cells(groups, [t["part"][1] // size for t in tiles], [t["part"][0] // size for t in tiles])
+    for tile, cell in zip(tiles, cells, strict=True):
+        tile["block"] = str(tile[folder.block]) if folder.block else cell

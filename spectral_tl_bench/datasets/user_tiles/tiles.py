@@ -1,0 +1,225 @@
+"""Your own tiles: a folder, an index of attributes, and a protocol file that describes both."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from spectral_tl_bench.config.protocols import ProtocolFile
+from spectral_tl_bench.config.tile_folder import TileFolder
+from spectral_tl_bench.datasets.base import Sample, TileDataset
+from spectral_tl_bench.datasets.io.band_metadata import described_bands, header_beside
+from spectral_tl_bench.datasets.io.headers import Header, own_bands, raster_header
+from spectral_tl_bench.datasets.io.label_codes import own_codes
+from spectral_tl_bench.datasets.io.listing import Listing, Role, Stored, raise_first
+from spectral_tl_bench.datasets.io.raster import Window, read_image, stored_label
+from spectral_tl_bench.datasets.io.vrt import is_virtual, sources_of
+from spectral_tl_bench.datasets.user_tiles.polygons import burn, grid_of, is_vector
+from spectral_tl_bench.datasets.user_tiles.tile_table import OWN_COLUMNS, locate, read_table, require_columns
+from spectral_tl_bench.datasets.user_tiles.tiling import cut_scenes
+from spectral_tl_bench.sensors import Sensor, UnreadSensor, select_bands
+from spectral_tl_bench.sensors.classes import HIGHEST_CODE, LOWEST_CODE
+from spectral_tl_bench.utils.errors import DataError, first_problem
+
+
+class Tiles(TileDataset):
+    """Tiles of any sensor, with bands, classes and attributes from a protocol file.
+
+    The index is the CSV that the file names, one row a tile, its values kept as the text that protocols compare. A
+    column ``split`` gives the splits; without one, every tile is in the split "all". A column ``block`` (or the one
+    that the protocol file names) keeps tiles together in validation; otherwise neighbours do where the images are
+    georeferenced, and elsewhere runs of consecutive rows of one sub-domain.
+    """
+
+    name = "tiles"
+    title = "Your own tiles"
+    citation = ""
+    channels: tuple[int, ...] | None = None
+    band_hint = (
+        "list all bands of the files under 'sensor' in the protocol file and choose some of them with 'bands', or list "
+        "none where the files describe them"
+    )
+
+    def __init__(
+        self,
+        root: str | Path = "data",
+        split: str | None = None,
+        transforms: Callable[[Sample], Sample] | None = None,
+        download: bool = False,
+        *,
+        file: ProtocolFile,
+        strict: bool = True,
+    ) -> None:
+        """Read the index and find the tiles.
+
+        Args:
+            root: Folder that the protocol file's paths are relative to.
+            split: A value of the column ``split``, or None for every tile.
+            transforms: Applied to each sample.
+            download: Refused where there are no tiles: your own have no public address.
+            file: The protocol file: sensor, classes, ignored codes and where the tiles lie.
+            strict: Refuse a folder with a tile that does not fit; see the base class.
+
+        Raises:
+            DataError: If the index or a file it names is missing, or a tile does not fit.
+        """
+        if file.sensor is None or file.classes is None:
+            raise DataError(f"protocol file {file.name} describes no sensor and classes of its own tiles")
+        self.all_classes = file.classes
+        self.folder = file.folder or TileFolder()
+        self._group_by = list(
+            dict.fromkeys(
+                attribute
+                for transfer in file.protocols.values()
+                for attribute in (transfer.by, *transfer.source.where, *transfer.target.where)
+            )
+        )
+        self._ignore = file.ignore
+        words = (self.folder.class_column, file.ignore, [(c.code, c.name) for c in file.classes])
+        self._labels_read_as = hashlib.blake2b(repr(words).encode(), digest_size=6).hexdigest()
+        self._files_describe = isinstance(file.sensor, UnreadSensor)
+        self._listing: Listing | None = None
+        self._rows = read_table(Path(root).expanduser() / self.folder.index, self.folder, self._group_by)
+        self.splits = tuple(dict.fromkeys(self._rows["split"]))
+        # What the files hold first, of which some bands are used.
+        self.root = Path(root).expanduser()
+        self._stored = self._sensor_of_files(file.sensor)
+        wanted = range(len(self._stored.bands)) if file.bands is None else select_bands(self._stored, file.bands)
+        self.sensor = self._stored.subset(wanted)
+        self.own_blocks = bool(self._rows.attrs["own_blocks"])
+        near = file.ignore if file.ignore == "rest" else [c for c in file.ignore if LOWEST_CODE <= c <= HIGHEST_CODE]
+        super().__init__(root, split, transforms, download, ignore=near, strict=strict)
+        self._leave_out_empty(wanted)
+
+    @property
+    def stored(self) -> Sensor:
+        """The sensor with all bands of the files."""
+        return self._stored
+
+    @property
+    def read_as(self) -> str:
+        """What headers are read with: a sensor with other wavelengths agrees with other files."""
+        return self._stored.model_dump_json(include={"bands", "nodata"})
+
+    def _sensor_of_files(self, sensor: Sensor | UnreadSensor) -> Sensor:
+        if isinstance(sensor, Sensor):
+            return sensor
+        listed = self.find()
+        if not listed.rows:
+            raise_first(listed.problems)
+        first = listed.rows[0]["image"]
+        try:
+            return sensor.with_bands(described_bands(Path(first), Path(os.path.abspath(self.root))))
+        except ValueError as error:
+            said = first_problem(error) if isinstance(error, ValidationError) else str(error)
+            raise DataError(f"{first}: the bands that it describes do not suit the protocol file: {said}") from error
+
+    def _leave_out_empty(self, wanted: Sequence[int]) -> None:
+        """Use the bands that hold data in some tile, and say which do not."""
+        channels = [channel for channel in wanted if channel not in self.empty]
+        if len(channels) < len(wanted):
+            names = [self._stored.bands[channel].name for channel in wanted if channel in self.empty]
+            shown = ", ".join(names[:12]) + (" ..." if len(names) > 12 else "")
+            if not channels:
+                raise DataError(
+                    f"no tile of {self.root} has data in any band: all values are nodata or not finite; correct "
+                    "'nodata' under 'sensor' in the protocol file"
+                )
+            self.notes = [*self.notes, f"bands without data in any tile are left out, {len(names)} of them: {shown}"]
+            self.sensor = self._stored.subset(channels)
+        self.channels = None if channels == list(range(len(self._stored.bands))) else tuple(channels)
+
+    def read_image(self, path: Path, window: Window | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+        """Read the bands of an image that are used, and where all of them have data."""
+        return read_image(path, window, channels=self.channels, nodata=self._stored.nodata)
+
+    def channels_at(
+        self, row: Mapping[Any, Any], channels: Sequence[int], window: Window | None = None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Read some of the bands that are used; where others have no data does not matter."""
+        alone = copy.copy(self)
+        alone.channels = tuple(channels if self.channels is None else (self.channels[c] for c in channels))
+        return alone.image_at(row, window)
+
+    def find(self) -> Listing:
+        """List the tiles; see the base class."""
+        if self._listing is None:
+            self._listing = self._find()
+        return self._listing
+
+    def _find(self) -> Listing:
+        found = locate(self._rows.to_dict("records"), self.folder, self.root)
+        cut = self.folder.tiles
+        if cut is None:
+            return found
+        polygons = None if cut.polygons is None else os.path.join(os.path.abspath(self.root), cut.polygons)
+        tiles = cut_scenes(found, cut, polygons, OWN_COLUMNS)
+        require_columns(tiles.rows, self._group_by, self.folder)
+        return tiles
+
+    def headers_at(self, row: Mapping[Any, Any]) -> tuple[Header, Header]:
+        """Read the headers of a row; polygons have that of the image on whose grid they are burnt."""
+        part = row.get("part")
+        header = raster_header(row["image"], sample=True, part=part)
+        image = dataclasses.replace(header, empty=own_bands(row["image"], self._stored, part))
+        if not is_vector(row["label"]):
+            scene, map_ = grid_of(row["image"]), grid_of(row["label"])
+            if part is not None and (scene.height, scene.width) != (map_.height, map_.width):
+                raise DataError(
+                    f"{row['label']} is {map_.height} x {map_.width} px but its scene is {scene.height} x "
+                    f"{scene.width}; warp it onto the scene's grid (gdalwarp), or draw the labels as polygons"
+                )
+            return image, raster_header(row["label"], part=part)
+        self.label_at(row)
+        return image, dataclasses.replace(image, bands=1, dtype="int32", content="", empty=())
+
+    def stored_at(self, row: Mapping[Any, Any], role: Role) -> Stored:
+        """Say which files hold the image or the label map of a row."""
+        path, part = row[role], row.get("part")
+        place = "" if part is None else " " + "_".join(map(str, part))
+        files = (path, *(sources_of(path) if is_virtual(path) else ()))
+        header = header_beside(Path(path), self.root.absolute()) if self._files_describe and role == "image" else None
+        files = (*files, *([] if header is None else [str(header)]))
+        if role == "label" and is_vector(path):
+            # The same polygons are another label map on another grid.
+            place = f" on {row['image'].removeprefix(os.path.abspath(self.root))}{place}"
+            files = (*files, row["image"])
+        whole = not place
+        return Stored(f"{path}{place}", files, whole, "" if role == "image" else self._labels_read_as)
+
+    def image_at(self, row: Mapping[Any, Any], window: Window | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+        """Read the bands of the image of a row that are used, or a window of it."""
+        return self.read_image(Path(row["image"]), _within(row, window))
+
+    def pixels_at(self, row: Mapping[Any, Any]) -> np.ndarray:
+        """Read all bands of the image of a row as they are stored."""
+        return read_image(row["image"], _within(row, None))[0]
+
+    def label_at(self, row: Mapping[Any, Any], window: Window | None = None) -> np.ndarray:
+        """Read or burn the label map of a row, or a window of it."""
+        path, window = row["label"], _within(row, window)
+        if not is_vector(path):
+            return self.read_label(Path(path), window)
+        names = {c.name: c.code for c in self.all_classes}
+        return burn(path, grid_of(row["image"]), window, self.folder.class_column, names)
+
+    def read_label(self, path: Path, window: Window | None = None) -> np.ndarray:
+        """Read an H x W label map; what the file calls nodata, NaN, and ignored codes of any size are unlabelled."""
+        stored, nodata = stored_label(path, window)
+        return own_codes(stored, nodata, [c.code for c in self.all_classes], self._ignore, path)
+
+
+def _within(row: Mapping[Any, Any], window: Window | None) -> Window | None:
+    """A window of a tile as one of the file that the tile is a part of."""
+    part: Window | None = row.get("part")
+    if part is None or window is None:
+        return part if window is None else window
+    return part[0] + window[0], part[1] + window[1], window[2], window[3]

@@ -1,0 +1,29 @@
+"""How a backbone is adapted: the base classes that a baseline subclasses, and SpectralX."""
+
+from spectral_tl_bench.config.spec import StageName
+from spectral_tl_bench.methods.base import (
+    AnyMethod,
+    Classifier,
+    Method,
+    PixelModel,
+    ReconstructionTarget,
+    all_method_names,
+    build_any_method,
+    build_method,
+    method_class,
+    method_names,
+)
+
+__all__ = [
+    "AnyMethod",
+    "Classifier",
+    "Method",
+    "PixelModel",
+    "ReconstructionTarget",
+    "StageName",
+    "all_method_names",
+    "build_any_method",
+    "build_method",
+    "method_class",
+    "method_names",
+]

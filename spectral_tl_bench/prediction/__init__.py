@@ -1,0 +1,1 @@
+"""Maps from a finished run: whole scenes and target tiles."""

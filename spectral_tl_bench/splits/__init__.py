@@ -1,0 +1,1 @@
+"""Which tiles train, which are held out and which are scored."""

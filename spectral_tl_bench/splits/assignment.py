@@ -1,0 +1,173 @@
+"""Which tiles of a protocol train, which select the model, and which are scored."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from spectral_tl_bench.splits.blocks import draw
+from spectral_tl_bench.splits.buffered_holdout import set_enough_apart
+from spectral_tl_bench.utils.errors import ProtocolError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from spectral_tl_bench.config.protocols import Protocol
+    from spectral_tl_bench.splits.neighbors import Places
+
+HeldOutRule = Literal["cells", "blocks"]
+"""How source tiles are held out: cells with a margin around them, or whole blocks without one."""
+
+IN_DOMAIN_COLUMN = "indomain"
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of a dataset's index.
+
+    Attributes:
+        training: Source tiles that train.
+        held_out: Source tiles that select the model.
+        target: Tiles that are scored, each once.
+        subdomains: Sub-domain of every tile of the index, by the tile's name.
+        origin: Who drew an in-domain split, "authors" or "blocked"; None for a transfer between domains.
+        margin: Source tiles within one tile of a held-out one; they take no part.
+        rule: How source tiles were held out.
+    """
+
+    training: np.ndarray
+    held_out: np.ndarray
+    target: np.ndarray
+    subdomains: dict[str, str]
+    origin: str | None
+    margin: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=int))
+    rule: HeldOutRule = "blocks"
+
+    @property
+    def tiles(self) -> np.ndarray:
+        """Rows of every tile that takes part."""
+        return np.concatenate([self.training, self.held_out, self.target])
+
+    def digest(self, index: pd.DataFrame) -> str:
+        """Digest of the tiles' names and sub-domains in each part: lists that change make another run."""
+        names = index["tile"].astype(str).to_numpy()
+        text = ";".join(
+            ",".join(f"{name}={self.subdomains[name]}" for name in sorted(names[rows]))
+            for rows in (self.training, self.held_out, self.target)
+        )
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def split_tiles(
+    protocol: Protocol, index: pd.DataFrame, held_out_fraction: float, places: Places | None = None
+) -> Split:
+    """Apply a protocol to an index.
+
+    Args:
+        protocol: Says which tiles are source and target.
+        index: Index of the dataset, every split.
+        held_out_fraction: Share of the source tiles that select the model.
+        places: Where the tiles of the index lie; None where that is unknown, or to hold out whole blocks all the same.
+
+    Raises:
+        ProtocolError: If a column is missing, source or target selects no tile, they overlap, or the source cannot
+            spare any block.
+    """
+    transfer = protocol.transfer
+    if transfer.by not in index.columns:
+        raise ProtocolError(
+            f"{protocol.name}: 'by: {transfer.by}' is not among the index's columns: "
+            f"{', '.join(map(str, index.columns))}"
+        )
+    source = transfer.source.select(index).to_numpy()
+    target = transfer.target.select(index).to_numpy()
+    for name, mask, domain in (("source", source, transfer.source), ("target", target, transfer.target)):
+        if not mask.any():
+            present = "; ".join(
+                f"{attribute} has {', '.join(sorted(map(str, index[attribute].unique()))[:8])}"
+                for attribute in domain.where
+            )
+            raise ProtocolError(f"{protocol.name} selects no {name} tiles ({domain}): {present}")
+    if (source & target).any():
+        raise ProtocolError(
+            f"{protocol.name}: {int((source & target).sum())} tiles are both source and target; "
+            "a tile that trains must not test"
+        )
+    rows = np.flatnonzero(source)
+    rule: HeldOutRule = "cells"
+    groups = index[transfer.by].iloc[rows].astype(str).tolist()
+    sides = set_enough_apart(groups, None if places is None else places.take(rows), held_out_fraction)
+    if sides is None:
+        rule, held = "blocks", held_out_tiles(index.iloc[rows], transfer.by, held_out_fraction)
+        margin = np.zeros(len(rows), dtype=bool)
+    else:
+        held, margin = sides == "apart", sides == "margin"
+    if not held.any():
+        raise ProtocolError(
+            f"{protocol.name}: the source has too few spatial blocks to hold any tile out; "
+            "give the tiles a 'block' column with at least two values"
+        )
+    origin = None
+    if IN_DOMAIN_COLUMN in transfer.source.where:
+        origin = str(index[f"{IN_DOMAIN_COLUMN}_source"].iloc[rows[0]])
+    names = index["tile"].astype(str)
+    subdomains = dict(zip(names, index[transfer.by].astype(str), strict=True))
+    return Split(rows[~held & ~margin], rows[held], np.flatnonzero(target), subdomains, origin, rows[margin], rule)
+
+
+def held_out_tiles(index: pd.DataFrame, by: str, fraction: float) -> np.ndarray:
+    """Choose the source tiles that select models and never train.
+
+    Whole blocks are held out, so that fewer of them have a training tile for a neighbour; each sub-domain gives its
+    share. The choice depends on the tiles alone, never on a run's seed, so that all runs select on the same tiles.
+
+    Args:
+        index: The source tiles, with ``block`` and ``tile``.
+        by: Column that names the sub-domain.
+        fraction: Share of the tiles to hold out.
+
+    Returns:
+        Boolean, one per row.
+    """
+    held_out = np.zeros(len(index), dtype=bool)
+    for _, rows in index.reset_index(drop=True).groupby(by, sort=True):
+        blocks = rows["block"].astype(str)
+        held_out[rows.index[blocks.isin(draw(Counter(blocks), fraction))]] = True
+    return held_out
+
+
+def domains_of(split: Split, index: pd.DataFrame, positions: np.ndarray) -> pd.Series:
+    """Sub-domain of each of some rows of the index."""
+    return index["tile"].iloc[positions].astype(str).map(split.subdomains)
+
+
+def few_labels(domains: pd.Series, fraction: float, seed: int) -> np.ndarray:
+    """Keep a share of the labelled tiles, the same share of every sub-domain and at least one of each.
+
+    Subsets are nested: with one seed, 5 % are among the 10 %.
+
+    Args:
+        domains: Sub-domain of each training tile.
+        fraction: Share to keep, in (0, 1].
+        seed: Fixes the choice.
+
+    Returns:
+        Sorted positions into ``domains``.
+    """
+    generator = np.random.default_rng(seed)
+    kept: list[int] = []
+    for _, members in sorted(domains.reset_index(drop=True).groupby(domains.to_numpy())):
+        order = generator.permutation(members.index.to_numpy())
+        kept.extend(order[: max(1, round(fraction * len(order)))].tolist())
+    return np.array(sorted(kept))
+
+
+def labelled_tiles(split: Split, index: pd.DataFrame, fraction: float, seed: int) -> np.ndarray:
+    """Return the rows whose labels train: all training tiles, or a share of those of every sub-domain."""
+    if fraction >= 1:
+        return split.training
+    return split.training[few_labels(domains_of(split, index, split.training), fraction, seed)]

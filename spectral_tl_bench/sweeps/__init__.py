@@ -1,0 +1,1 @@
+"""Suites of runs, and the engines that execute them."""

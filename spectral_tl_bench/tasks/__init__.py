@@ -1,1 +1,0 @@
-"""The two stages as Lightning modules, their losses, and training them."""

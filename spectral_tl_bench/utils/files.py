@@ -1,0 +1,111 @@
+"""Writing files: at once or not at all, so that a reader never sees half of one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from spectral_tl_bench.utils.errors import RecordError, RunInUseError
+from spectral_tl_bench.utils.paths import leads_out, path_inside
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make a folder if it is not there and check that files can be written into it.
+
+    Raises:
+        RecordError: If it cannot be made or written.
+    """
+    probe = folder / f".probe-{uuid.uuid4().hex}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        reason = "a file of that name is in the way" if isinstance(error, FileExistsError) else error.strerror
+        raise RecordError(f"cannot write to folder {folder}: {reason}; choose another with --out") from error
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The path of a file in a run's folder, whoever named it.
+
+    Args:
+        folder: The run's folder.
+        name: The file's path relative to it.
+
+    Raises:
+        RecordError: If it lies elsewhere: the name leads out of the folder, or the file is a link that does.
+    """
+    path = path_inside(folder, name)
+    if path is None:
+        raise RecordError(f"{name!r} is no file in {folder}: it leads out of that folder")
+    if leads_out(folder, path):
+        raise RecordError(f"{path} is a link out of the run's folder; put the file itself there")
+    return path
+
+
+LOCK = ".lock"
+"""File by which one process holds a folder."""
+
+_TEMPORARY = re.compile(r"\..+-[0-9a-f]{32}|\.tmp[A-Za-z0-9]{6}")
+"""Names of files that are being written: our own, and those that safetensors makes beside its file."""
+
+
+def sweep_up(folder: Path) -> None:
+    """Delete the temporary files that a process which was killed left in a folder."""
+    for path in folder.iterdir():
+        if _TEMPORARY.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary file beside ``path`` that takes its place when the block ends well, and goes when it does not.
+
+    Raises:
+        RecordError: If it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise RecordError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file.
+
+    Raises:
+        RecordError: If it cannot be written.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a folder for one process at a time.
+
+    Raises:
+        RunInUseError: If another process has it.
+    """
+    lock = FileLock(folder / LOCK, blocking=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise RunInUseError(f"another process is at {folder}; wait for it, or choose another --out") from error
+    try:
+        yield
+    finally:
+        (folder / LOCK).unlink(missing_ok=True)
+        lock.release()

@@ -1,0 +1,185 @@
+"""What a stranger adds: each thing in one file outside the package, by path and by entry point."""
+
+import sys
+
+import numpy as np
+import pytest
+import rasterio
+import strangers
+
+from spectral_tl_bench.backbones.registry import BACKBONES
+from spectral_tl_bench.cli.main import main
+from spectral_tl_bench.datasets import dataset_class
+from spectral_tl_bench.methods import method_names
+from spectral_tl_bench.records import find_runs, read_run
+from spectral_tl_bench.records.scores import SCORES
+from spectral_tl_bench.utils.errors import UnknownNameError
+from spectral_tl_bench.utils.registry import DATASETS, DECODERS, LOSSES, METHODS, SAMPLERS, PluginError
+
+REGISTRIES = [METHODS, BACKBONES, DATASETS, DECODERS, LOSSES, SAMPLERS, SCORES]
+FILES = {
+    "bias.py": strangers.METHOD,
+    "tiny.py": strangers.BACKBONE,
+    "last_map.py": strangers.DECODER,
+    "focal.py": strangers.LOSS,
+    "first.py": strangers.SAMPLER,
+    "harbours.py": strangers.DATASET,
+    "harbours.yaml": strangers.PROTOCOL,
+}
+NAMES = {
+    METHODS: "bias:BiasTuning",
+    BACKBONES: "tiny:TINY",
+    DATASETS: "harbours:Harbours",
+    DECODERS: "last_map:LastMap",
+    LOSSES: "focal:focal",
+    SAMPLERS: "first:first_domain",
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A stranger's folder with a file for each thing, and tiles."""
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    tiles = tmp_path / "tiles"
+    tiles.mkdir()
+    generator = np.random.default_rng(0)
+    for harbour in ("rotterdam", "genoa"):
+        for number in range(6):
+            labels = generator.integers(1, 3, (32, 32), dtype=np.uint8)
+            image = (labels[None].astype(int) * 1000 + generator.integers(0, 500, (4, 32, 32))).astype(np.uint16)
+            for path, array in ((f"{harbour}_{number}.tif", image), (f"{harbour}_{number}_label.tif", labels[None])):
+                profile = {"driver": "GTiff", "height": 32, "width": 32, "count": len(array), "dtype": array.dtype}
+                with rasterio.open(tiles / path, "w", **profile) as file:
+                    file.write(array)
+    return tmp_path
+
+
+@pytest.fixture
+def install(folder, monkeypatch):
+    """Install a package with entry points, ``{group: {name: value}}``, beside the stranger's files."""
+
+    def install(points):
+        info = folder / "theirs-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+        text = "".join(
+            f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in entries.items())
+            for group, entries in points.items()
+        )
+        (info / "entry_points.txt").write_text(text)
+        monkeypatch.syspath_prepend(folder)
+        return folder
+
+    yield install
+    for name in [name for name, module in sys.modules.items() if is_below(folder, module)]:
+        del sys.modules[name]
+
+
+def is_below(folder, module):
+    return (getattr(module, "__file__", None) or "").startswith(str(folder))
+
+
+def test_everything_of_a_stranger_runs_by_path(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    command = (
+        *("run", "--method", "bias.py:BiasTuning", "--backbone", "tiny.py:TINY", "--weights", "none"),
+        *("--protocol", "harbours.yaml", "--root", "tiles", "--preset", "quick", "--out", "out"),
+        *("--train", "decoder=last_map.py:LastMap", "--train", "loss=focal.py:focal"),
+        *("--train", "sampler=first.py:first_domain", "--train", "image_size=32", "--train", "segmentation_steps=3"),
+        *("--train", "validations=1"),
+    )
+    main_exits_well(*command)
+    (run,) = find_runs(folder / "out")
+    spec = read_run(run).record.spec
+    assert run.name.startswith("BiasTuning-TINY-s0-")
+    assert set(spec.sources) == {"backbone", "dataset", "decoder", "loss", "sampler"}
+    assert spec.dataset == "Harbours"
+    first = spec.digest
+    edited = folder / "focal.py"
+    edited.write_text(edited.read_text().replace("** 2", "** 3"))
+    with pytest.raises(SystemExit, match="2"):
+        main(["run", "--config", str(run / "run.yaml"), "--out", "again"])
+    assert "files that the run names differ" in capsys.readouterr().err
+    main_exits_well(*command, "--out", "again")
+    (again,) = find_runs(folder / "again")
+    assert read_run(again).record.spec.digest != first
+
+
+def test_everything_of_a_stranger_runs_by_entry_point(install, monkeypatch):
+    folder = install({registry.group: {f"their_{registry.kind}": value} for registry, value in NAMES.items()})
+    monkeypatch.chdir(folder)
+    (folder / "harbours.yaml").write_text(strangers.PROTOCOL.replace("harbours.py:Harbours", "their_dataset"))
+    command = ["run", "--method", "their_method", "--backbone", "their_backbone", "--weights", "none"]
+    command += ["--protocol", "harbours.yaml", "--root", "tiles", "--preset", "quick", "--out", "out"]
+    for setting in ("decoder=their_decoder", "loss=their_loss", "sampler=their_sampler", "image_size=32"):
+        command += ["--train", setting]
+    command += ["--train", "segmentation_steps=3", "--train", "validations=1"]
+    # The entry of a name must carry it, as docs/add-a-backbone.md says.
+    (folder / "tiny.py").write_text(strangers.BACKBONE.replace('"tiny"', '"their_backbone"'))
+    main_exits_well(*command)
+    (run,) = find_runs(folder / "out")
+    assert read_run(run).record.spec.sources == {}
+
+
+def main_exits_well(*arguments):
+    with pytest.raises(SystemExit) as exit_info:
+        main(list(arguments))
+    assert exit_info.value.code in (0, None)
+
+
+@pytest.mark.parametrize("registry", REGISTRIES, ids=lambda registry: registry.kind)
+def test_a_plugin_that_cannot_be_imported_is_one_line_and_the_others_still_work(registry, install):
+    names = registry.names()
+    install({registry.group: {"theirs": "no_such_module:Thing"}})
+    assert registry.names() == [*names, "theirs"] or set(registry.names()) == {*names, "theirs"}
+    usable, problems = registry.usable()
+    assert set(usable) == set(names)
+    assert len(problems) == 1
+    assert "theirs" in problems[0]
+    assert "no_such_module" in problems[0]
+    with pytest.raises(PluginError, match="theirs"):
+        registry.load("theirs")
+
+
+@pytest.mark.parametrize("command", ["methods", "backbones", "datasets"])
+def test_lists_name_a_broken_plugin_beside_the_others(command, install, capsys):
+    install({f"spectral_tl_bench.{command}": {"theirs": "no_such_module:Thing"}})
+    main_exits_well(command)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "theirs" in printed
+    assert "cannot be imported" in printed
+    assert {"methods": "lora", "backbones": "vit_micro", "datasets": "dfc2020"}[command] in printed
+
+
+def test_a_broken_plugin_is_no_method_of_tests_and_suites(install):
+    before = method_names()
+    install({METHODS.group: {"theirs": "no_such_module:Thing"}})
+    assert method_names() == before
+
+
+@pytest.mark.parametrize("registry", REGISTRIES, ids=lambda registry: registry.kind)
+def test_an_unknown_name_is_refused_and_says_where_to_look(registry):
+    with pytest.raises(UnknownNameError, match=f"unknown {registry.kind} 'nothing'"):
+        registry.load("nothing")
+
+
+@pytest.mark.parametrize("registry", REGISTRIES, ids=lambda registry: registry.kind)
+def test_everything_registered_can_be_imported(registry):
+    usable, problems = registry.usable()
+    assert problems == []
+    assert usable
+
+
+def test_what_is_no_dataset_is_refused(folder):
+    with pytest.raises(Exception, match="is no dataset"):
+        dataset_class(f"{folder}/focal.py:focal")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("1 / 0", "fails on import: ZeroDivisionError"), ("x = 1", "defines no Thing")]
+)
+def test_a_file_that_cannot_be_used_is_refused(tmp_path, text, message):
+    (tmp_path / "mine.py").write_text(text)
+    with pytest.raises(PluginError, match=message):
+        METHODS.load(f"{tmp_path}/mine.py:Thing")
