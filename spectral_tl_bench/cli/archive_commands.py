@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,10 +12,12 @@ from spectral_tl_bench.config.protocols import load_protocols, protocols_about, 
 from spectral_tl_bench.utils.errors import SpectralBenchError
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
-    from spectral_tl_bench.config.protocols import ProtocolFile
+    from spectral_tl_bench.config.protocols import Protocol, ProtocolFile
+    from spectral_tl_bench.datasets.base import TileDataset
 
 
 def simulate(
@@ -131,22 +134,48 @@ def download(dataset: str, folder: Path, console: Console) -> None:
 
 def shift(protocol: str, root: Path | None, out: Path, seed: int, console: Console) -> None:
     """Measure and draw the shift of each protocol meant."""
+    from spectral_tl_bench.datasets.shift import measure_shift, render
+    from spectral_tl_bench.datasets.shift_plot import draw_shift
+
+    for meant, dataset in _protocols_with_data(protocol, root, out):
+        report = measure_shift(dataset, meant, seed=seed)
+        console.print(render(report))
+        _write_measured(out, meant.name, report.table.to_csv(index=False), draw_shift(report), console)
+
+
+def card(protocol: str, root: Path | None, out: Path, seed: int, console: Console) -> None:
+    """Measure and draw the realism card of each protocol meant."""
+    from spectral_tl_bench.datasets.realism import measure_realism, render
+    from spectral_tl_bench.datasets.realism_plot import draw_card
+
+    for meant, dataset in _protocols_with_data(protocol, root, out):
+        measured = measure_realism(dataset, meant, seed=seed)
+        console.print(render(measured))
+        table = measured.table.rename_axis("domain").to_csv()
+        _write_measured(out, meant.name, table, draw_card(measured), console)
+
+
+def _protocols_with_data(protocol: str, root: Path | None, out: Path) -> Iterator[tuple[Protocol, TileDataset]]:
+    """Each protocol meant with its archive, once the output folder can be written."""
     import numpy as np
 
     from spectral_tl_bench.datasets import archive_root, open_dataset
     from spectral_tl_bench.datasets.cross_sensor import crossed
-    from spectral_tl_bench.datasets.shift import measure_shift, render
-    from spectral_tl_bench.datasets.shift_plot import draw_shift
-    from spectral_tl_bench.records import prepare_folder, write_bytes
+    from spectral_tl_bench.records import prepare_folder
+
+    meant = load_protocols(protocol)
+    prepare_folder(out)
+    for one in meant:
+        dataset = open_dataset(one.file, archive_root(one.file.dataset, root))
+        target = np.flatnonzero(one.transfer.target.select(dataset.index)).tolist()
+        yield one, crossed(dataset, one, target)
+
+
+def _write_measured(out: Path, protocol: str, table: str, figure: Figure, console: Console) -> None:
+    from spectral_tl_bench.records import write_bytes
     from spectral_tl_bench.sensors.plotting import png
 
-    prepare_folder(out)
-    for meant in load_protocols(protocol):
-        dataset = open_dataset(meant.file, archive_root(meant.file.dataset, root))
-        target = np.flatnonzero(meant.transfer.target.select(dataset.index)).tolist()
-        report = measure_shift(crossed(dataset, meant, target), meant, seed=seed)
-        console.print(render(report))
-        name = meant.name.replace("/", "-")
-        write_bytes(out / f"{name}.csv", report.table.to_csv(index=False, lineterminator="\n").encode())
-        write_bytes(out / f"{name}.png", png(draw_shift(report), dots_per_inch=110))
-        console.print(f"written: {out / name}.csv and .png", highlight=False)
+    path = out / protocol.replace("/", "-")
+    write_bytes(path.with_name(f"{path.name}.csv"), table.replace("\r\n", "\n").encode())
+    write_bytes(path.with_name(f"{path.name}.png"), png(figure, dots_per_inch=110))
+    console.print(f"written: {path}.csv and .png", highlight=False)

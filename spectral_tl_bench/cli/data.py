@@ -87,3 +87,16 @@ def data_shift(
     from spectral_tl_bench.cli import archive_commands
 
     archive_commands.shift(protocol, root, out, seed, console())
+
+
+@data_app.command("card")
+def data_card(
+    protocol: Annotated[str, typer.Argument(help="A protocol's name, or a YAML file of your own.")],
+    root: Annotated[Path | None, typer.Option(help="Folder of the archive; without it a simulated one.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the table and the picture.")] = Path("card"),
+    seed: Annotated[int, typer.Option(help="Seed of the choice of tiles.", min=0, max=LARGEST_SEED)] = 0,
+) -> None:
+    """Compare statistics of a protocol's tiles with those of real tiles, as a table and a picture."""
+    from spectral_tl_bench.cli import archive_commands
+
+    archive_commands.card(protocol, root, out, seed, console())

@@ -95,7 +95,7 @@ def measure_shift(
             apart.
     """
     dataset.require(protocol.transfer)
-    domains = _domains(dataset, protocol)
+    domains = protocol_domains(dataset, protocol)
     rng = np.random.default_rng(seed)
     samples: dict[str, list[np.ndarray]] = {}
     counts: dict[str, np.ndarray] = {}
@@ -153,8 +153,12 @@ def _origin(simulated: bool) -> str:
     return "simulated" if simulated else "real"
 
 
-def _domains(dataset: TileDataset, protocol: Protocol) -> dict[str, np.ndarray]:
-    """Domain to positions in the index: the source, then the target sub-domains by name."""
+def protocol_domains(dataset: TileDataset, protocol: Protocol) -> dict[str, np.ndarray]:
+    """Positions in the index by domain: the source, then the target sub-domains by name.
+
+    Raises:
+        ProtocolError: If source or target select no tile, or the index lacks the sub-domains' column.
+    """
     index, transfer = dataset.index, protocol.transfer
     source = np.flatnonzero(transfer.source.select(index))
     target = np.flatnonzero(transfer.target.select(index))
