@@ -23,6 +23,7 @@ from spectral_tl_bench.datamodules.windows import (
     class_histogram,
 )
 from spectral_tl_bench.datasets.base import Sample, TileDataset
+from spectral_tl_bench.records.confusion import PARTS, Part, TileKey
 from spectral_tl_bench.sensors.resampling import resampling_matrix
 from spectral_tl_bench.splits.assignment import Split, domains_of, labelled_tiles
 from spectral_tl_bench.utils.random_state import seed_step
@@ -35,7 +36,7 @@ class ProtocolDataModule(ResumableData, NonGeoDataModule):
     Attributes:
         split: The protocol's tiles as rows of the dataset's index.
         training: Rows whose labels train; fewer than ``split.training`` with ``label_fraction``.
-        scored: Loaders and tiles that :meth:`test_dataloader` leaves out: an earlier process has scored them.
+        scored: Tiles that :meth:`test_dataloader` leaves out because an earlier process has scored them.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class ProtocolDataModule(ResumableData, NonGeoDataModule):
         self.training_spec = training
         self.seed = seed
         self.stage: StageName = "segmentation"
-        self.scored: set[tuple[int, str]] = set()
+        self.scored: set[TileKey] = set()
         self._batches = 0
         self.training = labelled_tiles(split, dataset.index, training.label_fraction, seed)
         self.radiometry = build_radiometry(training.radiometry, dataset, split.training.tolist())
@@ -136,10 +137,10 @@ class ProtocolDataModule(ResumableData, NonGeoDataModule):
             pin_memory=torch.cuda.is_available(),
         )
 
-    def _whole(self, positions: np.ndarray, loader: int | None = None) -> DataLoader[Any]:
-        if loader is not None:
+    def _whole(self, positions: np.ndarray, part: Part | None = None) -> DataLoader[Any]:
+        if part is not None:
             names = self.tiles.index["tile"].iloc[positions].astype(str)
-            positions = positions[[(loader, name) not in self.scored for name in names]]
+            positions = positions[[TileKey(part, name) not in self.scored for name in names]]
         index = self.tiles.index.iloc[positions]
         area = float((index["height"] * index["width"]).median()) if len(index) else 1.0
         size = self.training_spec.image_size if self.training_spec.resolution == "native" else None
@@ -158,8 +159,9 @@ class ProtocolDataModule(ResumableData, NonGeoDataModule):
         return self._whole(self.split.held_out)
 
     def test_dataloader(self) -> Any:
-        """Return the held-out source tiles and the target tiles, whole, as two loaders."""
-        return [self._whole(self.split.held_out, 0), self._whole(self.split.target, 1)]
+        """Return the held-out source tiles and the target tiles, whole: a loader for each of ``PARTS``."""
+        positions: dict[Part, np.ndarray] = {"held_out_source": self.split.held_out, "target": self.split.target}
+        return [self._whole(positions[part], part) for part in PARTS]
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Seed what a training step draws, from the augmentation below to the last dropout, by the step's number."""
@@ -174,8 +176,7 @@ class ProtocolDataModule(ResumableData, NonGeoDataModule):
             return batch
         self.radiometry.to(self._device(batch))
         if isinstance(batch, list):
-            # The second loader that tests is the target's.
-            radiometry = self.radiometry_of_target if dataloader_idx == 1 else self.radiometry
+            radiometry = self.radiometry_of_target if PARTS[dataloader_idx] == "target" else self.radiometry
             radiometry.to(self._device(batch))
             return [{**s, "image": radiometry(self.tiles.to_reflectance(s["image"][None]))[0]} for s in batch]
         images, masks = batch["image"], batch["mask"]

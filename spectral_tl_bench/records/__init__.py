@@ -1,6 +1,6 @@
 """What a run leaves on disk: the record, its pixel counts, its provenance."""
 
-from spectral_tl_bench.records.confusion import ConfusionTable, Part, Selection, matrices, total
+from spectral_tl_bench.records.confusion import PARTS, ConfusionTable, Part, Scored, Selection, TileKey, matrices, total
 from spectral_tl_bench.records.provenance import Provenance, provenance
 from spectral_tl_bench.records.run import (
     HISTORY,
@@ -25,6 +25,7 @@ from spectral_tl_bench.utils.files import inside, prepare_folder, replacing, swe
 __all__ = [
     "HISTORY",
     "MAPS",
+    "PARTS",
     "RECORD",
     "ClassLegend",
     "ConfusionTable",
@@ -35,10 +36,12 @@ __all__ = [
     "ReconstructionErrors",
     "Run",
     "RunRecord",
+    "Scored",
     "Selected",
     "Selection",
     "StageRecord",
     "TileCounts",
+    "TileKey",
     "Where",
     "find_runs",
     "inside",

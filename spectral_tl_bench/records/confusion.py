@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,20 @@ import pandas as pd
 from spectral_tl_bench.records.metrics import Matrix
 
 Selection = Literal["best", "last"]
-Part = Literal["target", "held_out_source"]
+Part = Literal["held_out_source", "target"]
+PARTS: tuple[Part, ...] = ("held_out_source", "target")
+"""The parts in the order in which they are scored; the loaders of a test have the same order."""
+
+
+class TileKey(NamedTuple):
+    """Which tile was scored, as a member of which part."""
+
+    part: Part
+    tile: str
+
+
+Scored = tuple[TileKey, Matrix]
+"""A tile and its K x K counts, rows are truth."""
 
 KEYS = ("selection", "part", "tile", "subdomain")
 """Columns that say whose counts a row holds."""
@@ -25,7 +38,7 @@ PIXELS = "pixels"
 class ConfusionTable:
     """Collects confusion matrices per tile; windows of one tile add up."""
 
-    _matrices: dict[tuple[str, str, str, str], Matrix] = field(default_factory=dict)
+    _matrices: dict[tuple[Selection, TileKey, str], Matrix] = field(default_factory=dict)
     _pixels: dict[str, int] = field(default_factory=dict)
 
     def add(
@@ -41,7 +54,7 @@ class ConfusionTable:
             confusion: K x K, rows are truth.
             pixels: The tile's height times width as scored, by which a reader checks the counts.
         """
-        key = (selection, part, tile, subdomain)
+        key = (selection, TileKey(part, tile), subdomain)
         self._matrices[key] = self._matrices[key] + confusion if key in self._matrices else np.array(confusion)
         if pixels is not None:
             self._pixels[tile] = pixels
@@ -54,15 +67,14 @@ class ConfusionTable:
         """
         keys: list[tuple[str, str, str, str]] = []
         counts: list[tuple[int, int, int]] = []
-        for key in sorted(self._matrices):
-            confusion = self._matrices[key]
+        for (selection, key, subdomain), confusion in sorted(self._matrices.items(), key=lambda item: item[0]):
             rows = [(int(t), int(p), int(confusion[t, p])) for t, p in zip(*np.nonzero(confusion), strict=True)]
             rows = rows or [(0, 0, 0)]
-            keys += [key] * len(rows)
+            keys += [(selection, *key, subdomain)] * len(rows)
             counts += rows
         frame = pd.DataFrame(keys, columns=list(KEYS))
         frame = frame.join(pd.DataFrame(counts, columns=list(COUNTS)).astype(COUNTS))
-        if self._pixels and {tile for _, _, tile, _ in self._matrices} <= set(self._pixels):
+        if self._pixels and {tile for _, (_, tile), _ in self._matrices} <= set(self._pixels):
             frame[PIXELS] = frame["tile"].map(self._pixels).astype(np.int64)
         return frame
 

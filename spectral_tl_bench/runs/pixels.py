@@ -83,28 +83,25 @@ def predict_tile(classifier: Classifier, image: np.ndarray) -> np.ndarray:
     return np.concatenate(parts).reshape(image.shape[1:])
 
 
-def _score_tile(plan: Plan, classifier: Classifier, position: int) -> tuple[str, Matrix, int]:
+def _score_tile(plan: Plan, classifier: Classifier, position: int) -> tuple[str, Matrix]:
     sample: Sample = plan.dataset.read(position)
     if plan.spec.training.scoring == "reference":
         sample = resize_sample(sample, plan.spec.training.image_size)
     found = predict_tile(classifier, sample["image"].numpy())
     truth = sample["mask"].numpy()
-    return sample["tile"], confusion_matrix(truth, found, len(plan.dataset.classes), IGNORE_INDEX), truth.size
+    return sample["tile"], confusion_matrix(truth, found, len(plan.dataset.classes), IGNORE_INDEX)
 
 
 def _score(plan: Plan, classifier: Classifier, threads: int, watch: Watch) -> records.ConfusionTable:
     """Count what the classifier makes of every held-out source tile and every target tile."""
     split = plan.split
     table = records.ConfusionTable()
-    parts: tuple[tuple[records.Part, np.ndarray], ...] = (
-        ("held_out_source", split.held_out),
-        ("target", split.target),
-    )
+    positions: dict[records.Part, np.ndarray] = {"held_out_source": split.held_out, "target": split.target}
     # Tiles side by side, each by one thread: threads that share a tile would add up a forest's votes in any order.
     in_threads = joblib.Parallel(threads, backend="threading", return_as="generator")
-    for part, positions in parts:
-        rows = watch(positions.tolist(), f"scoring {part.replace('_', ' ')}")
-        for tile, matrix, _ in in_threads(joblib.delayed(_score_tile)(plan, classifier, row) for row in rows):
+    for part in records.PARTS:
+        rows = watch(positions[part].tolist(), f"scoring {part.replace('_', ' ')}")
+        for tile, matrix in in_threads(joblib.delayed(_score_tile)(plan, classifier, row) for row in rows):
             table.add("last", part, tile, split.subdomains[tile], matrix)
     return table
 

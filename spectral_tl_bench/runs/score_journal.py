@@ -9,15 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from spectral_tl_bench.records import Selection
+from spectral_tl_bench.records import PARTS, Scored, Selection, TileKey
 from spectral_tl_bench.records.metrics import Matrix
 from spectral_tl_bench.utils.errors import RecordError
 from spectral_tl_bench.utils.validation import parse_json
 
 SCORES = "scores.jsonl"
-
-Key = tuple[Selection, int, str]
-"""Selection, loader and tile."""
 
 
 class ScoreJournal:
@@ -34,23 +31,23 @@ class ScoreJournal:
         self.path = path
         self.digest = digest
         self.num_classes = num_classes
-        self.matrices: dict[Key, Matrix] = {}
+        self.matrices: dict[tuple[Selection, TileKey], Matrix] = {}
         with contextlib.suppress(FileNotFoundError):
             for line in path.read_bytes().splitlines():
                 self._read(line)
 
     def _read(self, line: bytes) -> None:
         try:
-            digest, selection, loader, tile, cells = parse_json(line)
+            digest, selection, part, tile, cells = parse_json(line)
             matrix = np.zeros((self.num_classes, self.num_classes), dtype=np.int64)
             for row, column, count in cells:
                 matrix[row, column] = count
-            if digest == self.digest:
-                self.matrices[selection, loader, tile] = matrix
+            if digest == self.digest and part in PARTS:
+                self.matrices[selection, TileKey(part, tile)] = matrix
         except (ValueError, TypeError, IndexError, OverflowError):
             return
 
-    def add(self, selection: Selection, loader: int, tile: str, matrix: Matrix) -> None:
+    def add(self, selection: Selection, key: TileKey, matrix: Matrix) -> None:
         """Keep a tile's K x K counts.
 
         Raises:
@@ -58,21 +55,21 @@ class ScoreJournal:
         """
         rows, columns = np.nonzero(matrix)
         cells = [[int(i), int(j), int(matrix[i, j])] for i, j in zip(rows, columns, strict=True)]
-        line = json.dumps([self.digest, selection, loader, tile, cells])
+        line = json.dumps([self.digest, selection, *key, cells])
         try:
             # A line break before it as well: whatever a dying process left behind ends there.
             with self.path.open("ab") as file:
                 file.write(f"\n{line}\n".encode())
         except OSError as error:
             raise RecordError(f"cannot write {self.path}: {error.strerror}") from error
-        self.matrices[selection, loader, tile] = matrix
+        self.matrices[selection, key] = matrix
 
-    def done(self, selection: Selection) -> set[tuple[int, str]]:
-        """Loaders and tiles that are scored."""
-        return {(loader, tile) for which, loader, tile in self.matrices if which == selection}
+    def done(self, selection: Selection) -> set[TileKey]:
+        """Tiles that are scored."""
+        return {key for which, key in self.matrices if which == selection}
 
-    def of(self, selection: Selection) -> Iterator[tuple[int, str, Matrix]]:
-        """Loader, tile and counts of all that are scored, in the order in which they were."""
-        for (which, loader, tile), matrix in self.matrices.items():
+    def of(self, selection: Selection) -> Iterator[Scored]:
+        """Scored tiles with their counts, in the order in which they were scored."""
+        for (which, key), matrix in self.matrices.items():
             if which == selection:
-                yield loader, tile, matrix
+                yield key, matrix

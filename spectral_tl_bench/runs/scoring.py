@@ -10,12 +10,11 @@ from torch import Tensor
 
 from spectral_tl_bench import records
 from spectral_tl_bench.datamodules.protocol import ProtocolDataModule
-from spectral_tl_bench.records.metrics import Matrix
 from spectral_tl_bench.runs.planning import Plan
 from spectral_tl_bench.runs.progress_file import ProgressFile
 from spectral_tl_bench.runs.score_journal import ScoreJournal
 from spectral_tl_bench.training.fit import KeepBest, score
-from spectral_tl_bench.training.segmentation import Scored, Segmentation
+from spectral_tl_bench.training.segmentation import Segmentation
 from spectral_tl_bench.utils import distributed
 from spectral_tl_bench.utils.interruption import Interruption
 from spectral_tl_bench.utils.tensors import restore
@@ -67,12 +66,12 @@ class Scoring:
             self.data.scored = distributed.broadcast(journal.done(selection))
             restore(task.segmenter, state, self.pretrained, f"the {selection} weights")
 
-            def keep(found: list[Scored], selection: records.Selection = selection) -> None:
+            def keep(tiles_scored: list[records.Scored], selection: records.Selection = selection) -> None:
                 nonlocal scored
-                scored += len(found)
+                scored += len(tiles_scored)
                 if distributed.is_first():
-                    for loader, tile, matrix in found:
-                        journal.add(selection, loader, tile, matrix)
+                    for key, matrix in tiles_scored:
+                        journal.add(selection, key, matrix)
                     self.progress.show("scoring", scored, tiles)
                 self.interruption.hear_of(*distributed.largest(self.interruption.signal or 0))
                 self.interruption.end_if_asked("scoring")
@@ -87,13 +86,12 @@ class Scoring:
     def _collect(
         self,
         table: records.ConfusionTable,
-        scored: Iterable[tuple[int, str, Matrix]],
+        scored: Iterable[records.Scored],
         selection: records.Selection,
     ) -> None:
         index, training = self.plan.dataset.index, self.plan.spec.training
         side = training.image_size if training.scoring == "reference" else None
         areas = dict(zip(index["tile"].astype(str), index["height"] * index["width"], strict=True))
-        for loader, tile, matrix in scored:
-            part: records.Part = "target" if loader == 1 else "held_out_source"
-            pixels = side**2 if side else int(areas[tile])
-            table.add(selection, part, tile, self.plan.split.subdomains[tile], matrix, pixels)
+        for key, matrix in scored:
+            pixels = side**2 if side else int(areas[key.tile])
+            table.add(selection, *key, self.plan.split.subdomains[key.tile], matrix, pixels)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from spectral_tl_bench.config.spec import TrainingSpec
 from spectral_tl_bench.datamodules.windows import resize_image, resize_sample, sliding_windows
 from spectral_tl_bench.datasets.base import Sample
+from spectral_tl_bench.records.confusion import PARTS, Part, Scored, TileKey
 from spectral_tl_bench.records.metrics import Matrix, confusion_matrix, mean_iou
 from spectral_tl_bench.sensors import Sensor
 from spectral_tl_bench.sensors.classes import IGNORE_INDEX
@@ -28,15 +29,13 @@ if TYPE_CHECKING:
 
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-Scored = tuple[int, str, Matrix]
-"""Loader index, tile name and its K x K counts."""
 
 
 class Segmentation(AdaptationTask):
     """Segmentation; scores whole tiles at their own resolution.
 
     Attributes:
-        confusions: From the last validation or test: loader index, tile name and K x K matrix (rows = truth).
+        confusions: From the last validation or test.
         on_scored: Called with those of a batch as soon as they are known, those of other processes among them.
         target_sensor: Bands of target tiles where these are shown as they are; None where they are the source's.
         held_out_miou: mIoU (0-1) of each validation so far, on held-out source tiles, with its step.
@@ -83,35 +82,36 @@ class Segmentation(AdaptationTask):
 
     def validation_step(self, batch: list[Sample], batch_idx: int) -> None:
         """Score held-out source tiles."""
-        self._score(batch, 0)
+        self._score(batch, "held_out_source")
 
     def test_step(self, batch: list[Sample], batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Score tiles of one of the loaders."""
-        with self.backbone.seeing(self.target_sensor if dataloader_idx == 1 else None):
-            self._score(batch, dataloader_idx)
+        """Score tiles of one part."""
+        part = PARTS[dataloader_idx]
+        with self.backbone.seeing(self.target_sensor if part == "target" else None):
+            self._score(batch, part)
 
     def on_validation_epoch_end(self) -> None:
         """Log the mIoU over all held-out tiles."""
-        total = np.sum([matrix for _, _, matrix in self.confusions], axis=0)
+        total = np.sum([matrix for _, matrix in self.confusions], axis=0)
         score = float(mean_iou(total))
         self.held_out_miou.append((self.step, score))
         self.log("held_out_miou", score)
 
-    def _score(self, batch: list[Sample], loader: int) -> None:
+    def _score(self, batch: list[Sample], part: Part) -> None:
         if self.training_spec.scoring == "reference":
             size = self.training_spec.image_size
             batch = [{**s, "mask": resize_sample(s, size)["mask"]} for s in batch]
-        own: list[tuple[int, str, Matrix, int]] = []
+        own: list[tuple[TileKey, Matrix, int]] = []
         for sample, prediction in zip(batch, self.predict_tiles(batch) if batch else [], strict=True):
             truth = sample["mask"].cpu().numpy()
             matrix = confusion_matrix(truth, prediction.cpu().numpy(), self.num_classes, IGNORE_INDEX)
-            own.append((loader, sample["tile"], matrix, sample.get("pieces", 1)))
+            own.append((TileKey(part, sample["tile"]), matrix, sample.get("pieces", 1)))
         scored: list[Scored] = []
         # Pieces of a large tile follow one another, be it in different processes.
-        for of_loader, tile, matrix, pieces in itertools.chain.from_iterable(distributed.gather(own)):
+        for key, matrix, pieces in itertools.chain.from_iterable(distributed.gather(own)):
             self._pieces.append(matrix)
             if len(self._pieces) == pieces:
-                scored.append((of_loader, tile, np.sum(self._pieces, axis=0)))
+                scored.append((key, np.sum(self._pieces, axis=0)))
                 self._pieces = []
         self.confusions += scored
         self.on_scored(scored)

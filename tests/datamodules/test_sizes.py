@@ -152,7 +152,7 @@ def test_a_tile_in_pieces_has_the_counts_of_the_whole_tile(planned, monkeypatch)
     pattern = torch.linspace(-1, 1, 32).view(1, -1, 1) + torch.linspace(-1, 1, 32).view(1, 1, -1)
     task._forward = lambda images: torch.stack([torch.stack([i[0] + pattern[0], i[1]]) for i in images])
     scored = []
-    task.on_scored = lambda found: scored.extend((tile, matrix) for _, tile, matrix in found)
+    task.on_scored = lambda found: scored.extend((key.tile, matrix) for key, matrix in found)
 
     def score():
         scored.clear()

@@ -47,12 +47,11 @@ for folder in folders:
     data.radiometry = run.radiometry
     table = ConfusionTable()
     with run.predicting(torch.device("cpu")):
-        for number, (part, loader) in enumerate(zip(("held_out_source", "target"), data.test_dataloader())):
+        for number, loader in enumerate(data.test_dataloader()):
             for batch in loader:
                 run.task.test_step(data.on_after_batch_transfer(batch, number), 0, number)
-    for loader, tile, matrix in run.task.confusions:
-        part = "target" if loader == 1 else "held_out_source"
-        table.add(made.spec.training.selection, part, tile, made.split.subdomains[tile], matrix)
+    for key, matrix in run.task.confusions:
+        table.add(made.spec.training.selection, *key, made.split.subdomains[key.tile], matrix)
     table.frame().to_parquet(out / f"{folder.name}.parquet")
 """
 

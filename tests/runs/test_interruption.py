@@ -25,7 +25,7 @@ from tiny_run import TINY
 
 from spectral_tl_bench.backbones import build_backbone
 from spectral_tl_bench.methods import build_method
-from spectral_tl_bench.records import find_runs, read_run, sweep_up
+from spectral_tl_bench.records import TileKey, find_runs, read_run, sweep_up
 from spectral_tl_bench.runs.planning import plan
 from spectral_tl_bench.runs.progress_file import PROGRESS
 from spectral_tl_bench.runs.requests import requests
@@ -315,12 +315,12 @@ def test_a_line_cut_short_costs_one_tile_and_no_other(tmp_path):
     path = tmp_path / "scores.jsonl"
     journal = ScoreJournal(path, "digest", 2)
     for tile in ("a", "b"):
-        journal.add("last", 0, tile, np.array([[1, 0], [2, 3]]))
+        journal.add("last", TileKey("held_out_source", tile), np.array([[1, 0], [2, 3]]))
     path.write_bytes(path.read_bytes()[:-9])
     journal = ScoreJournal(path, "digest", 2)
-    assert journal.done("last") == {(0, "a")}
-    journal.add("last", 1, "c", np.array([[0, 4], [0, 0]]))
-    assert {tile: matrix.tolist() for _, tile, matrix in ScoreJournal(path, "digest", 2).of("last")} == {
+    assert journal.done("last") == {("held_out_source", "a")}
+    journal.add("last", TileKey("target", "c"), np.array([[0, 4], [0, 0]]))
+    assert {key.tile: matrix.tolist() for key, matrix in ScoreJournal(path, "digest", 2).of("last")} == {
         "a": [[1, 0], [2, 3]],
         "c": [[0, 4], [0, 0]],
     }

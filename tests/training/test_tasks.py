@@ -149,8 +149,8 @@ def test_scoring_counts_every_labelled_pixel_once():
     mask = torch.randint(0, 5, (48, 48))
     mask[:5] = 255
     task.test_step([{"image": torch.randn(13, 48, 48), "mask": mask, "tile": "a"}], 0, 1)
-    ((loader, tile, matrix),) = task.confusions
-    assert (loader, tile) == (1, "a")
+    ((key, matrix),) = task.confusions
+    assert key == ("target", "a")
     assert np.array_equal(matrix.sum(axis=1), torch.bincount(mask[5:].flatten(), minlength=5).numpy())
 
 
