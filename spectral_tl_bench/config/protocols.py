@@ -6,10 +6,13 @@ the format for the person who writes one.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
-from functools import lru_cache
+from collections.abc import Iterable, Iterator
+from functools import lru_cache, partial
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -61,6 +64,11 @@ class Domain(Value):
         """Accept ``{season: spring}`` and ``{season: [summer, autumn]}`` as people write them."""
         if not isinstance(value, dict) or (set(value) <= {"where", "bands"} and isinstance(value.get("where"), dict)):
             return value
+        for key, wanted in value.items():
+            if key != "bands" and any(
+                isinstance(v, dict | list) for v in (wanted if isinstance(wanted, list) else [wanted])
+            ):
+                raise ValueError(f"{key}: give a value or a list of values")
         return {
             "where": {
                 str(key): tuple(str(v) for v in (wanted if isinstance(wanted, list | tuple) else [wanted]))
@@ -97,8 +105,32 @@ class Domain(Value):
             mask &= index[attribute].astype(str).isin(wanted)
         return mask
 
+    def unmatched(self, index: pd.DataFrame) -> Iterator[str]:
+        """Name the wanted values that no row of an index has, with the nearest that there is.
+
+        Args:
+            index: Tile index of a dataset.
+        """
+        for attribute, wanted in self.where.items():
+            if attribute not in index.columns:
+                continue
+            values = dict.fromkeys(index[attribute].astype(str))
+            for value in dict.fromkeys(wanted):
+                if value not in values:
+                    yield f"no tile has {attribute} = {value!r}{_nearest(value, values)}"
+
     def __str__(self) -> str:
         return ", ".join(f"{attribute} = {' | '.join(wanted)}" for attribute, wanted in self.where.items())
+
+
+def _nearest(value: str, values: Iterable[str]) -> str:
+    """The value that was probably meant; the first few where none is near."""
+    folded = {there.strip().casefold(): there for there in values}
+    near = difflib.get_close_matches(value.strip().casefold(), folded, n=1)
+    if near:
+        return f"; is {folded[near[0]]!r} meant?"
+    few = [repr(there) for there in islice(values, 8)]
+    return f"; there is {', '.join(few)}" if few else ""
 
 
 class Transfer(Value):
@@ -235,7 +267,10 @@ def read_protocol_file(path: Path) -> ProtocolFile:
     Raises:
         ProtocolError: If it is missing, no YAML, or does not follow the format; the message names the field.
     """
-    content = read_mapping(path, "protocol file", "docs/protocols.md shows a complete example", ProtocolError)
+    read = partial(
+        read_mapping, path, "protocol file", "docs/protocols.md shows a complete example", error_type=ProtocolError
+    )
+    content = _with_values_as_text(read(), read(as_text=True))
     content.setdefault("name", path.stem.lower().replace("-", "_").replace(" ", "_"))
     file, attribute = split_file(str(content.get("dataset", "")))
     if file is not None:
@@ -247,12 +282,44 @@ def read_protocol_file(path: Path) -> ProtocolFile:
         raise ProtocolError(f"{path}: {first_problem(error)} (docs/protocols.md explains the format)") from error
 
 
+def _with_values_as_text(typed: dict[str, Any], text: dict[str, Any]) -> dict[str, Any]:
+    """Take what selects tiles as the text in the file: YAML reads 06 as 6 and NO as False, and no tile has these."""
+    content = dict(typed)
+    for field in ("source", "target", "by"):
+        if isinstance(text.get(field), dict) and isinstance(content.get(field), dict):
+            bands = {"bands": content[field]["bands"]} if "bands" in content[field] else {}
+            content[field] = text[field] | bands
+        elif field == "by" and isinstance(text.get(field), str):
+            content[field] = text[field]
+    members = content.get("protocols")
+    if isinstance(members, dict) and isinstance(text.get("protocols"), dict):
+        # Both readings have the keys in the same order; a key such as ``no`` is a text in one of them.
+        if len(members) != len(text["protocols"]):
+            raise ProtocolError("two transfers under 'protocols' have the same name")
+        content["protocols"] = {
+            name: _with_values_as_text(member, below) if isinstance(member, dict) and isinstance(below, dict) else member
+            for member, (name, below) in zip(members.values(), text["protocols"].items(), strict=True)
+        }
+    return content
+
+
 def protocols_of(file: ProtocolFile) -> list[Protocol]:
     """Every transfer of a file as a protocol of its own."""
     return [
         Protocol(name=f"{file.name}/{member}" if member else file.name, file=file, transfer=transfer)
         for member, transfer in file.protocols.items()
     ]
+
+
+def selection_notes(file: ProtocolFile, index: pd.DataFrame) -> list[str]:
+    """Name every value in a file's sources and targets that no tile has.
+
+    Args:
+        file: The protocol file.
+        index: Tile index of its dataset, every split.
+    """
+    sides = (side for transfer in file.protocols.values() for side in (transfer.source, transfer.target))
+    return list(dict.fromkeys(note for side in sides for note in side.unmatched(index)))
 
 
 def shipped_protocols() -> dict[str, Protocol]:

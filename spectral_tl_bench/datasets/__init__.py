@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spectral_tl_bench.config.protocols import selection_notes
 from spectral_tl_bench.simulation import default_archive
 from spectral_tl_bench.utils.errors import ProtocolError, SpectralBenchError
 from spectral_tl_bench.utils.registry import DATASETS, short_name
@@ -47,6 +48,8 @@ def open_dataset(file: ProtocolFile, root: str | Path, **options: Any) -> TileDa
         dataset: TileDataset = cls(root, file=file, **options)
     else:
         dataset = cls(root, ignore=file.ignore, **options)
+    if dataset.split is None:
+        dataset.notes = [*dataset.notes, *selection_notes(file, dataset.index)]
     return dataset
 
 

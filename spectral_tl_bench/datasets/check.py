@@ -128,6 +128,7 @@ def check_archive(dataset: str | ProtocolFile, root: str | Path, sample: int | N
         opened = open_dataset(dataset, root, strict=False)
         transfers = {p.name: p.transfer for p in protocols_of(dataset)}
     counts = [*_attribute_counts(opened), *_protocol_counts(opened, transfers)]
+    outside = {} if isinstance(dataset, str) else _on_neither_side(opened, transfers)
     positions = _sample(len(opened), sample)
     figures, problems = _read_tiles(opened, positions)
     if not problems:
@@ -142,7 +143,7 @@ def check_archive(dataset: str | ProtocolFile, root: str | Path, sample: int | N
         counts=tuple(counts),
         problems=(*opened.problems, *problems),
         left_out=tuple(opened.left_out),
-        notes=tuple(_notes(opened, counts, bands)),
+        notes=(*_notes(opened, counts, bands), *outside.values()),
         labels=_class_counts(opened, figures),
         bands=bands,
         nodata_share=1 - valid / pixels if pixels else 0.0,
@@ -164,8 +165,24 @@ def _protocol_counts(dataset: TileDataset, transfers: dict[str, Transfer]) -> It
         published = (transfer.tiles if not dataset.unknown else None) or (None, None)
         for side, number in zip(("source", "target"), published, strict=True):
             domain = transfer.source if side == "source" else transfer.target
-            found = int(domain.select(dataset.index).sum())
+            # Where no tile can be used, the index lacks the attributes too; the problems say why.
+            found = 0 if dataset.index.empty else int(domain.select(dataset.index).sum())
             yield TileCount(what=f"{name} {side}", found=found, published=number)
+
+
+def _on_neither_side(dataset: TileDataset, transfers: dict[str, Transfer]) -> dict[str, str]:
+    """Count the tiles that a protocol leaves out, with the values that they have, by the protocol's name."""
+    found = {}
+    for name, transfer in transfers.items():
+        attributes = list(dict.fromkeys((*transfer.source.where, *transfer.target.where)))
+        if not dataset.unknown.keys().isdisjoint(attributes) or not {*attributes} <= {*dataset.index.columns}:
+            continue
+        rest = dataset.index[~(transfer.source.select(dataset.index) | transfer.target.select(dataset.index))]
+        if len(rest):
+            values = Counter(", ".join(f"{a} = {row[a]!r}" for a in attributes) for _, row in rest.iterrows())
+            shown = "; ".join(f"{value}: {number}" for value, number in values.most_common(5))
+            found[name] = f"{name}: {len(rest)} tiles are on neither side ({shown}{'; ...' if len(values) > 5 else ''})"
+    return found
 
 
 def _sample(tiles: int, sample: int | None) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict
@@ -78,6 +78,14 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
+class _TextLoader(_Loader):
+    """Leaves every plain value as the text that stands in the file: ``06`` stays "06", ``NO`` stays "NO"."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, Any]]]] = {
+        "<": [entry for entry in _Loader.yaml_implicit_resolvers["<"] if entry[0] == "tag:yaml.org,2002:merge"]
+    }
+
+
 def _strange(node: yaml.ScalarNode) -> str | None:
     if _UNWRITABLE.search(node.value):
         return "a character that cannot be written"
@@ -107,7 +115,9 @@ def _read_text(path: Path, what: str, error_type: type[SpectralBenchError]) -> s
     raise error_type(f"cannot read {what} {path}: {reason}")
 
 
-def read_mapping(path: Path, what: str, see: str, error_type: type[SpectralBenchError]) -> dict[str, Any]:
+def read_mapping(
+    path: Path, what: str, see: str, error_type: type[SpectralBenchError], *, as_text: bool = False
+) -> dict[str, Any]:
     """Read a YAML file whose top level is a mapping.
 
     Args:
@@ -115,13 +125,14 @@ def read_mapping(path: Path, what: str, see: str, error_type: type[SpectralBench
         what: What kind of file it is, for the error ("protocol file").
         see: Where to find a complete example, for the error.
         error_type: Raised when the file is missing, unreadable, no YAML, nested without end or no mapping.
+        as_text: Leave every plain value as the text in the file; otherwise YAML's types.
 
     Returns:
         The mapping, not validated any further.
     """
     text = _read_text(path, what, error_type)
     try:
-        content = yaml.load(text, Loader=_Loader)  # a SafeLoader: only plain values come out
+        content = yaml.load(text, Loader=_TextLoader if as_text else _Loader)  # a SafeLoader: only plain values come out
     except _NO_YAML as error:
         mark = getattr(error, "problem_mark", None)
         line = f" at line {mark.line + 1}" if mark is not None else ""

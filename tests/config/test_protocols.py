@@ -175,3 +175,57 @@ def test_what_sensors_learned_to_say_later_is_not_in_the_digest_where_they_do_no
     # As it was before sensors had a level.
     assert digest() == "f5c86d9b1978aab3"
     assert digest(level="L1") != digest()
+
+
+TYPED = """
+title: Typed values
+dataset: tiles
+sensor: {name: hls, bands: {blue: 490, green: 560, red: 660}}
+classes: [{code: 10, name: trees, color: "#00aa00"}]
+source: {month: [06, 07, 08, 1e3, 0x10, 2020-01-02], bands: [1-2]}
+target: {NO: [NO, yes, ~, 1.50]}
+by: off
+"""
+
+
+def test_values_that_select_tiles_are_the_text_in_the_file(tmp_path):
+    (protocol,) = load_protocols(str(write(tmp_path, TYPED)))
+    transfer = protocol.transfer
+    assert transfer.source.where == {"month": ("06", "07", "08", "1e3", "0x10", "2020-01-02")}
+    assert transfer.target.where == {"NO": ("NO", "yes", "~", "1.50")}
+    assert transfer.by == "off"
+    assert transfer.source.bands == ("1-2",)
+
+
+def test_values_of_several_transfers_are_the_text_in_the_file(tmp_path):
+    head, source, target, by = TYPED.partition("source:")[0], "{m: 06}", "{m: &a [NO, 07]}", "m"
+    text = f"{head}protocols:\n  no: {{source: {source}, target: {target}, by: {by}}}\n"
+    text += f"  back: {{source: {{m: [NO, 07]}}, target: {source}, by: {by}}}\n"
+    file = read_protocol_file(write(tmp_path, text))
+    assert list(file.protocols) == ["no", "back"]
+    assert file.protocols["no"].source.where == {"m": ("06",)}
+    assert file.protocols["no"].target.where == file.protocols["back"].source.where == {"m": ("NO", "07")}
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, [["a"]], [{"a": 1}]])
+def test_a_value_that_no_tile_can_have_is_refused(tmp_path, value):
+    with pytest.raises(ProtocolError, match="domain: give a value or a list of values"):
+        read_protocol_file(write(tmp_path, OWN | {"source": {"domain": value}}))
+
+
+INDEX = pd.DataFrame({"domain": ["lowland", "Midland", "highland "]})
+
+
+@pytest.mark.parametrize(
+    ("value", "note"),
+    [
+        ("midland", "no tile has domain = 'midland'; is 'Midland' meant?"),
+        ("highland", "no tile has domain = 'highland'; is 'highland ' meant?"),
+        ("lowlnd", "no tile has domain = 'lowlnd'; is 'lowland' meant?"),
+        ("x", "no tile has domain = 'x'; there is 'lowland', 'Midland', 'highland '"),
+    ],
+)
+def test_a_value_that_no_tile_has_is_named_with_the_nearest(value, note):
+    domain = Domain.model_validate({"domain": ["lowland", value, value]})
+    assert list(domain.unmatched(INDEX)) == [note]
+    assert not list(Domain.model_validate({"domain": ["lowland", "Midland"]}).unmatched(INDEX))

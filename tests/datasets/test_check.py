@@ -175,3 +175,14 @@ def own_file(**changes):
             **changes,
         }
     )
+
+
+def test_tiles_on_neither_side_and_values_of_no_tile_are_named(tmp_path):
+    write_own_tiles(tmp_path)
+    csv = tmp_path / "tiles.csv"
+    csv.write_text(csv.read_text().replace("000.tif,coast", "000.tif,Coast").replace("007.tif,inland", "007.tif,bay"))
+    report = check_archive(own_file(target={"region": ["inland", "inlnd"]}), tmp_path)
+    assert report.notes == (
+        "no tile has region = 'inlnd'; is 'inland' meant?",
+        "own: 2 tiles are on neither side (region = 'Coast': 1; region = 'bay': 1)",
+    )
