@@ -297,7 +297,7 @@ def _with_values_as_text(typed: dict[str, Any], text: dict[str, Any]) -> dict[st
         if len(members) != len(text["protocols"]):
             raise ProtocolError("two transfers under 'protocols' have the same name")
         content["protocols"] = {
-            name: _with_values_as_text(member, below) if isinstance(member, dict) and isinstance(below, dict) else member
+            name: _with_values_as_text(member, below) if isinstance(member, dict) else member
             for member, (name, below) in zip(members.values(), text["protocols"].items(), strict=True)
         }
     return content

@@ -132,7 +132,8 @@ def read_mapping(
     """
     text = _read_text(path, what, error_type)
     try:
-        content = yaml.load(text, Loader=_TextLoader if as_text else _Loader)  # a SafeLoader: only plain values come out
+        # Both are SafeLoaders: only plain values come out.
+        content = yaml.load(text, Loader=_TextLoader if as_text else _Loader)
     except _NO_YAML as error:
         mark = getattr(error, "problem_mark", None)
         line = f" at line {mark.line + 1}" if mark is not None else ""
