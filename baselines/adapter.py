@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from spectral_tl_bench.backbones import Backbone
 from spectral_tl_bench.methods import Method
+from spectral_tl_bench.utils.registry import METHODS
 
 from .insertion import After, Bottleneck, replace_in_blocks
 
@@ -24,6 +25,7 @@ class SerialBottleneck(Bottleneck):
         return x + super().forward(x)
 
 
+@METHODS.register("adapter")
 @dataclass
 class Adapter(Method):
     """Bottlenecks after attention and after the MLP of every block (Houlsby et al., 2019, section 2.1).

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from spectral_tl_bench.backbones import Backbone
 from spectral_tl_bench.methods import Method
+from spectral_tl_bench.utils.registry import METHODS
 
 from .insertion import Bottleneck, check_blocks
 
@@ -49,6 +50,7 @@ class ParallelBottleneck(nn.Module):
         return out + self.scale * self.bottleneck(self.seen.pop())
 
 
+@METHODS.register("adaptformer")
 @dataclass
 class AdaptFormer(Method):
     """Bottlenecks beside the MLP of every block (Chen et al., 2022, section 3.2).

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from spectral_tl_bench.backbones import Backbone
 from spectral_tl_bench.methods import Method
+from spectral_tl_bench.utils.registry import METHODS
 
 
+@METHODS.register("bitfit")
 @dataclass
 class BitFit(Method):
     """Only biases train (BitFit; Ben Zaken et al., 2022, section 3)."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from spectral_tl_bench.backbones import Backbone, Layout
 from spectral_tl_bench.methods import Method
+from spectral_tl_bench.utils.registry import METHODS
 
 from .insertion import replace_in_blocks
 
@@ -52,6 +53,7 @@ class Bypass(nn.Module):
         return out
 
 
+@METHODS.register("convpass")
 @dataclass
 class Convpass(Method):
     """Convolutional bypasses beside attention and MLP of every block (Jie and Deng, 2022, section 3).

@@ -7,10 +7,12 @@ from pydantic import Field
 
 from spectral_tl_bench.backbones import Backbone
 from spectral_tl_bench.methods import Method
+from spectral_tl_bench.utils.registry import METHODS
 
 from .insertion import linear_layers
 
 
+@METHODS.register("dora")
 @dataclass
 class DoRA(Method):
     """LoRA with the magnitude of each output channel trained apart from its direction (Liu et al., 2024).

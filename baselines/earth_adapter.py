@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from spectral_tl_bench.backbones import Backbone, Layout
 from spectral_tl_bench.methods import Method
+from spectral_tl_bench.utils.registry import METHODS
 
 from .insertion import AfterBlock, Bottleneck
 
@@ -70,6 +71,7 @@ def low_pass(maps: Tensor, cutoff: float) -> Tensor:
     return torch.fft.irfft2(spectrum, s=(rows, columns)).to(maps.dtype)
 
 
+@METHODS.register("earth_adapter")
 @dataclass
 class EarthAdapter(Method):
     """Bottlenecks after each block, in the last blocks a mixture over frequencies (Earth-Adapter; Hu et al., 2025).

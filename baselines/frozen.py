@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from spectral_tl_bench.backbones import Backbone
 from spectral_tl_bench.methods import Method
+from spectral_tl_bench.utils.registry import METHODS
 
 
+@METHODS.register("frozen")
 @dataclass
 class Frozen(Method):
     """Backbone frozen; only the patch embedding for the sensor's bands trains."""

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from spectral_tl_bench.backbones import Backbone
 from spectral_tl_bench.methods import Method
+from spectral_tl_bench.utils.registry import METHODS
 
 
+@METHODS.register("full")
 @dataclass
 class Full(Method):
     """Everything trains, from the pretrained weights on."""

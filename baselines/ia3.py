@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from spectral_tl_bench.backbones import Backbone
 from spectral_tl_bench.methods import Method
+from spectral_tl_bench.utils.registry import METHODS
 
 from .insertion import linear_layers
 
@@ -11,6 +12,7 @@ SCALED_OUTPUTS = ("attn.qkv", "mlp.fc1")
 SCALED_INPUTS = ("mlp.fc2",)
 
 
+@METHODS.register("ia3")
 @dataclass
 class IA3(Method):
     """Learned scales of activations (IA3; Liu et al., 2022, section 3.3).

@@ -7,10 +7,12 @@ from pydantic import Field
 
 from spectral_tl_bench.backbones import Backbone
 from spectral_tl_bench.methods import Method
+from spectral_tl_bench.utils.registry import METHODS
 
 from .insertion import linear_layers
 
 
+@METHODS.register("lora")
 @dataclass
 class LoRA(Method):
     """Low-rank updates of every linear layer of the blocks (Hu et al., 2022).

@@ -6,6 +6,7 @@ from torch import nn
 
 from spectral_tl_bench.backbones import Backbone
 from spectral_tl_bench.methods import Method
+from spectral_tl_bench.utils.registry import METHODS
 
 
 def train_norms(backbone: Backbone) -> None:
@@ -15,6 +16,7 @@ def train_norms(backbone: Backbone) -> None:
             module.requires_grad_(True)
 
 
+@METHODS.register("norm")
 @dataclass
 class Norm(Method):
     """Only the norms train, each with its scale and shift (Basu et al., 2024; Zhao et al., 2024)."""

@@ -6,8 +6,10 @@ from typing import Annotated
 from pydantic import Field
 
 from spectral_tl_bench.methods import Classifier, PixelModel
+from spectral_tl_bench.utils.registry import METHODS
 
 
+@METHODS.register("pixel_forest")
 @dataclass
 class PixelForest(PixelModel):
     """A random forest on single pixels' spectra, without a backbone (Breiman, 2001; scikit-learn)."""

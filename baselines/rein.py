@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from spectral_tl_bench.backbones import Backbone
 from spectral_tl_bench.methods import Method
+from spectral_tl_bench.utils.registry import METHODS
 
 from .insertion import AfterBlock
 
@@ -47,6 +48,7 @@ class Refinement(nn.Module):
         return out
 
 
+@METHODS.register("rein")
 @dataclass
 class Rein(Method):
     """Learnable low-rank tokens refine the patch tokens after each block (Rein; Wei et al., CVPR 2024, section 3).

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from spectral_tl_bench.backbones import Backbone, Tokenizer
 from spectral_tl_bench.methods import Method
+from spectral_tl_bench.utils.registry import METHODS
 
 from .insertion import LINEAR_LAYERS, replace_in_blocks
 from .norm import train_norms
@@ -70,6 +71,7 @@ class ScaledLowRankTokenizer(Tokenizer):
         return (patches + update) * self.scale_out, context
 
 
+@METHODS.register("slr")
 @dataclass
 class SLR(Method):
     """Scaled low-rank adapters of patch embedding and linear layers; norms train (Scheibenreif et al., CVPRW 2024).

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from spectral_tl_bench.backbones import Backbone
 from spectral_tl_bench.methods import Method
 from spectral_tl_bench.utils.errors import SpectralBenchError
+from spectral_tl_bench.utils.registry import METHODS
 
 from .insertion import LINEAR_LAYERS, QKV, replace_in_blocks
 
@@ -55,6 +56,7 @@ class MinorComponents(nn.Module):
         return out
 
 
+@METHODS.register("soma")
 @dataclass
 class SoMA(Method):
     """The smallest singular components of the weights train in the later two thirds of blocks (Yun et al., CVPR 2025).

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from spectral_tl_bench.backbones import Backbone, Tokenizer
 from spectral_tl_bench.methods import Method
+from spectral_tl_bench.utils.registry import METHODS
 
 from .insertion import LINEAR_LAYERS, After, replace_in_blocks
 
@@ -40,6 +41,7 @@ class ScaledTokenizer(Tokenizer):
         return self.scale_shift(patches), context
 
 
+@METHODS.register("ssf")
 @dataclass
 class SSF(Method):
     """Scale and shift after patch embedding, norms and linear layers (SSF; Lian et al., 2022, section 3.2).

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from spectral_tl_bench.backbones import Backbone, Layout
 from spectral_tl_bench.methods import Method
 from spectral_tl_bench.utils.errors import SpectralBenchError
+from spectral_tl_bench.utils.registry import METHODS
 
 
 class PromptedBlock(nn.Module):
@@ -32,6 +33,7 @@ class PromptedBlock(nn.Module):
         return self.layout.join(prefix, rest[:, len(self.prompts) :])
 
 
+@METHODS.register("vpt")
 @dataclass
 class VPT(Method):
     """Prompt tokens, fresh ones in every block (VPT-deep; Jia et al., 2022, section 3.2).

@@ -9,7 +9,9 @@ from torch import Tensor
 from torchgeo.models import CopernicusFM, copernicusfm_base
 from torchgeo.models.copernicusfm import DynamicPatchEmbed
 
+from spectral_tl_bench.backbones.entry import BackboneEntry
 from spectral_tl_bench.backbones.generated import GeneratedPatchEmbedding, fill_positions
+from spectral_tl_bench.backbones.loading import as_it_is, torchgeo_weights
 from spectral_tl_bench.backbones.vit import AbsolutePositionBackbone
 from spectral_tl_bench.sensors import DEFAULT_BANDWIDTH, Sensor
 
@@ -75,3 +77,15 @@ def make_base(bands: int) -> CopernicusFM:
     model = copernicusfm_base()
     fill_positions(model.pos_embed, int(model.num_patches**0.5))
     return model
+
+
+COPERNICUSFM_B = BackboneEntry(
+    "copernicusfm_b",
+    "Copernicus-FM ViT-B/16, patch embedding generated from wavelengths and bandwidths",
+    make_base,
+    CopernicusFMBackbone,
+    torchgeo_weights("CopernicusFM_Base_Weights", "CopernicusFM_ViT"),
+    convert=as_it_is,
+    from_wavelengths=True,
+    order=80,
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import cast
 
 import torch
@@ -10,6 +11,9 @@ from timm.models.eva import Eva
 from torch import Tensor, nn
 
 from spectral_tl_bench.backbones.base import Backbone, PatchEmbedding, Tokens
+from spectral_tl_bench.backbones.entry import BackboneEntry
+from spectral_tl_bench.backbones.loading import timm_weights
+from spectral_tl_bench.backbones.vit import from_timm
 from spectral_tl_bench.sensors import Sensor
 
 
@@ -50,3 +54,13 @@ class DINOv3Backbone(Backbone):
             rotary = rotary.unsqueeze(1)  # between images and tokens, attention has its heads
         out: Tensor = block(x, rope=rotary)
         return out
+
+
+DINOV3_L_SAT = BackboneEntry(
+    "dinov3_l_sat",
+    "DINOv3 ViT-L/16 on 493 M satellite images, rotary positions (DINOv3 licence)",
+    partial(from_timm, "vit_large_patch16_dinov3"),
+    DINOv3Backbone,
+    timm_weights("vit_large_patch16_dinov3.sat493m"),
+    order=50,
+)

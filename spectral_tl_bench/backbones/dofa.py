@@ -10,7 +10,9 @@ from torch import Tensor
 from torchgeo.models import DOFA
 from torchgeo.models.dofa import position_embedding
 
+from spectral_tl_bench.backbones.entry import DECODER, HEADS, BackboneEntry
 from spectral_tl_bench.backbones.generated import GeneratedPatchEmbedding, fill_positions
+from spectral_tl_bench.backbones.loading import as_it_is, torchgeo_weights
 from spectral_tl_bench.backbones.vit import AbsolutePositionBackbone
 from spectral_tl_bench.sensors import Sensor
 
@@ -49,3 +51,27 @@ def make(name: str, bands: int) -> DOFA:
     model = getattr(torchgeo.models, name)(num_classes=0)
     fill_positions(model.pos_embed, model.img_size // model.patch_size)
     return model
+
+
+DOFA_B = BackboneEntry(
+    "dofa_b",
+    "DOFA ViT-B/16, patch embedding generated from wavelengths",
+    partial(make, "dofa_base_patch16_224"),
+    DOFABackbone,
+    torchgeo_weights("DOFABase16_Weights", "DOFA_MAE"),
+    convert=as_it_is,
+    ignorable=(*HEADS, *DECODER, "projector."),
+    from_wavelengths=True,
+    order=60,
+)
+DOFA_L = BackboneEntry(
+    "dofa_l",
+    "DOFA ViT-L/16, patch embedding generated from wavelengths",
+    partial(make, "dofa_large_patch16_224"),
+    DOFABackbone,
+    torchgeo_weights("DOFALarge16_Weights", "DOFA_MAE"),
+    convert=as_it_is,
+    ignorable=(*HEADS, *DECODER, "projector."),
+    from_wavelengths=True,
+    order=60,
+)

@@ -11,6 +11,7 @@ import torch
 
 from spectral_tl_bench.backbones.loading import StateDict, adapt_projection, existing, load_state, read_state
 from spectral_tl_bench.sensors import Sensor
+from spectral_tl_bench.utils.built_in import USUAL_ORDER
 from spectral_tl_bench.utils.errors import CheckpointError
 from spectral_tl_bench.utils.weight_metadata import fingerprint
 
@@ -42,6 +43,7 @@ class BackboneEntry:
         band_tokens: Whether it makes a token of each band; training settings of that name bound how many.
         small: Whether it is of the size that the preset "quick" is about: it learns at that preset's rates, larger ones
             at those of "standard".
+        order: Position in lists.
     """
 
     name: str
@@ -56,6 +58,7 @@ class BackboneEntry:
     from_wavelengths: bool = False
     band_tokens: bool = False
     small: bool = False
+    order: int = USUAL_ORDER
 
     @property
     def default_weights(self) -> str:

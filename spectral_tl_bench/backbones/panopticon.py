@@ -12,6 +12,8 @@ from torchgeo.models import panopticon_vitb14
 from torchgeo.models.panopticon import PanopticonPE, get_1d_sincos_pos_embed_from_grid_torch
 
 from spectral_tl_bench.backbones.base import Tokenizer
+from spectral_tl_bench.backbones.entry import BackboneEntry
+from spectral_tl_bench.backbones.loading import torchgeo_weights
 from spectral_tl_bench.backbones.vit import VisionTransformerBackbone
 from spectral_tl_bench.sensors import Sensor
 
@@ -80,3 +82,15 @@ def convert(state: dict[str, Tensor], sensor: Sensor) -> dict[str, Tensor]:
     if positions is None or positions.shape[1] != 1 + RELEASED_GRID[0] * RELEASED_GRID[1]:
         return state
     return state | {"pos_embed": resample_abs_pos_embed(positions, new_size=[16, 16], old_size=list(RELEASED_GRID))}
+
+
+PANOPTICON_B = BackboneEntry(
+    "panopticon_b",
+    "Panopticon ViT-B/14, attention across bands that are known by their wavelengths",
+    make_base,
+    PanopticonBackbone,
+    torchgeo_weights("Panopticon_Weights", "VIT_BASE14"),
+    convert=convert,
+    from_wavelengths=True,
+    order=70,
+)

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torchgeo.models import ScaleMAE, scalemae_large_patch16
 
 from spectral_tl_bench.backbones.base import Backbone, PatchEmbedding, Tokens
+from spectral_tl_bench.backbones.entry import DECODER, HEADS, BackboneEntry
+from spectral_tl_bench.backbones.loading import torchgeo_weights
 from spectral_tl_bench.backbones.positions import ground_code
 from spectral_tl_bench.sensors import Sensor
 
@@ -52,3 +54,15 @@ class ScaleMAEBackbone(Backbone):
 def make_large(bands: int) -> ScaleMAE:
     """Scale-MAE ViT-L/16 without weights, for C ``bands``."""
     return scalemae_large_patch16(in_chans=bands, num_classes=0)
+
+
+SCALEMAE_L = BackboneEntry(
+    "scalemae_l",
+    "Scale-MAE ViT-L/16 on fMoW RGB, positions in metres on the ground",
+    make_large,
+    ScaleMAEBackbone,
+    torchgeo_weights("ScaleMAELarge16_Weights", "FMOW_RGB"),
+    # The table of positions in its state is never used: positions depend on the ground sampling distance.
+    ignorable=(*HEADS, *DECODER, "pos_embed", "fpn.", "fcn.", "fcn_high.", "fcn_low.", "pos_emb_projection."),
+    order=20,
+)

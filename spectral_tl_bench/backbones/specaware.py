@@ -8,7 +8,9 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from spectral_tl_bench.backbones.base import Backbone, Tokens
+from spectral_tl_bench.backbones.entry import DECODER, BackboneEntry
 from spectral_tl_bench.backbones.hyper_embedding import INITIAL_SCALE, RANK, HyperEmbedding, HyperEmbeddingTokenizer
+from spectral_tl_bench.backbones.loading import as_it_is
 from spectral_tl_bench.backbones.positions import ground_code
 from spectral_tl_bench.sensors import Sensor
 
@@ -95,3 +97,38 @@ def make_base(bands: int) -> SpecAware:
 def make_large(bands: int) -> SpecAware:
     """The size of ViT-L; it takes any number of ``bands``."""
     return SpecAware(1024, 24, 16)
+
+
+SPECAWARE_MICRO = BackboneEntry(
+    "specaware_micro",
+    "SpecAware, 192 wide, 6 deep, patch 8, patch embedding made for every image from its bands (declared "
+    "approximation)",
+    make_micro,
+    SpecAwareBackbone,
+    embedded="specaware_micro.safetensors",
+    convert=as_it_is,
+    ignorable=DECODER,
+    from_wavelengths=True,
+    small=True,
+    order=95,
+)
+SPECAWARE_B = BackboneEntry(
+    "specaware_b",
+    "SpecAware, ViT-B/8, patch embedding made for every image from its bands (declared approximation)",
+    make_base,
+    SpecAwareBackbone,
+    convert=as_it_is,
+    ignorable=DECODER,
+    from_wavelengths=True,
+    order=95,
+)
+SPECAWARE_L = BackboneEntry(
+    "specaware_l",
+    "SpecAware, ViT-L/8, patch embedding made for every image from its bands (declared approximation)",
+    make_large,
+    SpecAwareBackbone,
+    convert=as_it_is,
+    ignorable=DECODER,
+    from_wavelengths=True,
+    order=95,
+)

@@ -10,6 +10,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from spectral_tl_bench.backbones.base import BANDS, Tokenizer
+from spectral_tl_bench.backbones.entry import BackboneEntry
 from spectral_tl_bench.backbones.generated import fill_positions
 from spectral_tl_bench.backbones.positions import sincos
 from spectral_tl_bench.backbones.vit import AbsolutePositionBackbone
@@ -196,3 +197,27 @@ def convert(state: dict[str, Tensor], sensor: Sensor) -> dict[str, Tensor]:
         return state
     others = {name: tensor for name, tensor in state.items() if name != "pos_embed"}
     return others | {PROJECTION: projection.sum(dim=1, keepdim=True)}
+
+
+SPECTRAL_MAE_MICRO = BackboneEntry(
+    "spectral_mae_micro",
+    "Spectral masked autoencoder, 192 wide, 8 deep, patch 8, a token for each band of a patch (declared approximation)",
+    make_micro,
+    SpectralMAEBackbone,
+    convert=convert,
+    embedded="spectral_mae_micro.safetensors",
+    from_wavelengths=True,
+    band_tokens=True,
+    small=True,
+    order=90,
+)
+SPECTRAL_MAE_B = BackboneEntry(
+    "spectral_mae_b",
+    "Spectral masked autoencoder, ViT-B/16, a token for each band of a patch (declared approximation)",
+    make_base,
+    SpectralMAEBackbone,
+    convert=convert,
+    from_wavelengths=True,
+    band_tokens=True,
+    order=90,
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,8 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from spectral_tl_bench.backbones.base import Backbone, PatchEmbedding, Tokenizer, Tokens
+from spectral_tl_bench.backbones.entry import DECODER, HEADS, BackboneEntry
+from spectral_tl_bench.backbones.loading import flip_projection, timm_weights
 from spectral_tl_bench.sensors import Sensor
 from spectral_tl_bench.utils.errors import SpectralBenchError
 
@@ -131,3 +134,72 @@ def micro(bands: int, image_size: int = 64) -> VisionTransformer:
         num_heads=3,
         class_token=True,
     )
+
+
+VIT_MICRO = BackboneEntry(
+    "vit_micro",
+    "ViT, 192 wide, 8 deep, patch 8, masked autoencoder on simulated RGB pictures: the small one of preset quick",
+    micro,
+    VisionTransformerBackbone,
+    embedded="vit_micro.safetensors",
+    small=True,
+    order=10,
+)
+VIT_S_MAE = BackboneEntry(
+    "vit_s_mae",
+    "ViT-S/16, 384 wide, 12 deep, supervised on ImageNet-21k (no masked autoencoder of this size was released)",
+    partial(from_timm, "vit_small_patch16_224"),
+    VisionTransformerBackbone,
+    timm_weights("vit_small_patch16_224.augreg_in21k_ft_in1k"),
+    order=10,
+)
+VIT_B_MAE = BackboneEntry(
+    "vit_b_mae",
+    "ViT-B/16, 768 wide, 12 deep, masked autoencoder on ImageNet (CC BY-NC)",
+    partial(from_timm, "vit_base_patch16_224"),
+    VisionTransformerBackbone,
+    timm_weights("vit_base_patch16_224.mae"),
+    order=10,
+)
+VIT_L_MAE = BackboneEntry(
+    "vit_l_mae",
+    "ViT-L/16, 1024 wide, 24 deep, masked autoencoder on ImageNet (CC BY-NC)",
+    partial(from_timm, "vit_large_patch16_224"),
+    VisionTransformerBackbone,
+    timm_weights("vit_large_patch16_224.mae"),
+    order=10,
+)
+SATMAEPP_L = BackboneEntry(
+    "satmaepp_l",
+    "SatMAE++ ViT-L/16 on fMoW RGB, multi-scale masked autoencoder (Apache-2.0)",
+    partial(from_timm, "vit_large_patch16_224"),
+    VisionTransformerBackbone,
+    release="the ViT-L checkpoint of https://huggingface.co/mubashir04/checkpoint_ViT-L_pretrain_fmow_rgb",
+    convert=flip_projection,
+    ignorable=(*HEADS, *DECODER, "proj_up_", "up_block"),
+    order=30,
+)
+DINOV2_S = BackboneEntry(
+    "dinov2_s",
+    "DINOv2 ViT-S/14, 384 wide, 12 deep, self-distilled on photographs (Apache-2.0)",
+    partial(from_timm, "vit_small_patch14_dinov2"),
+    VisionTransformerBackbone,
+    timm_weights("vit_small_patch14_dinov2.lvd142m"),
+    order=40,
+)
+DINOV2_B = BackboneEntry(
+    "dinov2_b",
+    "DINOv2 ViT-B/14, 768 wide, 12 deep, self-distilled on photographs (Apache-2.0)",
+    partial(from_timm, "vit_base_patch14_dinov2"),
+    VisionTransformerBackbone,
+    timm_weights("vit_base_patch14_dinov2.lvd142m"),
+    order=40,
+)
+DINOV2_L = BackboneEntry(
+    "dinov2_l",
+    "DINOv2 ViT-L/14, 1024 wide, 24 deep, self-distilled on photographs (Apache-2.0)",
+    partial(from_timm, "vit_large_patch14_dinov2"),
+    VisionTransformerBackbone,
+    timm_weights("vit_large_patch14_dinov2.lvd142m"),
+    order=40,
+)

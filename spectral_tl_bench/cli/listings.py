@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-import pandas as pd
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from spectral_tl_bench.backbones.registry import backbone_entry, backbone_names
 from spectral_tl_bench.config.protocols import shipped_protocols
 from spectral_tl_bench.config.settings import settings as all_settings
-from spectral_tl_bench.datasets import dataset_class
-from spectral_tl_bench.methods import AnyMethod, method_class
-from spectral_tl_bench.report.formatting import to_markdown
-from spectral_tl_bench.utils.registry import DATASETS, METHODS, PluginError
+from spectral_tl_bench.methods import method_options
+from spectral_tl_bench.utils.registry import BACKBONES, DATASETS, METHODS, PluginError, Registry
 
 if TYPE_CHECKING:
     from spectral_tl_bench.runs.parameter_counts import Account
@@ -32,19 +26,11 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _summary(cls: type) -> str:
-    return (inspect.getdoc(cls) or "").partition("\n\n")[0].replace("\n", " ")
-
-
-def _options(cls: type[AnyMethod]) -> str:
-    return " ".join(f"{f.name}={f.default}" for f in dataclasses.fields(cls) if f.init)
-
-
-def _rows(table: Table, names: Sequence[str], cells: Callable[[str], Sequence[str]]) -> Table:
-    """Add a row a name; a plugin that cannot be used gets one that says why, and the others still stand."""
-    for name in names:
+def _rows(table: Table, registry: Registry, more: Callable[[str], Sequence[str]] = lambda name: []) -> Table:
+    """Add a row for each name: its summary and ``more``. A plugin that cannot be used gets a row that says why."""
+    for name in registry.names():
         try:
-            table.add_row(name, *cells(name))
+            table.add_row(name, registry.summary(name), *more(name))
         except PluginError as error:
             table.add_row(name, str(error), style="red")
     return table
@@ -53,11 +39,10 @@ def _rows(table: Table, names: Sequence[str], cells: Callable[[str], Sequence[st
 def methods() -> Table:
     """Installed methods with their summaries and options."""
 
-    def cells(name: str) -> tuple[str, str]:
-        cls = method_class(name)
-        return _summary(cls), _options(cls)
+    def options(name: str) -> list[str]:
+        return [" ".join(f"{option}={value}" for option, value in method_options(name).items())]
 
-    return _rows(_table("name", "what it does", "options for --set"), METHODS.names(), cells)
+    return _rows(_table("name", "what it does", "options for --set"), METHODS, options)
 
 
 def parameters(accounts: Sequence[Account], details: str) -> Table:
@@ -100,7 +85,7 @@ def protocols() -> Table:
 
 def backbones() -> Table:
     """Registered backbones."""
-    return _rows(_table("name", "what it is"), backbone_names(), lambda name: [backbone_entry(name).summary])
+    return _rows(_table("name", "what it is"), BACKBONES)
 
 
 ADAPTED = (
@@ -124,6 +109,10 @@ def settings() -> Group:
 
 def settings_markdown() -> str:
     """The same as a Markdown table."""
+    import pandas as pd
+
+    from spectral_tl_bench.report.formatting import to_markdown
+
     rows = [
         {
             "setting": s.name,
@@ -137,4 +126,4 @@ def settings_markdown() -> str:
 
 def datasets() -> Table:
     """Archives that can be read."""
-    return _rows(_table("name", "what it holds"), DATASETS.names(), lambda name: [dataset_class(name).title])
+    return _rows(_table("name", "what it holds"), DATASETS)

@@ -13,6 +13,7 @@ from torch.utils.data import Sampler
 
 from spectral_tl_bench.datamodules.windows import WindowKey
 from spectral_tl_bench.utils.random_state import derived_seed
+from spectral_tl_bench.utils.registry import SAMPLERS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,15 +45,18 @@ class SourceTiles:
     histograms: Callable[[], np.ndarray] | None
 
 
+@SAMPLERS.register("uniform")
 def uniform(tiles: SourceTiles) -> None:
     """Every tile once before any comes again: no weights."""
 
 
+@SAMPLERS.register("domain")
 def by_domain(tiles: SourceTiles) -> np.ndarray:
     """Every sub-domain alike."""
     return domain_weights(tiles.subdomains)
 
 
+@SAMPLERS.register("class")
 def by_class(tiles: SourceTiles) -> np.ndarray | None:
     """Tiles with rare classes more often; no weights in stages without labels."""
     return None if tiles.histograms is None else class_weights(tiles.histograms())

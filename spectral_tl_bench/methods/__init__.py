@@ -12,6 +12,7 @@ from spectral_tl_bench.methods.base import (
     build_method,
     method_class,
     method_names,
+    method_options,
 )
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "build_method",
     "method_class",
     "method_names",
+    "method_options",
 ]

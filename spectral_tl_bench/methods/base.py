@@ -188,6 +188,23 @@ def method_names() -> list[str]:
     return [name for name in METHODS.usable()[0] if issubclass(method_class(name), Method)]
 
 
+def method_options(name: str) -> dict[str, str]:
+    """Hyper-parameters of a method with their defaults as text, without importing it where its source text is enough.
+
+    Raises:
+        PluginError: If it is a plugin that cannot be imported.
+    """
+    bases: dict[str, type[AnyMethod]] = {"Method": Method, "PixelModel": PixelModel}
+    entry = METHODS.built_in.get(name)
+    if entry is not None and set(entry.bases) <= set(bases) and (own := entry.fields()) is not None:
+        return {option: value for base in entry.bases for option, value in _defaults(bases[base]).items()} | own
+    return _defaults(method_class(name))
+
+
+def _defaults(cls: type[AnyMethod]) -> dict[str, str]:
+    return {field.name: str(field.default) for field in dataclasses.fields(cls) if field.init}
+
+
 def method_class(name: str) -> type[AnyMethod]:
     """Find a method by its registered name or as ``path/to/file.py:ClassName``.
 

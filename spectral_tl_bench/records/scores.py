@@ -1,6 +1,7 @@
 """Scores: what a confusion matrix is worth, by name. Tables, boards and comparisons show what is registered here.
 
-Another package adds a score under the entry-point group ``spectral_tl_bench.scores``: an object of :class:`Score`.
+A module-level :class:`Score` in a file of ``records/`` is registered; another package names one under the entry-point
+group ``spectral_tl_bench.scores``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from functools import cache
 from spectral_tl_bench.records import metrics
 from spectral_tl_bench.records.metrics import Floats, Matrix, Scoring
 from spectral_tl_bench.utils.errors import SpectralBenchError
-from spectral_tl_bench.utils.registry import Registry
+from spectral_tl_bench.utils.registry import SCORES
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,9 @@ class Score:
 HEADLINE = Score("miou", "mIoU", metrics.mean_iou)
 """The score that selects models, ranks boards and is compared."""
 
-_OWN = (
-    HEADLINE,
-    Score("oa", "OA", metrics.overall_accuracy),
-    Score("mean_f1", "mean F1", metrics.mean_f1),
-    Score("kappa", "kappa", metrics.kappa),
-)
-
-SCORES = Registry("score", "docs/architecture.md says how to add one", {score.name: score for score in _OWN})
+OVERALL_ACCURACY = Score("oa", "OA", metrics.overall_accuracy)
+MEAN_F1 = Score("mean_f1", "mean F1", metrics.mean_f1)
+KAPPA = Score("kappa", "kappa", metrics.kappa)
 
 
 @cache

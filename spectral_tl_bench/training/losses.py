@@ -1,6 +1,6 @@
 """What segmentation minimises: functions of logits, B x K x H x W, and mask, B x H x W class ids with 255 = ignored.
 
-Each returns a scalar, 0 where no pixel is labelled. They are registered in ``plugins.LOSSES``.
+Each returns a scalar, 0 where no pixel is labelled. They are registered in ``LOSSES``.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spectral_tl_bench.sensors.classes import IGNORE_INDEX
+from spectral_tl_bench.utils.registry import LOSSES
 
 
+@LOSSES.register("cross_entropy")
 def cross_entropy(logits: Tensor, mask: Tensor) -> Tensor:
     """Mean cross-entropy of the labelled pixels."""
     # A batch without a single labelled pixel counts as 0, not as a division by 0.
@@ -19,6 +21,7 @@ def cross_entropy(logits: Tensor, mask: Tensor) -> Tensor:
     return losses / (mask != IGNORE_INDEX).sum().clamp_min(1)
 
 
+@LOSSES.register("cross_entropy_lovasz")
 def cross_entropy_lovasz(logits: Tensor, mask: Tensor) -> Tensor:
     """Mean cross-entropy plus the Lovász-softmax loss (Berman et al., CVPR 2018).
 

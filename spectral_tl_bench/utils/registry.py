@@ -1,7 +1,6 @@
-"""Everything that can be extended, by name: what comes with the package, what a plugin registers, a user's own file.
+"""Everything that can be extended, by name: what comes with the package, plugins, and a user's own file.
 
-Nothing is imported before it is asked for, so that names are listed without loading torch. A plugin that cannot be
-imported spoils its own name alone.
+Names are listed without importing what they stand for. A plugin that cannot be imported does not affect other names.
 """
 
 from __future__ import annotations
@@ -11,13 +10,16 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Callable
+from functools import cached_property, lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from spectral_tl_bench.utils.built_in import USUAL_ORDER, BuiltIn, find, first_paragraph
 from spectral_tl_bench.utils.errors import SpectralBenchError, UnknownNameError
+
+Registered = TypeVar("Registered")
 
 
 class PluginError(SpectralBenchError):
@@ -45,37 +47,63 @@ def _changed(folder: str) -> int:
 
 
 class Registry:
-    """The things of one kind by name.
+    """The objects of one kind by name.
 
     A name is one that comes with the package, one of another package's entry points, or ``path/to/file.py:NAME``.
+    What comes with the package is registered where it is defined and found in the text of the source files:
+    ``@METHODS.register("lora")`` above a class or function, or a module-level ``TINY = BackboneEntry("tiny", ...)``.
     """
 
-    def __init__(self, kind: str, hint: str, built_in: Mapping[str, Any] | None = None) -> None:
-        """Start with what comes with the package.
+    def __init__(
+        self, kind: str, hint: str, *packages: str, value_class: str | None = None, alphabetical: bool = False
+    ) -> None:
+        """Name what is registered and where it is.
 
         Args:
             kind: What is registered, in the singular ("method"). The entry-point group is
                 ``spectral_tl_bench.<kind>s``.
             hint: What to do about an unknown name, for the error.
-            built_in: Names to what comes with the package, or to its ``module:attribute`` as text, imported on demand.
+            packages: Parts of ``spectral_tl_bench`` whose files are searched.
+            value_class: Class of registered objects, where they are neither classes nor functions. Their first
+                argument is the name.
+            alphabetical: Whether lists are sorted by name, plugins included.
         """
         self.kind = kind
         self.hint = hint
-        self.built_in = dict(built_in or {})
-        self.group = f"spectral_tl_bench.{kind.replace('loss', 'losse')}s"
+        self.packages = tuple(f"spectral_tl_bench.{package}" for package in packages)
+        self.value_class = value_class
+        self.alphabetical = alphabetical
+        plural = kind.replace("loss", "losse") + "s"
+        self.group = f"spectral_tl_bench.{plural}"
+        self.constant = plural.upper()
+
+    def register(self, name: str, *, order: int = USUAL_ORDER) -> Callable[[Registered], Registered]:
+        """Mark a class or function of this package as registered; the mark is read from the source text.
+
+        Args:
+            name: What users type.
+            order: Position in lists.
+        """
+        return lambda registered: registered
+
+    @cached_property
+    def built_in(self) -> dict[str, BuiltIn]:
+        """What comes with the package, by name, in the order of lists."""
+        return {entry.name: entry for entry in find(self.packages, self.constant, self.value_class)}
 
     def _plugins(self) -> dict[str, list[EntryPoint]]:
         """Entry points by name; more than one where packages disagree about what a name means."""
-        found: dict[str, list[EntryPoint]] = {}
+        plugins: dict[str, list[EntryPoint]] = {}
         for point in _installed(self.group):
-            others = found.setdefault(point.name, [])
+            others = plugins.setdefault(point.name, [])
             if point.value not in [other.value for other in others]:
                 others.append(point)
-        return found
+        return plugins
 
     def names(self) -> list[str]:
-        """Every name: those of this package in their own order, then those of plugins."""
-        return [*self.built_in, *sorted(set(self._plugins()) - set(self.built_in))]
+        """Every name: those of this package in their order, then those of plugins."""
+        names = [*self.built_in, *sorted(set(self._plugins()) - set(self.built_in))]
+        return sorted(names) if self.alphabetical else names
 
     def require(self, name: str) -> None:
         """Check that a name stands for something, without importing it.
@@ -99,26 +127,38 @@ class Registry:
         file, attribute = split_file(name)
         if file is not None:
             return load_file(file, attribute, self.kind)
-        points = self._plugins().get(name, [])
-        ours = [self.built_in[name]] if name in self.built_in else []
         self.require(name)
-        if len(ours) + len(points) > 1:
-            by = [*("this package" for _ in ours), *(point.value for point in points)]
-            raise PluginError(f"{self.kind} {name!r} is defined twice, by {' and by '.join(by)}; uninstall one")
-        value = ours[0] if ours else points[0].value
-        if not isinstance(value, str):
-            return value
+        defined = {self.built_in[name].value: "this package"} if name in self.built_in else {}
+        for point in self._plugins().get(name, []):
+            defined.setdefault(point.value, point.value)
+        if len(defined) > 1:
+            raise PluginError(
+                f"{self.kind} {name!r} is defined twice, by {' and by '.join(defined.values())}; uninstall one"
+            )
+        (value,) = defined
         module, _, attribute = value.partition(":")
         try:
             return getattr(importlib.import_module(module), attribute)
-        except (Exception, SystemExit) as error:  # whatever a plugin raises is its own fault, not that of the others
+        except (Exception, SystemExit) as error:  # a plugin may raise anything, and the others must still work
             raise PluginError(
                 f"{self.kind} {name!r} ({value}) cannot be imported: {type(error).__name__}: {error}; repair or "
                 "uninstall that package"
             ) from error
 
+    def summary(self, name: str) -> str:
+        """One line about what a name means, without importing it where it comes with the package.
+
+        Raises:
+            PluginError: If it is a plugin that cannot be imported.
+        """
+        if name in self.built_in and (summary := self.built_in[name].summary) is not None:
+            return summary
+        loaded = self.load(name)
+        given = (getattr(loaded, attribute, None) for attribute in ("summary", "title", "label"))
+        return next((text for text in given if isinstance(text, str)), first_paragraph(loaded.__doc__))
+
     def usable(self) -> tuple[list[str], list[str]]:
-        """Names that can be imported, and one line about each that cannot."""
+        """Return the names that can be imported, and one line about each that cannot."""
         names, problems = [], []
         for name in self.names():
             try:
@@ -178,49 +218,29 @@ def load_file(path: Path, attribute: str, kind: str) -> Any:
     return getattr(module, attribute)
 
 
-METHODS = Registry("method", "run `spectral-bench methods` to see them all")
-"""Built-in methods are entry points too (pyproject.toml), found exactly as a stranger's."""
+_SEE_ARCHITECTURE = "docs/architecture.md lists them and says how to add one"
 
-DATASETS = Registry(
-    "dataset",
-    "run `spectral-bench datasets` to see them all",
-    {
-        "whuohs": "spectral_tl_bench.datasets.archives.whuohs:WHUOHS",
-        "dfc2020": "spectral_tl_bench.datasets.archives.dfc2020:DFC2020",
-        "mts12": "spectral_tl_bench.datasets.archives.mts12:MTS12",
-        "ohs_sentinel2": "spectral_tl_bench.datasets.archives.ohs_sentinel2:OHSSentinel2",
-        "tiles": "spectral_tl_bench.datasets.user_tiles.tiles:Tiles",
-    },
+METHODS = Registry("method", "run `spectral-bench methods` to see them all", "baselines", "methods", alphabetical=True)
+"""Subclasses of ``methods.Method`` and ``methods.PixelModel``."""
+
+BACKBONES = Registry(
+    "backbone", "run `spectral-bench backbones` to see them all", "backbones", value_class="BackboneEntry"
 )
+"""Objects of ``backbones.BackboneEntry``."""
+
+DATASETS = Registry("dataset", "run `spectral-bench datasets` to see them all", "datasets")
 """Subclasses of ``datasets.base.TileDataset``."""
 
-DECODERS = Registry(
-    "decoder",
-    "docs/architecture.md lists them and says how to add one",
-    {
-        "upernet": "spectral_tl_bench.training.decoders.upernet:UPerNet",
-        "mlp": "spectral_tl_bench.training.decoders.mlp:MLP",
-    },
-)
-"""Called with the backbone, the number of classes and the training settings; see ``decoders/segmenter.py``."""
+DECODERS = Registry("decoder", _SEE_ARCHITECTURE, "training")
+"""Called with the backbone, the number of classes and the training settings; see ``training/decoders/segmenter.py``."""
 
-LOSSES = Registry(
-    "loss",
-    "docs/architecture.md lists them and says how to add one",
-    {
-        "cross_entropy": "spectral_tl_bench.training.losses:cross_entropy",
-        "cross_entropy_lovasz": "spectral_tl_bench.training.losses:cross_entropy_lovasz",
-    },
-)
-"""Functions of logits and mask; see ``tasks/losses.py``."""
+LOSSES = Registry("loss", _SEE_ARCHITECTURE, "training")
+"""Functions of logits and mask; see ``training/losses.py``."""
 
-SAMPLERS = Registry(
-    "sampler",
-    "docs/architecture.md lists them and says how to add one",
-    {
-        "uniform": "spectral_tl_bench.datamodules.samplers:uniform",
-        "domain": "spectral_tl_bench.datamodules.samplers:by_domain",
-        "class": "spectral_tl_bench.datamodules.samplers:by_class",
-    },
-)
+SAMPLERS = Registry("sampler", _SEE_ARCHITECTURE, "datamodules")
 """Functions that weigh the source tiles; see ``datamodules/samplers.py``."""
+
+SCORES = Registry("score", "docs/architecture.md says how to add one", "records", value_class="Score")
+"""Objects of ``records.scores.Score``."""
+
+REGISTRIES = (METHODS, BACKBONES, DATASETS, DECODERS, LOSSES, SAMPLERS, SCORES)

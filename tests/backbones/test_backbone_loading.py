@@ -12,9 +12,9 @@ from torchgeo.models.copernicusfm import resize_abs_pos_embed
 
 from spectral_tl_bench.backbones import backbone_entry, backbone_names, build_backbone, weights_fingerprint
 from spectral_tl_bench.backbones.loading import colour_shares, read_state, timm_weights, torchgeo_weights
-from spectral_tl_bench.backbones.registry import BACKBONES
 from spectral_tl_bench.sensors import OHS, SENTINEL2, Band, Sensor
 from spectral_tl_bench.utils.errors import CheckpointError
+from spectral_tl_bench.utils.registry import BACKBONES
 
 DECODER = (
     "mask_token",

@@ -3,10 +3,10 @@ import torch
 from small_models import FAMILIES, RGB, small_entry
 
 from spectral_tl_bench.backbones import backbone_names, build_backbone
-from spectral_tl_bench.backbones.registry import BACKBONES
 from spectral_tl_bench.methods import build_method, method_names
 from spectral_tl_bench.sensors import MTS12, OHS, SENTINEL2
 from spectral_tl_bench.utils.errors import CheckpointError, DataError, SpectralBenchError, UnknownNameError
+from spectral_tl_bench.utils.registry import BACKBONES
 from spectral_tl_bench.utils.tensors import restore, trained_state
 
 IMPOSSIBLE: dict[tuple[str, str], str] = {}

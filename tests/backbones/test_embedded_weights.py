@@ -8,7 +8,6 @@ from safetensors.torch import load_file
 
 import spectral_tl_bench.backbones
 from spectral_tl_bench.backbones import backbone_entry, build_backbone, weights_fingerprint
-from spectral_tl_bench.backbones.registry import BACKBONES
 from spectral_tl_bench.benchmarks.pretrain_vit_micro import CAMERA
 from spectral_tl_bench.cli.main import main
 from spectral_tl_bench.pretraining.recipes import recipe
@@ -16,6 +15,7 @@ from spectral_tl_bench.records import find_runs, read_run, read_run_yaml
 from spectral_tl_bench.records.pretraining import PretrainingRecord, read_pretraining
 from spectral_tl_bench.sensors import OHS, SENTINEL2
 from spectral_tl_bench.utils.errors import CheckpointError
+from spectral_tl_bench.utils.registry import BACKBONES
 from spectral_tl_bench.utils.weight_metadata import fingerprint, read_metadata
 
 EMBEDDED = [name for name in BACKBONES.usable()[0] if backbone_entry(name).embedded is not None]

@@ -9,10 +9,10 @@ from torchgeo.models import DOFA, CopernicusFM, ScaleMAE
 from torchgeo.models.panopticon import PanopticonPE
 
 from spectral_tl_bench.backbones import backbone_entry
-from spectral_tl_bench.backbones.registry import BACKBONES
 from spectral_tl_bench.backbones.specaware import SpecAware
 from spectral_tl_bench.backbones.spectral_mae import SpectralMAE
 from spectral_tl_bench.sensors import Band, Sensor
+from spectral_tl_bench.utils.registry import BACKBONES
 
 RGB = Sensor(
     name="rgb",

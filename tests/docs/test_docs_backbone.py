@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from spectral_tl_bench.backbones import backbone_entry, backbone_names, build_backbone
-from spectral_tl_bench.backbones.registry import BACKBONES
 from spectral_tl_bench.methods import build_method
 from spectral_tl_bench.sensors import OHS, SENTINEL2
 from spectral_tl_bench.utils.errors import CheckpointError
+from spectral_tl_bench.utils.registry import BACKBONES
 
 PAGE = Path(__file__).parents[2] / "docs" / "add-a-backbone.md"
 EXAMPLES = {"dino_s8": "dino.py", "factored_t": "factored.py"}

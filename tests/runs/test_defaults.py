@@ -1,11 +1,11 @@
 import pytest
 
 from spectral_tl_bench.backbones import backbone_entry
-from spectral_tl_bench.backbones.registry import BACKBONES
 from spectral_tl_bench.config.presets import preset
 from spectral_tl_bench.methods import method_class, method_names
 from spectral_tl_bench.runs.defaults import default_upsample, patch_size, training_of
 from spectral_tl_bench.utils.errors import SpectralBenchError, UnknownNameError
+from spectral_tl_bench.utils.registry import BACKBONES
 
 
 @pytest.mark.parametrize(("name", "patch"), [("vit_micro", 8), ("dinov2_s", 14), ("scalemae_l", 16)])

@@ -1,5 +1,7 @@
 """What a stranger adds: each thing in one file outside the package, by path and by entry point."""
 
+import dataclasses
+import subprocess
 import sys
 
 import numpy as np
@@ -7,16 +9,23 @@ import pytest
 import rasterio
 import strangers
 
-from spectral_tl_bench.backbones.registry import BACKBONES
 from spectral_tl_bench.cli.main import main
 from spectral_tl_bench.datasets import dataset_class
-from spectral_tl_bench.methods import method_names
+from spectral_tl_bench.methods import method_class, method_names, method_options
 from spectral_tl_bench.records import find_runs, read_run
-from spectral_tl_bench.records.scores import SCORES
-from spectral_tl_bench.utils.errors import UnknownNameError
-from spectral_tl_bench.utils.registry import DATASETS, DECODERS, LOSSES, METHODS, SAMPLERS, PluginError
+from spectral_tl_bench.utils.built_in import find, first_paragraph
+from spectral_tl_bench.utils.errors import SpectralBenchError, UnknownNameError
+from spectral_tl_bench.utils.registry import (
+    BACKBONES,
+    DATASETS,
+    DECODERS,
+    LOSSES,
+    METHODS,
+    REGISTRIES,
+    SAMPLERS,
+    PluginError,
+)
 
-REGISTRIES = [METHODS, BACKBONES, DATASETS, DECODERS, LOSSES, SAMPLERS, SCORES]
 FILES = {
     "bias.py": strangers.METHOD,
     "tiny.py": strangers.BACKBONE,
@@ -183,3 +192,71 @@ def test_a_file_that_cannot_be_used_is_refused(tmp_path, text, message):
     (tmp_path / "mine.py").write_text(text)
     with pytest.raises(PluginError, match=message):
         METHODS.load(f"{tmp_path}/mine.py:Thing")
+
+
+BUILT_IN = [(registry, name) for registry in REGISTRIES for name in registry.built_in]
+BUILT_IN_IDS = [f"{registry.kind} {name}" for registry, name in BUILT_IN]
+
+
+@pytest.mark.parametrize(("registry", "name"), BUILT_IN, ids=BUILT_IN_IDS)
+def test_what_the_source_text_says_is_what_an_import_says(registry, name):
+    loaded = registry.load(name)
+    if registry.value_class is not None:
+        assert (type(loaded).__name__, loaded.name) == (registry.value_class, name)
+    declared = [getattr(loaded, attribute, None) for attribute in ("summary", "title", "label")]
+    assert registry.summary(name) == next(filter(None, declared), first_paragraph(loaded.__doc__))
+
+
+@pytest.mark.parametrize("name", METHODS.built_in)
+def test_options_of_a_method_are_listed_as_an_import_gives_them(name):
+    fields = [field for field in dataclasses.fields(method_class(name)) if field.init]
+    assert method_options(name) == {field.name: str(field.default) for field in fields}
+
+
+def test_every_name_and_summary_is_listed_without_torch():
+    code = "import sys\nfrom spectral_tl_bench.methods import method_options\n"
+    code += "from spectral_tl_bench.utils.registry import METHODS, REGISTRIES\n"
+    code += "summaries = [registry.summary(name) for registry in REGISTRIES for name in registry.names()]\n"
+    code += "options = [method_options(name) for name in METHODS.built_in]\n"
+    code += "print(all(summaries), 'torch' in sys.modules, 'pandas' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False", "False"]
+
+
+def test_lists_keep_their_order():
+    assert METHODS.names() == sorted(METHODS.names())
+    firsts = {registry.kind: registry.names()[0] for registry in REGISTRIES if registry is not METHODS}
+    assert firsts == {
+        "backbone": "vit_micro",
+        "dataset": "whuohs",
+        "decoder": "upernet",
+        "loss": "cross_entropy",
+        "sampler": "uniform",
+        "score": "miou",
+    }
+
+
+def test_an_entry_point_that_repeats_what_comes_with_the_package_is_no_conflict(install):
+    install({METHODS.group: {"lora": METHODS.built_in["lora"].value}})
+    assert METHODS.load("lora").__name__ == "LoRA"
+
+
+def test_a_name_of_the_package_that_a_plugin_takes_is_refused(install):
+    install({METHODS.group: {"lora": "bias:BiasTuning"}})
+    with pytest.raises(PluginError, match="'lora' is defined twice, by this package and by bias:BiasTuning"):
+        METHODS.load("lora")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('@METHODS.register("a")\nclass A: ...\n@METHODS.register("a")\nclass B: ...\n', "3: a is registered twice"),
+        ("@METHODS.register(NAME)\nclass A: ...\n", r"1: METHODS.register\(NAME\) must be registered under a name"),
+    ],
+)
+def test_a_registration_that_cannot_be_read_is_refused(tmp_path, monkeypatch, text, message):
+    (tmp_path / "theirs_to_search").mkdir()
+    (tmp_path / "theirs_to_search" / "methods.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SpectralBenchError, match=message):
+        find(["theirs_to_search"], "METHODS", None)

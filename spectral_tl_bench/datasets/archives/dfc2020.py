@@ -13,6 +13,7 @@ from spectral_tl_bench.sensors import SENTINEL2
 from spectral_tl_bench.sensors.classes import LandClass
 from spectral_tl_bench.splits import blocks
 from spectral_tl_bench.splits.neighbors import Places, by_grid
+from spectral_tl_bench.utils.registry import DATASETS
 
 REGIONS = {
     "spring": {"BlackForest": 1444},
@@ -62,6 +63,7 @@ class _Key(NamedTuple):
         return self.season in _PARTS
 
 
+@DATASETS.register("dfc2020", order=2)
 class DFC2020(TileDataset):
     """Land cover of the IEEE GRSS Data Fusion Contest 2020, Sentinel-2 images.
 

@@ -29,6 +29,7 @@ from spectral_tl_bench.sensors.classes import LandClass
 from spectral_tl_bench.splits import blocks
 from spectral_tl_bench.splits.neighbors import Places, by_grid
 from spectral_tl_bench.utils.errors import DataError
+from spectral_tl_bench.utils.registry import DATASETS
 
 _NAME = re.compile(r"eopatch_id_(\d+)_col_(\d+)_row_(\d+)(?:_(?:label|band|image|s2))?", re.IGNORECASE)
 _HALVES = {"train": "north", "val": "north", "test": "south"}
@@ -45,6 +46,7 @@ class _Key(NamedTuple):
     row: int
 
 
+@DATASETS.register("mts12", order=3)
 class MTS12(TileDataset):
     """MTS12 land cover of Slovenia in 2019, Sentinel-2 at four dates.
 

@@ -11,6 +11,7 @@ from spectral_tl_bench.datasets.io.listing import TIFF, FoundFile, Listing, Role
 from spectral_tl_bench.sensors import OHS_SENTINEL2
 from spectral_tl_bench.splits import blocks
 from spectral_tl_bench.splits.neighbors import Places
+from spectral_tl_bench.utils.registry import DATASETS
 
 _NAME = re.compile(r"p(\d+)_(\d+)", re.IGNORECASE)
 _PARTS = ("west", "east")
@@ -18,6 +19,7 @@ _PARTS = ("west", "east")
 _Key = tuple[str, int, int]
 
 
+@DATASETS.register("ohs_sentinel2", order=4)
 class OHSSentinel2(TileDataset):
     """Eight simulated places, each tile in 32 bands of OHS and 13 of Sentinel-2; there is no real archive of the kind.
 

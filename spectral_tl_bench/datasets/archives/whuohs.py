@@ -25,6 +25,7 @@ from spectral_tl_bench.sensors import OHS
 from spectral_tl_bench.sensors.classes import LandClass
 from spectral_tl_bench.splits import blocks
 from spectral_tl_bench.splits.neighbors import Places, by_number
+from spectral_tl_bench.utils.registry import DATASETS
 
 SOURCE_CITIES = ("Changchun", "Wuxi", "Guangzhou", "Xining", "Hetian", "Anyi", "Changde", "Tianjin")
 """Source city of each pair, from pair 1."""
@@ -58,6 +59,7 @@ class _Key(NamedTuple):
     release: _Release
 
 
+@DATASETS.register("whuohs", order=1)
 class WHUOHS(TileDataset):
     """WHU-OHS land cover from Orbita hyperspectral (OHS) satellites.
 

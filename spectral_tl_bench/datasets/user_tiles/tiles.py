@@ -28,8 +28,10 @@ from spectral_tl_bench.datasets.user_tiles.tiling import cut_scenes
 from spectral_tl_bench.sensors import Sensor, UnreadSensor, select_bands
 from spectral_tl_bench.sensors.classes import HIGHEST_CODE, LOWEST_CODE
 from spectral_tl_bench.utils.errors import DataError, first_problem
+from spectral_tl_bench.utils.registry import DATASETS
 
 
+@DATASETS.register("tiles", order=1000)
 class Tiles(TileDataset):
     """Tiles of any sensor, with bands, classes and attributes from a protocol file.
 

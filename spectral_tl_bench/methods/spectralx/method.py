@@ -19,6 +19,7 @@ from spectral_tl_bench.methods.spectralx.usage_plot import plot_experts
 from spectral_tl_bench.sensors import OHS
 from spectral_tl_bench.sensors.plotting import png
 from spectral_tl_bench.utils.errors import SpectralBenchError
+from spectral_tl_bench.utils.registry import METHODS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _USUAL_IMAGE_SIZE = 224
 
 
+@METHODS.register("spectralx")
 @dataclasses.dataclass
 class SpectralX(Method):
     """SpectralX (Zhang et al., arXiv 2508.01731), with each part to be switched off for ablation.

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spectral_tl_bench.backbones.base import NUM_TAPS
+from spectral_tl_bench.utils.registry import DECODERS
 
 if TYPE_CHECKING:
     from spectral_tl_bench.backbones import Backbone
@@ -17,6 +18,7 @@ UNFOLD = 4
 """Positions along a token's side, as many as UPerNet's finest level has."""
 
 
+@DECODERS.register("mlp", order=2)
 class MLP(nn.Module):
     """A perceptron for every position over the sum of the taps' projections (Xie et al., SegFormer, 2021, section 3.2).
 

@@ -8,12 +8,14 @@ from segmentation_models_pytorch.decoders.upernet.decoder import UPerNetDecoder
 from torch import Tensor, nn
 
 from spectral_tl_bench.training.decoders.neck import SCALES, MultiLevelNeck
+from spectral_tl_bench.utils.registry import DECODERS
 
 if TYPE_CHECKING:
     from spectral_tl_bench.backbones import Backbone
     from spectral_tl_bench.config.spec import TrainingSpec
 
 
+@DECODERS.register("upernet", order=1)
 class UPerNet(nn.Module):
     """Neck, UPerNet (Xiao et al., 2018) with pyramid pools of 1, 2, 3 and 6, and the classification layer."""
 
