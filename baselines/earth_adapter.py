@@ -1,14 +1,15 @@
 """Earth-Adapter: bottlenecks after each block, in the last ones with experts for low and high frequencies."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
 
 from spectral_tl_bench.backbones import Backbone, Layout
 from spectral_tl_bench.methods import Method
+from spectral_tl_bench.utils.errors import SpectralBenchError
 from spectral_tl_bench.utils.registry import METHODS
 
 from .insertion import AfterBlock, Bottleneck
@@ -71,29 +72,47 @@ def low_pass(maps: Tensor, cutoff: float) -> Tensor:
     return torch.fft.irfft2(spectrum, s=(rows, columns)).to(maps.dtype)
 
 
+def _indices(given: Any) -> Any:
+    """Several indices in one text, separated by commas."""
+    return given.split(",") if isinstance(given, str) and "," in given else given
+
+
 @METHODS.register("earth_adapter")
 @dataclass
 class EarthAdapter(Method):
     """Bottlenecks after each block, in the last blocks a mixture over frequencies (Earth-Adapter; Hu et al., 2025).
 
-    f + s MLP(f) on the patch tokens with a learned s; the last blocks mix three such MLPs, on the features and on their
-    low and high frequencies. Unlike the authors', the MLPs' last layers start at 0, hence training at the pretrained
-    function, and the low-pass is symmetric. 3.97 M parameters on a ViT-L.
+    f + s MLP(f) on the patch tokens with a learned s; some blocks mix three such MLPs, on the features and on their
+    low and high frequencies. 3.97 M parameters on a ViT-L.
+
+    Declared differences from the authors' code: the MLPs' last layers start at 0, so that training starts at the
+    pretrained function, and the low-pass is symmetric. Experts that a block does not use are not allocated.
+
+    Attributes:
+        frequency_blocks: How many of the last blocks mix frequencies, or the indices of those that do, from 0 (the
+            authors' settings name them: ``0,1,2,3,4,5`` for one of their transfers).
     """
 
     learning_rate_factor = 4.0
 
     hidden: Annotated[int, Field(ge=1)] = 64
     scale: float = 0.1
-    frequency_blocks: Annotated[int, Field(ge=0)] = 3
+    frequency_blocks: Annotated[
+        Annotated[int, Field(ge=0)] | tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_indices)
+    ] = 3
     cutoff: Annotated[float, Field(gt=0, lt=1)] = 0.3
 
     def adapt(self, backbone: Backbone) -> None:
         """Put a refinement after each block."""
-        first = len(backbone.blocks) - self.frequency_blocks
+        depth, chosen = len(backbone.blocks), self.frequency_blocks
+        with_frequencies = range(max(0, depth - chosen), depth) if isinstance(chosen, int) else chosen
+        if missing := [index for index in with_frequencies if index >= depth]:
+            raise SpectralBenchError(
+                f"frequency_blocks names block {missing[0]}, but the backbone has {depth}: the last is {depth - 1}"
+            )
 
         def refinement(index: int) -> Refinement:
-            if index < first:
+            if index not in with_frequencies:
                 return Refinement(backbone.width, self.hidden, self.scale)
             return FrequencyRefinement(backbone.width, self.hidden, self.scale, self.cutoff, backbone.layout)
 

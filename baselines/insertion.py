@@ -16,20 +16,21 @@ LINEAR_LAYERS = (QKV, "attn.proj", "mlp.fc1", "mlp.fc2")
 
 
 class Bottleneck(nn.Module):
-    """Up(activation(Down(x))) on B x T x D tokens, with Up = 0 at the start."""
+    """Up(Dropout(activation(Down(x)))) on B x T x D tokens, with Up = 0 at the start."""
 
-    def __init__(self, width: int, hidden: int, activation: nn.Module) -> None:
-        """Build a bottleneck of ``hidden`` channels."""
+    def __init__(self, width: int, hidden: int, activation: nn.Module, dropout: float = 0.0) -> None:
+        """Build a bottleneck of ``hidden`` channels, of which training drops a share ``dropout``."""
         super().__init__()
         self.down = nn.Linear(width, hidden)
         self.activation = activation
+        self.dropout = nn.Dropout(dropout)
         self.up = nn.Linear(hidden, width)
         nn.init.zeros_(self.up.weight)
         nn.init.zeros_(self.up.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return what is added to the tokens."""
-        out: Tensor = self.up(self.activation(self.down(x)))
+        out: Tensor = self.up(self.dropout(self.activation(self.down(x))))
         return out
 
 

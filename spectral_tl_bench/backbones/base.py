@@ -155,6 +155,8 @@ class Backbone(nn.Module):
         pretrained_grid: Rows and columns of patches of the images it was pretrained with; None where that is not known.
         recomputes: Whether the activations of blocks are computed again on the way back instead of kept.
         metres_a_pixel: What positions are counted by, for families that count them on the ground; None for others.
+        enlargement: How many times :meth:`enlarge` enlarged the images that are embedded next; positions counted on the
+            ground are divided by it.
         band_dropping: Share of a patch's band tokens that each training step leaves out, in families that have them.
         drawn: Names of the parameters that were drawn at random when it was built, the others came with pretrained
             weights: all of them without weights, with those of an RGB model the patch embedding of other bands.
@@ -178,6 +180,7 @@ class Backbone(nn.Module):
         self.patch_size = patch_size
         self.recomputes = False
         self.metres_a_pixel: float | None = None
+        self.enlargement = 1.0
         self.band_dropping = 0.0
         self.drawn: frozenset[str] = frozenset()
         self.pretrained_parameters: frozenset[int] = frozenset()
@@ -231,9 +234,11 @@ class Backbone(nn.Module):
             images: B x C x H x W.
             factor: How many times; 1 leaves them as they are. Each side becomes the nearest multiple of the patch.
         """
+        self.enlargement = 1.0
         if factor == 1:
             return images
         size = [max(1, round(side * factor / self.patch_size)) * self.patch_size for side in images.shape[-2:]]
+        self.enlargement = size[0] / images.shape[-2]
         return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
 
     def limit_band_tokens(self, most: int, dropping: float) -> None:

@@ -21,11 +21,9 @@ class CopernicusFMBackbone(AbsolutePositionBackbone):
 
     Every position carries three codes of the whole image besides its own: where it lies, when it was taken and how
     large a patch is on the ground. A sample says neither where nor when, so these two are the model's learned tokens
-    for the unknown; the area of a patch follows from the sensor. A bandwidth or area below the range that the model
-    was made for counts as the least one in it.
+    for the unknown; the area of a patch follows from the sensor and how much images were enlarged. A bandwidth or area
+    below the range that the model was made for counts as the least one in it.
     """
-
-    area: Tensor
 
     def __init__(self, model: CopernicusFM, sensor: Sensor) -> None:
         """Take a torchgeo Copernicus-FM apart.
@@ -49,15 +47,20 @@ class CopernicusFMBackbone(AbsolutePositionBackbone):
         self.coord_token, self.coord_fc = model.coord_token, model.coord_fc
         self.time_token, self.time_fc = model.time_token, model.time_fc
         self.scale_fc = model.scale_fc
-        square_kilometres = (patch_size * sensor.ground_sampling_distance / 1000) ** 2
-        expansion = model.scale_expansion
-        area = torch.tensor([max(square_kilometres, expansion.lower)], device="cpu")
-        self.register_buffer("area", expansion(area, self.width).to(model.pos_embed.device), persistent=False)
+        self._area_code = model.scale_expansion
+
+    def area(self) -> Tensor:
+        """Code of the area that a patch covers, 1 x D."""
+        side = self.patch_size * self.sensor.ground_sampling_distance / self.enlargement
+        square_kilometres = max((side / 1000) ** 2, self._area_code.lower)
+        # In full precision, on the CPU: the sine of a large ratio means nothing in half precision.
+        code: Tensor = self._area_code(torch.tensor([square_kilometres], device="cpu"), self.width)
+        return code.to(self.pos_embed.device)
 
     def position_code(self, grid: tuple[int, int]) -> Tensor:
         """The interpolated table plus the codes of place, time and area, 1 x (1 + T) x D."""
         scene: Tensor = (
-            self.coord_fc(self.coord_token) + self.scale_fc(self.area).unsqueeze(1) + self.time_fc(self.time_token)
+            self.coord_fc(self.coord_token) + self.scale_fc(self.area()).unsqueeze(1) + self.time_fc(self.time_token)
         )
         return super().position_code(grid) + scene
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
-from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 from torchgeo.models import panopticon_vitb14
@@ -13,12 +13,12 @@ from torchgeo.models.panopticon import PanopticonPE, get_1d_sincos_pos_embed_fro
 
 from spectral_tl_bench.backbones.base import Tokenizer
 from spectral_tl_bench.backbones.entry import BackboneEntry
-from spectral_tl_bench.backbones.loading import torchgeo_weights
+from spectral_tl_bench.backbones.loading import as_it_is, torchgeo_weights
 from spectral_tl_bench.backbones.vit import VisionTransformerBackbone
 from spectral_tl_bench.sensors import Sensor
 
-RELEASED_GRID = (37, 37)
-"""Rows and columns of the position table in the released file, which is that of 518 px images."""
+RELEASED_SIZE = 518
+"""Side in pixels of the images that the released table of positions is for: 37 x 37 patches."""
 
 
 class ChannelAttentionTokenizer(Tokenizer):
@@ -59,7 +59,11 @@ class ChannelAttentionTokenizer(Tokenizer):
 
 
 class PanopticonBackbone(VisionTransformerBackbone):
-    """Panopticon (Waldmann et al., 2025), from torchgeo: a DINOv2 ViT-B/14 behind channel attention."""
+    """Panopticon (Waldmann et al., 2025), from torchgeo: a DINOv2 ViT-B/14 after channel attention.
+
+    The released table of positions is kept, and interpolated once to the grid of an image, as torchgeo does it for the
+    image size that its model is built for.
+    """
 
     def __init__(self, vit: VisionTransformer, sensor: Sensor) -> None:
         """Take the ViT inside a torchgeo Panopticon apart.
@@ -68,20 +72,15 @@ class PanopticonBackbone(VisionTransformerBackbone):
             vit: The model, for any number of bands.
             sensor: Sensor of the images; gives the wavelengths.
         """
+        # The patch embedding has a grid of its own, whatever image size the table of positions is for.
+        side = math.isqrt(vit.pos_embed.shape[1] - 1)
+        vit.patch_embed.grid_size = (side, side)
         super().__init__(vit, sensor, ChannelAttentionTokenizer(vit.patch_embed, sensor))
 
 
 def make_base(bands: int) -> Any:
     """The ViT-B/14 inside Panopticon without weights; it takes any number of ``bands``."""
-    return panopticon_vitb14().model
-
-
-def convert(state: dict[str, Tensor], sensor: Sensor) -> dict[str, Tensor]:
-    """Interpolate the released position table to the grid of 224 px images, as torchgeo does."""
-    positions = state.get("pos_embed")
-    if positions is None or positions.shape[1] != 1 + RELEASED_GRID[0] * RELEASED_GRID[1]:
-        return state
-    return state | {"pos_embed": resample_abs_pos_embed(positions, new_size=[16, 16], old_size=list(RELEASED_GRID))}
+    return panopticon_vitb14(img_size=RELEASED_SIZE).model
 
 
 PANOPTICON_B = BackboneEntry(
@@ -90,7 +89,7 @@ PANOPTICON_B = BackboneEntry(
     make_base,
     PanopticonBackbone,
     torchgeo_weights("Panopticon_Weights", "VIT_BASE14"),
-    convert=convert,
+    convert=as_it_is,
     from_wavelengths=True,
     order=70,
 )

@@ -18,8 +18,9 @@ class ScaleMAEBackbone(Backbone):
     """Scale-MAE (Reed et al., ICCV 2023, section 3), from torchgeo.
 
     A patch's row and column are multiplied by the sensor's ground sampling distance in metres, relative to 1 m, before
-    their sines and cosines are taken: what torchgeo calls ``res``. The class token has no position. There is no table
-    of positions, so every grid has its own code and none is interpolated.
+    their sines and cosines are taken: what torchgeo calls ``res``. Where images were enlarged, the distance between
+    their pixels is smaller by that factor. The class token has no position. There is no table of positions, so every
+    grid has its own code and none is interpolated.
 
     Attributes:
         metres_a_pixel: The sensor's; 1 makes the code that of a plain ViT.
@@ -47,7 +48,8 @@ class ScaleMAEBackbone(Backbone):
     def position(self, patches: Tensor, grid: tuple[int, int], context: dict[str, Tensor]) -> Tokens:
         """Add the position code of the grid at the sensor's ground sampling distance."""
         # In the type of the parameters, which under mixed precision is finer than that of the patches.
-        code = ground_code(*grid, self.width, self.metres_a_pixel, patches.device, self.cls_token.dtype)
+        metres = self.metres_a_pixel / self.enlargement
+        code = ground_code(*grid, self.width, metres, patches.device, self.cls_token.dtype)
         return Tokens(patches + code, self.cls_token.expand(len(patches), -1, -1), grid, context=context)
 
 

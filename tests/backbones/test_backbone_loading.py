@@ -171,12 +171,14 @@ def test_bands_are_told_apart_the_same_way_for_the_same_seed(tmp_path):
     assert not torch.equal(kernels(1), kernels(2))
 
 
-def test_the_released_position_table_of_panopticon_is_resampled_as_torchgeo_does(tmp_path):
+@pytest.mark.parametrize("grid", [16, 8])
+def test_the_released_position_table_of_panopticon_is_resampled_as_torchgeo_does(tmp_path, grid):
     state = released("panopticon_b", randomise(panopticon(3)))
     state["pos_embed"] = torch.randn(1, 1 + 37 * 37, 64)
     torch.save(state, tmp_path / "teacher.pth")
     backbone = small_entry("panopticon_b").build(RGB, str(tmp_path / "teacher.pth"))
-    torch.testing.assert_close(backbone.pos_embed.data, resize_abs_pos_embed(state["pos_embed"], 16, 37))
+    expected = resize_abs_pos_embed(state["pos_embed"], grid, 37)
+    torch.testing.assert_close(backbone.position_code((grid, grid)), expected)
 
 
 class Payload:

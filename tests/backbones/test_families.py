@@ -4,6 +4,7 @@ import pytest
 import timm
 import torch
 from small_models import RGB, copernicusfm, dinov2, dinov3, dofa, panopticon, randomise, scalemae, small_entry, vit
+from torchgeo.models.copernicusfm import resize_abs_pos_embed
 from torchgeo.models.scale_mae import get_2d_sincos_pos_embed_with_resolution
 
 from spectral_tl_bench.backbones import build_backbone
@@ -95,6 +96,25 @@ def test_scalemae_positions_of_a_wide_grid_are_the_corner_of_a_square_one():
     close(code, square[:3])
 
 
+def test_scalemae_positions_follow_the_enlargement_of_windows(images):
+    model = randomise(scalemae(3))
+    small = images(RGB, 32, 32)
+    backbone = ScaleMAEBackbone(model, RGB).eval()
+    enlarged = backbone.enlarge(small, 2)
+    fine = RGB.model_copy(update={"ground_sampling_distance": RGB.ground_sampling_distance / 2})
+    close(backbone(enlarged)[-1], ScaleMAEBackbone(model, fine).eval()(enlarged)[-1])
+    # An image that is not enlarged afterwards has the sensor's own distance again.
+    close(backbone(backbone.enlarge(small, 1))[-1], ScaleMAEBackbone(model, RGB).eval()(small)[-1])
+
+
+def test_copernicusfm_knows_the_area_of_a_patch_of_enlarged_images(images):
+    model = randomise(copernicusfm(3))
+    backbone = CopernicusFMBackbone(model, RGB).eval()
+    enlarged = backbone.enlarge(images(RGB, 32, 32), 2)
+    fine = RGB.model_copy(update={"ground_sampling_distance": RGB.ground_sampling_distance / 2})
+    close(backbone(enlarged)[-1], CopernicusFMBackbone(model, fine).eval()(enlarged)[-1])
+
+
 def test_scalemae_sees_a_coarser_sensor_as_a_larger_scene(images):
     coarse = RGB.model_copy(update={"ground_sampling_distance": 20.0})
     model = randomise(scalemae(3))
@@ -136,11 +156,14 @@ def test_copernicusfm_takes_bands_and_pixels_smaller_than_it_was_made_for(images
 
 
 @pytest.mark.parametrize("sensor", SENSORS, ids=lambda s: s.name)
-def test_panopticon_equals_torchgeo(images, sensor):
+@pytest.mark.parametrize("side", [224, 112])
+def test_panopticon_equals_torchgeo_built_for_the_images_size(images, sensor, side):
     model = randomise(panopticon(len(sensor.bands)))
-    x = images(sensor)
+    x = images(sensor, side, side)
     last = PanopticonBackbone(model, sensor).eval()(x)[-1]
     channels = torch.tensor(sensor.wavelengths).expand(2, -1).clone()
+    # torchgeo interpolates the released table once, when it builds the model for an image size.
+    model.pos_embed = torch.nn.Parameter(resize_abs_pos_embed(model.pos_embed, side // 14, 37))
     expected = model.forward_features({"imgs": x, "chn_ids": channels})[:, 1:]
     close(model.norm(tokens(last)), expected)
 

@@ -55,3 +55,10 @@ def test_adaptformer_forgets_what_it_saw():
     build_method("adaptformer").apply(backbone)
     backbone(torch.randn(1, 13, 24, 32))
     assert all(block.seen == [] for block in backbone.blocks)
+
+
+def test_adaptformer_drops_channels_of_its_bottleneck_in_training_if_asked():
+    backbone = small_vit()
+    build_method("adaptformer", {"dropout": 0.1}).apply(backbone)
+    assert {block.bottleneck.dropout.p for block in backbone.blocks} == {0.1}
+    assert build_method("adaptformer").dropout == 0.0

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from spectral_tl_bench.backbones import Layout
 from spectral_tl_bench.baselines.earth_adapter import FrequencyRefinement, Refinement, low_pass
 from spectral_tl_bench.methods import build_method
+from spectral_tl_bench.utils.errors import SpectralBenchError
 
 
 def wave(rows, columns, vertical, horizontal):
@@ -61,6 +62,28 @@ def test_experts_see_all_low_and_high_frequencies_and_are_mixed_by_token():
     parts = torch.stack([layer.mlp(f), layer.mlp_low(low), layer.mlp_high(f - low)], dim=-1)
     expected = f + layer.scale * (parts * gates.unsqueeze(2)).sum(dim=-1)
     torch.testing.assert_close(layer(f), expected)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "expected"),
+    [
+        ("0,2", [True, False, True, False]),
+        ([1], [False, True, False, False]),
+        ((), [False] * 4),
+        ("3", [False, True, True, True]),
+    ],
+)
+def test_any_blocks_can_have_experts(blocks, expected):
+    backbone = small_vit()
+    build_method("earth_adapter", {"frequency_blocks": blocks}).apply(backbone)
+    assert [isinstance(b.refine, FrequencyRefinement) for b in backbone.blocks] == expected
+
+
+def test_a_block_that_the_backbone_lacks_is_refused():
+    with pytest.raises(SpectralBenchError, match="frequency_blocks names block 5, but the backbone has 4"):
+        build_method("earth_adapter", {"frequency_blocks": "0,5"}).apply(small_vit())
+    with pytest.raises(SpectralBenchError, match="option frequency_blocks"):
+        build_method("earth_adapter", {"frequency_blocks": "first"})
 
 
 @pytest.mark.parametrize(("blocks", "expected"), [(3, [False, True, True, True]), (0, [False] * 4), (9, [True] * 4)])

@@ -53,7 +53,7 @@ def copernicusfm(bands):
 
 def panopticon(bands):
     """What torchgeo's Panopticon puts together, in its order."""
-    model = timm.create_model("vit_base_patch14_dinov2", num_classes=0, img_size=224, **SIZE)
+    model = timm.create_model("vit_base_patch14_dinov2", num_classes=0, img_size=518, **SIZE)
     fusion = {"attn_cfg": {"num_heads": 16}}
     model.patch_embed = PanopticonPE(96, model.embed_dim, 14, fusion)
     return model
