@@ -13,6 +13,7 @@ from functools import cache
 
 from spectral_tl_bench.records import metrics
 from spectral_tl_bench.records.metrics import Floats, Matrix, Scoring
+from spectral_tl_bench.utils.built_in import USUAL_ORDER
 from spectral_tl_bench.utils.errors import SpectralBenchError
 from spectral_tl_bench.utils.registry import SCORES
 
@@ -25,19 +26,21 @@ class Score:
         name: What it is called in files: a column of CSV.
         label: What it is called in tables for people.
         of: Takes matrices, ... x K x K with rows of truth, and returns one fraction a matrix, NaN where undefined.
+        order: Position in lists, tables and boards.
     """
 
     name: str
     label: str
     of: Callable[[Matrix], Floats]
+    order: int = USUAL_ORDER
 
 
-HEADLINE = Score("miou", "mIoU", metrics.mean_iou)
+HEADLINE = Score("miou", "mIoU", metrics.mean_iou, order=0)
 """The score that selects models, ranks boards and is compared."""
 
-OVERALL_ACCURACY = Score("oa", "OA", metrics.overall_accuracy)
-MEAN_F1 = Score("mean_f1", "mean F1", metrics.mean_f1)
-KAPPA = Score("kappa", "kappa", metrics.kappa)
+OVERALL_ACCURACY = Score("oa", "OA", metrics.overall_accuracy, order=1)
+MEAN_F1 = Score("mean_f1", "mean F1", metrics.mean_f1, order=1)
+KAPPA = Score("kappa", "kappa", metrics.kappa, order=1)
 
 
 @cache

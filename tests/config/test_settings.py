@@ -9,7 +9,7 @@ from spectral_tl_bench.config.settings import settings
 from spectral_tl_bench.config.spec import TrainingSpec
 from spectral_tl_bench.utils.errors import SpectralBenchError
 
-PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
+PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 EACH = pytest.mark.parametrize("setting", settings(), ids=lambda setting: setting.name)
 
 
