@@ -6,21 +6,19 @@ the format for the person who writes one.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
 from functools import lru_cache, partial
 from importlib.resources import files
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from spectral_tl_bench.config.domains import Transfer
 from spectral_tl_bench.config.tile_folder import TileFolder
 from spectral_tl_bench.sensors import BandSelection, Sensor, UnreadSensor, select_bands
-from spectral_tl_bench.sensors.classes import IGNORE_INDEX, LandClass
+from spectral_tl_bench.sensors.classes import IGNORE_INDEX, LandClass, default_color
 from spectral_tl_bench.utils.errors import ProtocolError, UnknownNameError, first_problem
 from spectral_tl_bench.utils.registry import short_name, split_file
 from spectral_tl_bench.utils.validation import Value, names_yaml, read_mapping
@@ -32,6 +30,8 @@ Code = Annotated[int, Field(ge=-(2**63), lt=2**64)]
 """A label code on disk, of any integer type."""
 
 ALL = "all"
+
+_MOST_BANDS = 10_000
 
 TRANSFERS = (
     "dfc_season/autumn",
@@ -45,110 +45,6 @@ TRANSFERS = (
 )
 """The eight transfers that a mean over all transfers is made from. A protocol added to ``benchmarks/`` is not
 among them unless it is named here: a mean over nine would not compare with one over eight."""
-
-
-class Domain(Value):
-    """The tiles whose attributes have one of the wanted values, every attribute at once.
-
-    Attributes:
-        where: Attribute (a column of the tile index) to the values that qualify, compared as text.
-        bands: Bands that these tiles show; None for all that are used.
-    """
-
-    where: dict[str, tuple[str, ...]]
-    bands: BandSelection | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_plain_mapping(cls, value: Any) -> Any:
-        """Accept ``{season: spring}`` and ``{season: [summer, autumn]}`` as people write them."""
-        if not isinstance(value, dict) or (set(value) <= {"where", "bands"} and isinstance(value.get("where"), dict)):
-            return value
-        for key, wanted in value.items():
-            if key != "bands" and any(
-                isinstance(v, dict | list) for v in (wanted if isinstance(wanted, list) else [wanted])
-            ):
-                raise ValueError(f"{key}: give a value or a list of values")
-        return {
-            "where": {
-                str(key): tuple(str(v) for v in (wanted if isinstance(wanted, list | tuple) else [wanted]))
-                for key, wanted in value.items()
-                if key != "bands"
-            },
-            **({"bands": value["bands"]} if "bands" in value else {}),
-        }
-
-    @field_validator("where")
-    @classmethod
-    def _not_empty(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-        if not value:
-            raise ValueError("name at least one attribute and its values")
-        return value
-
-    def select(self, index: pd.DataFrame) -> pd.Series:
-        """Return the boolean mask of the index rows that belong to this domain.
-
-        Args:
-            index: Tile index of a dataset.
-
-        Raises:
-            ProtocolError: If an attribute is not a column of the index.
-        """
-        import pandas as pd
-
-        mask = pd.Series(True, index=index.index)
-        for attribute, wanted in self.where.items():
-            if attribute not in index.columns:
-                raise ProtocolError(
-                    f"attribute {attribute!r} is not in the tile index; it has: {', '.join(map(str, index.columns))}"
-                )
-            mask &= index[attribute].astype(str).isin(wanted)
-        return mask
-
-    def unmatched(self, index: pd.DataFrame) -> Iterator[str]:
-        """Name the wanted values that no row of an index has, with the nearest that there is.
-
-        Args:
-            index: Tile index of a dataset.
-        """
-        for attribute, wanted in self.where.items():
-            if attribute not in index.columns:
-                continue
-            values = dict.fromkeys(index[attribute].astype(str))
-            for value in dict.fromkeys(wanted):
-                if value not in values:
-                    yield f"no tile has {attribute} = {value!r}{_nearest(value, values)}"
-
-    def __str__(self) -> str:
-        return ", ".join(f"{attribute} = {' | '.join(wanted)}" for attribute, wanted in self.where.items())
-
-
-def _nearest(value: str, values: Iterable[str]) -> str:
-    """The value that was probably meant; the first few where none is near."""
-    folded = {there.strip().casefold(): there for there in values}
-    near = difflib.get_close_matches(value.strip().casefold(), folded, n=1)
-    if near:
-        return f"; is {folded[near[0]]!r} meant?"
-    few = [repr(there) for there in islice(values, 8)]
-    return f"; there is {', '.join(few)}" if few else ""
-
-
-class Transfer(Value):
-    """One row of a protocol file: train on ``source``, test on ``target``.
-
-    Attributes:
-        title: What it asks, for a table's heading.
-        source: Tiles that train (a tenth of them is held out for model selection).
-        target: Tiles that test, never seen before.
-        by: Attribute whose values name the target sub-domains, one table row each.
-        tiles: Published numbers of source and target tiles, for ``data check``.
-    """
-
-    title: str = ""
-    source: Domain
-    target: Domain
-    by: str
-    tiles: tuple[int, int] | None = None
 
 
 class ProtocolFile(Value):
@@ -174,6 +70,16 @@ class ProtocolFile(Value):
             value["protocols"] = {"": transfer}
         return value
 
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _classes_with_colors(cls, value: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            return value
+        return [
+            {**c, "color": default_color(position)} if isinstance(c, dict) and c.get("color") is None else c
+            for position, c in enumerate(value)
+        ]
+
     @field_validator("sensor", mode="before")
     @classmethod
     def _sensor_with_or_without_bands(cls, value: Any) -> Sensor | UnreadSensor | None:
@@ -182,6 +88,11 @@ class ProtocolFile(Value):
             return value
         if not isinstance(value, dict):
             raise ValueError("it must be a mapping with 'name' and what is known of the bands")
+        if "wavelengths" in value:
+            if "bands" in value:
+                raise ValueError("give either 'bands' or 'wavelengths'")
+            bands = [{"name": f"B{n}", "wavelength": w} for n, w in enumerate(_centres(value["wavelengths"]), start=1)]
+            value = {**{key: v for key, v in value.items() if key != "wavelengths"}, "bands": bands}
         if isinstance(value.get("bands"), dict):
             value = {**value, "bands": [{"name": str(n), "wavelength": w} for n, w in value["bands"].items()]}
         try:
@@ -214,6 +125,21 @@ class ProtocolFile(Value):
             if both:
                 raise ValueError(f"codes {sorted(both)} are both a class and ignored")
         return self
+
+
+def _centres(wavelengths: Any) -> list[Any]:
+    """The list of centres in nm, or those that ``{first: 430, last: 860, number: 103}`` spaces evenly."""
+    if isinstance(wavelengths, list):
+        return wavelengths
+    fields = ("first", "last", "number")
+    if not isinstance(wavelengths, dict) or set(wavelengths) != {*fields}:
+        raise ValueError("wavelengths: give a list of nm, or {first: 430, last: 860, number: 103}")
+    first, last, number = (wavelengths[field] for field in fields)
+    if not isinstance(number, int) or not 2 <= number <= _MOST_BANDS:
+        raise ValueError(f"wavelengths: number must be from 2 to {_MOST_BANDS}")
+    if not all(isinstance(w, int | float) for w in (first, last)):
+        raise ValueError("wavelengths: first and last are numbers of nm")
+    return [round(first + (last - first) * step / (number - 1), 3) for step in range(number)]
 
 
 class Protocol(Value):

@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from spectral_tl_bench.utils.paths import path_inside
 from spectral_tl_bench.utils.validation import Value
+
+ONE_HOT = "one-hot"
+LabelBand = Annotated[int, Field(strict=True, ge=1)] | Literal["one-hot"]
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
@@ -51,6 +55,8 @@ class TileFolder(Value):
         block: Column whose equal values keep tiles together when source tiles are held out for validation (a scene, a
             map sheet). Without it, neighbours stay together where images are georeferenced, elsewhere runs of
             consecutive rows of one sub-domain.
+        label_band: Band of the label rasters that holds the class codes, counted from 1; "one-hot" where each class has
+            a band, in the order of the classes. Without it they have one band.
         class_column: Column of the polygons' classes, codes or names.
         tiles: How the images, which are scenes then, are cut into tiles. A single scene needs no index.
     """
@@ -60,6 +66,7 @@ class TileFolder(Value):
     images: str = "images/{tile}"
     labels: str = "labels/{tile}"
     block: str | None = None
+    label_band: LabelBand | None = None
     class_column: str = Field(default="class", min_length=1)
     tiles: Cut | None = None
 

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torchgeo.datasets import DatasetNotFoundError, NonGeoDataset
 
-from spectral_tl_bench.config.protocols import Transfer
+from spectral_tl_bench.config.domains import Transfer
 from spectral_tl_bench.datasets.checksums import Contents, TileContent
 from spectral_tl_bench.datasets.index import survey
 from spectral_tl_bench.datasets.io.headers import Header, raster_header
@@ -213,6 +213,10 @@ class TileDataset(NonGeoDataset):
     def stored_at(self, row: Mapping[Any, Any], role: Role) -> Stored:
         """Say which files hold the image or the label map of a row."""
         return Stored(str(row[role]), (str(row[role]),), whole=True)
+
+    def label_is_moved(self, row: Mapping[Any, Any]) -> bool:
+        """Whether the label map of a row is read in another place or direction than its file stores it."""
+        return False
 
     # What they all share.
 

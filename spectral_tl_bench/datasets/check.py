@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from pydantic import computed_field
 
-from spectral_tl_bench.config.protocols import ProtocolFile, Transfer, protocols_about, protocols_of
+from spectral_tl_bench.config.domains import Transfer, attribute_column
+from spectral_tl_bench.config.protocols import ProtocolFile, protocols_about, protocols_of
 from spectral_tl_bench.datasets import dataset_class, open_dataset
 from spectral_tl_bench.datasets.io.label_codes import code_counts
 from spectral_tl_bench.datasets.io.listing import Problem
@@ -174,12 +175,16 @@ def _on_neither_side(dataset: TileDataset, transfers: dict[str, Transfer]) -> di
     """Count the tiles that a protocol leaves out, with the values that they have, by the protocol's name."""
     found = {}
     for name, transfer in transfers.items():
-        attributes = list(dict.fromkeys((*transfer.source.where, *transfer.target.where)))
-        if not dataset.unknown.keys().isdisjoint(attributes) or not {*attributes} <= {*dataset.index.columns}:
+        attributes = {
+            a: attribute_column(dataset.index.columns, a) for a in (*transfer.source.where, *transfer.target.where)
+        }
+        if not dataset.unknown.keys().isdisjoint(attributes) or not {*attributes.values()} <= {*dataset.index.columns}:
             continue
         rest = dataset.index[~(transfer.source.select(dataset.index) | transfer.target.select(dataset.index))]
         if len(rest):
-            values = Counter(", ".join(f"{a} = {row[a]!r}" for a in attributes) for _, row in rest.iterrows())
+            values = Counter(
+                ", ".join(f"{a} = {row[c]!r}" for a, c in attributes.items()) for _, row in rest.iterrows()
+            )
             shown = "; ".join(f"{value}: {number}" for value, number in values.most_common(5))
             found[name] = f"{name}: {len(rest)} tiles are on neither side ({shown}{'; ...' if len(values) > 5 else ''})"
     return found

@@ -52,6 +52,9 @@ class Readable(Protocol):
     def label_at(self, row: Mapping[Any, Any]) -> np.ndarray:
         """Read a label map as integer codes."""
 
+    def label_is_moved(self, row: Mapping[Any, Any]) -> bool:
+        """Whether a label map is read in another place or direction than its file stores it."""
+
     def stored_at(self, row: Mapping[Any, Any], role: Role) -> Stored:
         """Say which files hold an image or a label map."""
 
@@ -199,7 +202,8 @@ class Contents:
             stamp = _stamp(half.stored.files)
             labels = self._archive.label_at(half.row) if half.role == "label" else None
             codes = () if labels is None else tuple(code_counts(labels))
-            if self._by == "pixels" or not half.stored.whole:
+            moved = labels is not None and self._archive.label_is_moved(half.row)
+            if self._by == "pixels" or not half.stored.whole or moved:
                 return _Known(stamp, _of_pixels(self._archive.pixels_at(half.row) if labels is None else labels), codes)
             digests = []
             for path in half.stored.files:

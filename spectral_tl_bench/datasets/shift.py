@@ -11,6 +11,7 @@ import pandas as pd
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import wasserstein_distance
 
+from spectral_tl_bench.config.domains import attribute_column
 from spectral_tl_bench.config.protocols import Protocol
 from spectral_tl_bench.datasets.base import TileDataset
 from spectral_tl_bench.sensors import Sensor
@@ -165,9 +166,10 @@ def protocol_domains(dataset: TileDataset, protocol: Protocol) -> dict[str, np.n
     for side, positions, domain in ((SOURCE, source, transfer.source), ("target", target, transfer.target)):
         if len(positions) == 0:
             raise ProtocolError(f"{protocol.name}: no tile is {side} ({domain}); check the archive with `data check`")
-    if transfer.by not in index.columns:
+    by = attribute_column(index.columns, transfer.by)
+    if by not in index.columns:
         raise ProtocolError(f"{protocol.name}: attribute {transfer.by!r} is not in the tile index")
-    names = index[transfer.by].astype(str).to_numpy()[target]
+    names = index[by].astype(str).to_numpy()[target]
     return {SOURCE: source} | {name: target[names == name] for name in sorted(set(names))}
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from spectral_tl_bench.config.domains import attribute_column
 from spectral_tl_bench.splits.blocks import draw
 from spectral_tl_bench.splits.buffered_holdout import set_enough_apart
 from spectral_tl_bench.utils.errors import ProtocolError
@@ -78,7 +79,8 @@ def split_tiles(
             spare any block.
     """
     transfer = protocol.transfer
-    if transfer.by not in index.columns:
+    by = attribute_column(index.columns, transfer.by)
+    if by not in index.columns:
         raise ProtocolError(
             f"{protocol.name}: 'by: {transfer.by}' is not among the index's columns: "
             f"{', '.join(map(str, index.columns))}"
@@ -87,9 +89,10 @@ def split_tiles(
     target = transfer.target.select(index).to_numpy()
     for name, mask, domain in (("source", source, transfer.source), ("target", target, transfer.target)):
         if not mask.any():
+            columns = {attribute: attribute_column(index.columns, attribute) for attribute in domain.where}
             present = "; ".join(
-                f"{attribute} has {', '.join(sorted(map(str, index[attribute].unique()))[:8])}"
-                for attribute in domain.where
+                f"{attribute} has {', '.join(sorted(map(str, index[column].unique()))[:8])}"
+                for attribute, column in columns.items()
             )
             raise ProtocolError(f"{protocol.name} selects no {name} tiles ({domain}): {present}")
     if (source & target).any():
@@ -99,14 +102,19 @@ def split_tiles(
         )
     rows = np.flatnonzero(source)
     rule: HeldOutRule = "cells"
-    groups = index[transfer.by].iloc[rows].astype(str).tolist()
+    groups = index[by].iloc[rows].astype(str).tolist()
     sides = set_enough_apart(groups, None if places is None else places.take(rows), held_out_fraction)
     if sides is None:
-        rule, held = "blocks", held_out_tiles(index.iloc[rows], transfer.by, held_out_fraction)
+        rule, held = "blocks", held_out_tiles(index.iloc[rows], by, held_out_fraction)
         margin = np.zeros(len(rows), dtype=bool)
     else:
         held, margin = sides == "apart", sides == "margin"
     if not held.any():
+        if len(rows) > 1 and len(set(groups)) == len(rows):
+            raise ProtocolError(
+                f"{protocol.name}: 'by: {transfer.by}' has another value for each source tile, so that none can be "
+                "held out for its sub-domain; choose a column whose values several tiles share"
+            )
         raise ProtocolError(
             f"{protocol.name}: the source has too few spatial blocks to hold any tile out; "
             "give the tiles a 'block' column with at least two values"
@@ -115,7 +123,7 @@ def split_tiles(
     if IN_DOMAIN_COLUMN in transfer.source.where:
         origin = str(index[f"{IN_DOMAIN_COLUMN}_source"].iloc[rows[0]])
     names = index["tile"].astype(str)
-    subdomains = dict(zip(names, index[transfer.by].astype(str), strict=True))
+    subdomains = dict(zip(names, index[by].astype(str), strict=True))
     return Split(rows[~held & ~margin], rows[held], np.flatnonzero(target), subdomains, origin, rows[margin], rule)
 
 

@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from spectral_tl_bench.config.protocols import Domain, load_protocols, read_protocol_file, shipped_protocols
+from spectral_tl_bench.config.domains import Domain
+from spectral_tl_bench.config.protocols import load_protocols, read_protocol_file, shipped_protocols
 from spectral_tl_bench.utils.errors import ProtocolError, UnknownNameError
 
 OWN = {

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from spectral_tl_bench.config.domains import Domain, Transfer
 from spectral_tl_bench.config.presets import override, preset
-from spectral_tl_bench.config.protocols import Domain, Transfer, load_protocols
+from spectral_tl_bench.config.protocols import load_protocols
 from spectral_tl_bench.datamodules.protocol import ProtocolDataModule
 from spectral_tl_bench.datamodules.radiometry import MinMax
 from spectral_tl_bench.datamodules.windows import resize_sample

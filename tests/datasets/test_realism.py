@@ -10,7 +10,8 @@ import rasterio
 from scipy.stats import kurtosis
 
 from spectral_tl_bench.cli.main import main
-from spectral_tl_bench.config.protocols import Domain, Protocol, ProtocolFile, Transfer, load_protocols, protocols_of
+from spectral_tl_bench.config.domains import Domain, Transfer
+from spectral_tl_bench.config.protocols import Protocol, ProtocolFile, load_protocols, protocols_of
 from spectral_tl_bench.datasets import open_dataset
 from spectral_tl_bench.datasets.archives.whuohs import WHUOHS
 from spectral_tl_bench.datasets.realism import REFERENCE, measure_realism

@@ -3,7 +3,8 @@ import pandas as pd
 import pytest
 import rasterio
 
-from spectral_tl_bench.config.protocols import Domain, Protocol, Transfer, load_protocols
+from spectral_tl_bench.config.domains import Domain, Transfer
+from spectral_tl_bench.config.protocols import Protocol, load_protocols
 from spectral_tl_bench.datasets import dataset_class
 from spectral_tl_bench.datasets.archives.whuohs import WHUOHS
 from spectral_tl_bench.datasets.shift import ALL_TARGETS, SOURCE, measure_shift, render

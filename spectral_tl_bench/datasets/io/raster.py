@@ -131,19 +131,6 @@ def where_data(pixels: np.ndarray, nodata: float | None) -> np.ndarray | None:
     return has_data
 
 
-def stored_label(path: Path | str, window: Window | None = None) -> tuple[np.ndarray, float | None]:
-    """Read the first band of a label raster as it is stored, and what the file calls nodata.
-
-    Raises:
-        DataError: If the file cannot be read.
-    """
-    try:
-        with _mapped(), open_tile(path) as source:
-            return source.read(1, window=_rasterio_window(window)), source.nodata
-    except (RasterioIOError, RasterioError) as error:
-        raise unreadable(path, error) from error
-
-
 def read_label(path: Path | str, window: Window | None = None) -> np.ndarray:
     """Read the first band of a label raster; codes stored as floats are accepted when they are whole numbers.
 
@@ -157,7 +144,11 @@ def read_label(path: Path | str, window: Window | None = None) -> np.ndarray:
     Raises:
         DataError: If the file cannot be read or holds fractions.
     """
-    return whole_numbers(stored_label(path, window)[0], path)
+    try:
+        with _mapped(), open_tile(path) as source:
+            return whole_numbers(source.read(1, window=_rasterio_window(window)), path)
+    except (RasterioIOError, RasterioError) as error:
+        raise unreadable(path, error) from error
 
 
 def whole_numbers(codes: np.ndarray, path: Path | str) -> np.ndarray:

@@ -37,6 +37,18 @@ class Grid:
     crs: Any
     transform: Any
 
+    def place(self, columns: Any, rows: Any) -> tuple[Any, Any]:
+        """Coordinates of places given in pixels, numbers or arrays."""
+        return _apply(self.transform, columns, rows)
+
+    def pixels(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """Columns and rows of places given in coordinates, numbers or arrays."""
+        return _apply(~self.transform, x, y)
+
+
+def _apply(transform: Any, x: Any, y: Any) -> tuple[Any, Any]:
+    return transform.a * x + transform.b * y + transform.c, transform.d * x + transform.e * y + transform.f
+
 
 def is_vector(path: str) -> bool:
     """Whether a path names polygons rather than a raster."""

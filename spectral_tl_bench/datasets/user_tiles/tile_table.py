@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from spectral_tl_bench.config.domains import attribute_column, renamed
 from spectral_tl_bench.config.tile_folder import TileFolder, fill, placeholders
 from spectral_tl_bench.datasets.io.listing import Listing, Problem
 from spectral_tl_bench.datasets.user_tiles.polygons import SUFFIXES
@@ -16,8 +18,8 @@ from spectral_tl_bench.splits import blocks
 from spectral_tl_bench.utils.errors import DataError
 from spectral_tl_bench.utils.paths import path_inside
 
-OWN_COLUMNS = ("image", "label", "height", "width", "bands", "dtype", "label_height", "label_width", "geometry", "part")
-"""Columns that the index has of itself."""
+_FACTS = ("image", "label", "height", "width", "bands", "dtype", "label_height", "label_width", "geometry", "part")
+"""Columns that the index has of itself; a user's columns of these names have others there."""
 _RASTERS = (".vrt", ".tif", ".tiff", ".img", ".dat", ".jp2", ".png", ".asc", ".bmp", ".ntf", ".pix")
 
 
@@ -49,8 +51,13 @@ def locate(rows: Sequence[Mapping[Any, Any]], folder: TileFolder, root: Path) ->
         if problem is not None:
             problems.append(problem)
         else:
-            found.append({str(column): value for column, value in row.items()} | {r: f[0] for r, f in paths.items()})
+            found.append(index_columns(row) | {r: f[0] for r, f in paths.items()})
     return Listing(found, problems)
+
+
+def index_columns(row: Mapping[Any, Any], *own: str) -> dict[str, Any]:
+    """A row of a user's table with the names that its columns have in the index, which has ``own`` and others too."""
+    return {renamed(str(name)) if name in (*_FACTS, *own) else str(name): value for name, value in row.items()}
 
 
 def _existing(path: str, role: str) -> list[str]:
@@ -81,6 +88,63 @@ def _missing(paths: Mapping[str, Sequence[str]], folder: TileFolder, root: Path)
     return None
 
 
+def read_csv(path: Path) -> pd.DataFrame:
+    """Read a table as text, since protocols compare text and a tile named 007 must stay so.
+
+    Fields are separated by commas, semicolons or tabs. Blanks around names and values do not count, nor do rows and
+    unnamed columns without any value, which spreadsheets write.
+
+    Raises:
+        DataError: If it is missing, no text, empty, or has rows that do not fit its header.
+    """
+    if path.exists() and not path.is_file():
+        raise _unreadable(path, "it is a folder" if path.is_dir() else "it is no ordinary file")
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            header = file.readline()
+            separator = max(",;\t", key=header.count)
+            file.seek(0)
+            lines = csv.reader(file, delimiter=separator, skipinitialspace=True, strict=True)
+            rows = [[field.strip() for field in line] for line in lines]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = str(error)
+        if isinstance(error, OSError):
+            reason = "it does not exist" if isinstance(error, FileNotFoundError) else error.strerror or reason
+        elif isinstance(error, UnicodeDecodeError):
+            reason = "it is not text in UTF-8"
+        raise _unreadable(path, reason) from error
+    if not rows or not any(rows[0]):
+        raise _unreadable(path, "it has no header in its first line")
+    names, numbered = rows[0], [(number, row) for number, row in enumerate(rows[1:], start=1) if any(row)]
+    for number, row in numbered:
+        # Fields that are missing or empty at the end do not count where the header names no column for them.
+        if not any(row[len(names) :]):
+            del row[len(names) :]
+        if len(row) != len(names):
+            raise DataError(
+                f"{path}: row {number} has {'more' if len(row) > len(names) else 'fewer'} fields than its header, "
+                f"{len(row)} instead of {len(names)}; name every column, and quote values with a {separator!r} in them"
+            )
+    twice = [name for position, name in enumerate(names) if name and name in names[:position]]
+    if twice:
+        raise DataError(f"{path} has two columns {twice[0]!r}; remove or rename one")
+    frame = pd.DataFrame([row for _, row in numbered], columns=names, dtype=str)
+    unnamed = [position for position, name in enumerate(names) if not name]
+    if any((frame.iloc[:, position] != "").any() for position in unnamed):
+        raise DataError(f"{path} has a column without a name, column {unnamed[0] + 1}; name every column")
+    frame = frame.drop(columns=[""], errors="ignore")
+    if frame.empty:
+        raise DataError(f"{path} lists no tile; it must be a CSV with one row a tile")
+    return frame
+
+
+def _unreadable(path: Path, reason: str) -> DataError:
+    return DataError(
+        f"cannot read the tile index {path}: {reason}; it must be a CSV with one row a tile "
+        "('index' under 'folder' in the protocol file says where)"
+    )
+
+
 def read_table(path: Path, folder: TileFolder, attributes: Sequence[str]) -> pd.DataFrame:
     """Read the table of tiles.
 
@@ -100,22 +164,10 @@ def read_table(path: Path, folder: TileFolder, attributes: Sequence[str]) -> pd.
         alone = pd.DataFrame({"tile": [Path(folder.images).stem], "split": ["all"], "block": [""]})
         alone.attrs["own_blocks"] = False
         return alone
-    try:
-        # As text: protocols compare text, and a tile named 007 must stay so.
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        reason = "it does not exist" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
-        raise DataError(
-            f"cannot read the tile index {path}: {reason}; it must be a CSV with one row a tile "
-            "('index' under 'folder' in the protocol file says where)"
-        ) from error
-    if not isinstance(frame.index, pd.RangeIndex):
-        raise DataError(f"{path} has rows of more fields than its header; name every column, and quote commas")
-    if frame.empty:
-        raise DataError(f"{path} lists no tile; it must be a CSV with one row a tile")
+    frame = read_csv(path)
     named = [name for name in (*placeholders(folder.images), *placeholders(folder.labels)) if name != "tile"]
-    if folder.tiles is not None and folder.tiles.polygons is not None:
-        # Polygons may say the rest.
+    if folder.tiles is not None:
+        # Polygons may say the rest, and so may the place in the scene.
         attributes = [name for name in attributes if name in frame.columns]
     block = [folder.block] if folder.block and folder.tiles is None else []
     wanted = [folder.tile, *attributes, *block, *named]
@@ -125,12 +177,14 @@ def read_table(path: Path, folder: TileFolder, attributes: Sequence[str]) -> pd.
             f"{path} has no column {missing[0]!r}; it has: {', '.join(frame.columns)}. "
             "Add it, or correct its name in the protocol file"
         )
-    own = [*OWN_COLUMNS, *(["tile"] if folder.tile != "tile" else [])]
-    reserved = [column for column in frame.columns if column in own]
-    if reserved:
-        raise DataError(f"{path} has a column {reserved[0]!r}, which is a name of the index's own; rename it")
     if folder.tile != "tile":
-        frame.insert(0, "tile", frame[folder.tile])
+        names = frame[folder.tile]
+        frame = frame.rename(columns={"tile": renamed("tile")})
+        frame.insert(0, "tile", names)
+    unnamed = frame[frame["tile"] == ""]
+    if len(unnamed):
+        held = ", ".join(f"{name} = {value}" for name, value in unnamed.iloc[0].items() if value)
+        raise DataError(f"{path} has a row without a name in column {folder.tile!r} ({held}); complete or remove it")
     twice = frame["tile"][frame["tile"].duplicated()]
     if len(twice):
         raise DataError(f"{path} lists tile {twice.iloc[0]!r} more than once; every row must be another tile")
@@ -143,7 +197,8 @@ def read_table(path: Path, folder: TileFolder, attributes: Sequence[str]) -> pd.
     if block:
         frame["block"] = frame[folder.block]
     elif "block" not in frame.columns:
-        frame["block"] = blocks.runs(["-".join(row) for row in frame[list(attributes)].to_numpy().tolist()])
+        own = [attribute_column(frame.columns, name) for name in attributes]
+        frame["block"] = blocks.runs(["-".join(row) for row in frame[own].to_numpy().tolist()])
     return frame
 
 
@@ -160,16 +215,18 @@ def require_columns(tiles: Sequence[dict[str, Any]], attributes: Sequence[str], 
     """
     if not tiles:
         return
-    for name in (*attributes, *([folder.block] if folder.block else [])):
-        if name not in tiles[0]:
-            known = ", ".join(str(column) for column in tiles[0] if column not in OWN_COLUMNS)
+    columns = [attribute_column(tiles[0], name) for name in attributes]
+    block = folder.block and attribute_column(tiles[0], folder.block)
+    for name, column in zip((*attributes, folder.block), (*columns, block), strict=True):
+        if column is not None and (column not in tiles[0] or column in _FACTS):
+            known = ", ".join(str(column) for column in tiles[0] if column not in _FACTS)
             raise DataError(
                 f"no column {name!r} in the table of scenes or the polygons; they have: {known}. Add it, or correct "
                 "its name in the protocol file"
             )
     scenes = {image: number for number, image in enumerate(dict.fromkeys(tile["image"] for tile in tiles))}
-    groups = ["-".join([str(scenes[t["image"]]), *(str(t[name]) for name in attributes)]) for t in tiles]
+    groups = ["-".join([str(scenes[t["image"]]), *(str(t[name]) for name in columns)]) for t in tiles]
     size = max(tile["part"][2] for tile in tiles)
     cells = blocks.cells(groups, [t["part"][1] // size for t in tiles], [t["part"][0] // size for t in tiles])
     for tile, cell in zip(tiles, cells, strict=True):
-        tile["block"] = str(tile[folder.block]) if folder.block else cell
+        tile["block"] = str(tile[block]) if block else cell

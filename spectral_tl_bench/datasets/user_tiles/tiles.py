@@ -20,10 +20,11 @@ from spectral_tl_bench.datasets.io.band_metadata import described_bands, header_
 from spectral_tl_bench.datasets.io.headers import Header, own_bands, raster_header
 from spectral_tl_bench.datasets.io.label_codes import own_codes
 from spectral_tl_bench.datasets.io.listing import Listing, Role, Stored, raise_first
-from spectral_tl_bench.datasets.io.raster import Window, read_image, stored_label
+from spectral_tl_bench.datasets.io.raster import Window, read_image
 from spectral_tl_bench.datasets.io.vrt import is_virtual, sources_of
+from spectral_tl_bench.datasets.user_tiles.label_maps import AS_STORED, Placement, place_label, read_codes
 from spectral_tl_bench.datasets.user_tiles.polygons import burn, grid_of, is_vector
-from spectral_tl_bench.datasets.user_tiles.tile_table import OWN_COLUMNS, locate, read_table, require_columns
+from spectral_tl_bench.datasets.user_tiles.tile_table import locate, read_table, require_columns
 from spectral_tl_bench.datasets.user_tiles.tiling import cut_scenes
 from spectral_tl_bench.sensors import Sensor, UnreadSensor, select_bands
 from spectral_tl_bench.sensors.classes import HIGHEST_CODE, LOWEST_CODE
@@ -85,7 +86,8 @@ class Tiles(TileDataset):
             )
         )
         self._ignore = file.ignore
-        words = (self.folder.class_column, file.ignore, [(c.code, c.name) for c in file.classes])
+        labels = (self.folder.class_column, self.folder.label_band)
+        words = (*labels, file.ignore, [(c.code, c.name) for c in file.classes])
         self._labels_read_as = hashlib.blake2b(repr(words).encode(), digest_size=6).hexdigest()
         self._files_describe = isinstance(file.sensor, UnreadSensor)
         self._listing: Listing | None = None
@@ -163,7 +165,7 @@ class Tiles(TileDataset):
         if cut is None:
             return found
         polygons = None if cut.polygons is None else os.path.join(os.path.abspath(self.root), cut.polygons)
-        tiles = cut_scenes(found, cut, polygons, OWN_COLUMNS)
+        tiles = cut_scenes(found, cut, polygons)
         require_columns(tiles.rows, self._group_by, self.folder)
         return tiles
 
@@ -173,6 +175,10 @@ class Tiles(TileDataset):
         header = raster_header(row["image"], sample=True, part=part)
         image = dataclasses.replace(header, empty=own_bands(row["image"], self._stored, part))
         if not is_vector(row["label"]):
+            placement = self._placement(row)
+            self._codes(row["label"], (0, 0, 1, 1))
+            if placement != AS_STORED:
+                return image, raster_header(row["label"], part=(0, 0, image.height, image.width))
             scene, map_ = grid_of(row["image"]), grid_of(row["label"])
             if part is not None and (scene.height, scene.width) != (map_.height, map_.width):
                 raise DataError(
@@ -207,16 +213,33 @@ class Tiles(TileDataset):
 
     def label_at(self, row: Mapping[Any, Any], window: Window | None = None) -> np.ndarray:
         """Read or burn the label map of a row, or a window of it."""
-        path, window = row["label"], _within(row, window)
+        path = row["label"]
         if not is_vector(path):
-            return self.read_label(Path(path), window)
+            placement = self._placement(row)
+            if placement == AS_STORED:
+                return self.read_label(Path(path), _within(row, window))
+            grid = grid_of(row["image"])
+            within = _within(row, window) or (0, 0, grid.height, grid.width)
+            return placement.turned(self.read_label(Path(path), placement.window(within)))
+        window = _within(row, window)
         names = {c.name: c.code for c in self.all_classes}
         return burn(path, grid_of(row["image"]), window, self.folder.class_column, names)
 
     def read_label(self, path: Path, window: Window | None = None) -> np.ndarray:
         """Read an H x W label map; what the file calls nodata, NaN, and ignored codes of any size are unlabelled."""
-        stored, nodata = stored_label(path, window)
+        stored, nodata = self._codes(path, window)
         return own_codes(stored, nodata, [c.code for c in self.all_classes], self._ignore, path)
+
+    def label_is_moved(self, row: Mapping[Any, Any]) -> bool:
+        """Whether the label map of a row is a raster that lies otherwise on the image than as it is stored."""
+        return not is_vector(row["label"]) and self._placement(row) != AS_STORED
+
+    def _placement(self, row: Mapping[Any, Any]) -> Placement:
+        names = (row["image"], row["label"])
+        return place_label(grid_of(names[0]), grid_of(names[1]), names, row.get("part"))
+
+    def _codes(self, path: Path | str, window: Window | None) -> tuple[np.ndarray, float | None]:
+        return read_codes(path, window, self.folder.label_band, [c.code for c in self.all_classes])
 
 
 def _within(row: Mapping[Any, Any], window: Window | None) -> Window | None:

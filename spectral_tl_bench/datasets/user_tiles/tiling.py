@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,19 +11,19 @@ from spectral_tl_bench.config.tile_folder import Cut
 from spectral_tl_bench.datasets.io.listing import Listing
 from spectral_tl_bench.datasets.io.raster import Window
 from spectral_tl_bench.datasets.user_tiles.polygons import Grid, grid_of, read_polygons
+from spectral_tl_bench.datasets.user_tiles.tile_table import index_columns
 from spectral_tl_bench.utils.errors import DataError
 
 _MOST_TILES = 1_000_000
 
 
-def cut_scenes(scenes: Listing, cut: Cut, polygons: str | None, reserved: Sequence[str]) -> Listing:
+def cut_scenes(scenes: Listing, cut: Cut, polygons: str | None) -> Listing:
     """Cut every scene into tiles.
 
     Args:
         scenes: One row a scene, with ``image``.
         cut: Size and distance of the tiles, or none where every polygon is one.
         polygons: File of the polygons, None where the whole scene is cut.
-        reserved: Columns that polygons may not have.
 
     Returns:
         One row a tile, with ``part`` (top, left, height and width in its scene), what its scene's row says, and the
@@ -38,7 +38,7 @@ def cut_scenes(scenes: Listing, cut: Cut, polygons: str | None, reserved: Sequen
         grid = grid_of(scene["image"])
         if cut.size is not None and grid.height * grid.width / (cut.stride or cut.size) ** 2 > _MOST_TILES:
             raise DataError(f"{scene['image']} would be cut into more than {_MOST_TILES} tiles; make 'size' larger")
-        found = list(_tiles(grid, cut, None if polygons is None else _attributes(polygons, grid, reserved)))
+        found = list(_tiles(grid, cut, None if polygons is None else _attributes(polygons, grid)))
         rows += [
             {**scene, **attributes, "tile": f"{scene['tile']}_{name}", "part": part} for name, part, attributes in found
         ]
@@ -63,12 +63,10 @@ def cut_scenes(scenes: Listing, cut: Cut, polygons: str | None, reserved: Sequen
 _Attributes = tuple[np.ndarray, list[dict[str, str]]]
 
 
-def _attributes(path: str, grid: Grid, reserved: Sequence[str]) -> _Attributes:
+def _attributes(path: str, grid: Grid) -> _Attributes:
     polygons, table = read_polygons(path, grid)
-    taken = [column for column in table.columns if column in reserved]
-    if taken:
-        raise DataError(f"{path} has a column {taken[0]!r}, which is a name of the index's own; rename it")
-    return polygons, [{str(name): str(value) for name, value in row.items()} for row in table.to_dict("records")]
+    rows = ({name: str(value) for name, value in row.items()} for row in table.to_dict("records"))
+    return polygons, [index_columns(row, "tile") for row in rows]
 
 
 def _tiles(grid: Grid, cut: Cut, polygons: _Attributes | None) -> Iterator[tuple[str, Window, Mapping[str, str]]]:
@@ -88,7 +86,7 @@ def _tiles(grid: Grid, cut: Cut, polygons: _Attributes | None) -> Iterator[tuple
         for left in range(0, grid.width - cut.size + 1, stride):
             attributes: Mapping[str, str] = {}
             if tree is not None and polygons is not None:
-                middle = shapely.Point(_apply(grid.transform, left + cut.size / 2, top + cut.size / 2))
+                middle = shapely.Point(grid.place(left + cut.size / 2, top + cut.size / 2))
                 within = tree.query(middle, predicate="within")
                 if not len(within):
                     continue
@@ -96,14 +94,10 @@ def _tiles(grid: Grid, cut: Cut, polygons: _Attributes | None) -> Iterator[tuple
             yield f"{top}_{left}", (top, left, cut.size, cut.size), attributes
 
 
-def _apply(transform: Any, x: float, y: float) -> tuple[float, float]:
-    return transform.a * x + transform.b * y + transform.c, transform.d * x + transform.e * y + transform.f
-
-
 def _around(polygon: Any, grid: Grid) -> Window | None:
     """The pixels around a polygon, as far as the scene goes; None where it lies beside the scene."""
     west, south, east, north = polygon.bounds
-    corners = [_apply(~grid.transform, x, y) for x in (west, east) for y in (south, north)]
+    corners = [grid.pixels(x, y) for x in (west, east) for y in (south, north)]
     columns, rows = np.array(corners).T
     # Edges drawn along pixels' edges are those, whatever the arithmetic makes of them.
     top, left = max(0, int(np.floor(rows.min() + 1e-6))), max(0, int(np.floor(columns.min() + 1e-6)))
