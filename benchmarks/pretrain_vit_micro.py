@@ -50,7 +50,7 @@ from spectral_tl_bench.training.decoders.reconstruction import ReconstructionDec
 from spectral_tl_bench.training.fit import fit, seed_all
 from spectral_tl_bench.training.progress import StageProgress
 from spectral_tl_bench.training.reconstruction import MaskedReconstruction, random_mask
-from spectral_tl_bench.utils.distributed import Hardware
+from spectral_tl_bench.utils.runtime import RuntimeOptions
 from spectral_tl_bench.utils.tensors import save_weights
 
 CAMERA = Sensor(
@@ -214,7 +214,7 @@ def pretrain(out: Path, *, steps: int = STEPS, seed: int = SEED, scenes: int = S
     method.apply(backbone)
     task = ColourReconstruction(backbone, method, training, ReconstructionDecoder.of(backbone, training))
     progress = StageProgress(console, "pretraining", "extra loss")
-    fit(task, _Data(pictures), training, hardware=Hardware("cpu"), callbacks=[progress], validations=0)
+    fit(task, _Data(pictures), training, options=RuntimeOptions(device="cpu"), callbacks=[progress], validations=0)
     encoder = {k: v for k, v in model.state_dict().items() if not k.startswith(entry.ignorable)}
     made = {
         "data": f"simulated RGB: {scenes} landscapes of the simulator in none of the simulated archives, no labels",

@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from tiny_run import TINIEST
 
 from spectral_tl_bench.config.presets import override, preset
@@ -16,6 +15,7 @@ from spectral_tl_bench.runs.planning import plan
 from spectral_tl_bench.runs.requests import requests
 from spectral_tl_bench.runs.runner import execute
 from spectral_tl_bench.splits.assignment import split_tiles
+from spectral_tl_bench.utils.runtime import RuntimeOptions
 
 TWO_CITIES = """
 title: From one side to two cities
@@ -78,7 +78,7 @@ def train(whuohs_root, two_cities):
         usual = {"root": whuohs_root, "preset_name": "quick"}
         protocol = changes.pop("protocol", two_cities)
         (request,) = requests(method, protocol, training=training, **usual | changes)
-        return execute(plan(request), out, Console(quiet=True), device="cpu")
+        return execute(plan(request), out, RuntimeOptions(device="cpu"))
 
     return make
 

@@ -1,10 +1,11 @@
-"""What the commands do, apart from parsing arguments."""
+"""The commands, without the parsing of arguments."""
 
 from __future__ import annotations
 
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,121 +19,92 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from spectral_tl_bench.datasets.base import TileDataset
-    from spectral_tl_bench.runs.requests import Request
+    from spectral_tl_bench.runs.plan import Request
+    from spectral_tl_bench.utils.runtime import RuntimeOptions
 
 
 def run(
     requests: Sequence[Request],
-    console: Console,
+    out: Path,
+    options: RuntimeOptions,
     *,
     preset_is_default: bool,
-    out: Path,
-    device: str,
-    devices: int,
-    num_nodes: int,
-    strategy: str,
-    loggers: tuple[str, ...],
     maps: int = 0,
     dry: bool = False,
-    **means: Any,
 ) -> None:
     """Do one run or several and print a table for each.
 
     Args:
         requests: What to run.
-        console: Gets progress and tables.
-        preset_is_default: Whether nobody named the preset, so that it is said which one was taken.
         out: Folder of all runs.
-        device: "auto", "cpu" or "cuda".
-        devices: On each node.
-        num_nodes: Nodes.
-        strategy: How several processes share a run.
-        loggers: Get the training curve too.
+        options: How to execute them; the console gets progress and tables.
+        preset_is_default: Whether the user named no preset, so that a line tells which one was taken.
         maps: Target tiles of each run to write maps of.
-        dry: Say what would be done instead of doing it.
-        means: What else :func:`~spectral_tl_bench.runs.runner.execute` takes.
+        dry: Describe the runs instead of doing them.
     """
     from spectral_tl_bench.runs import launch
-    from spectral_tl_bench.utils.distributed import Hardware
 
-    hardware = Hardware(device, devices, num_nodes, strategy)
-    another = hardware.processes > 1 and launch.is_another()
-    if another:
-        console = type(console)(quiet=True)
+    secondary = options.processes > 1 and launch.is_another()
+    if secondary:
+        options = replace(options, console=None)
+    console = options.output
     first = requests[0]
     if first.where.root is None:
-        said = (
+        words = (
             ("SIMULATED data", "bold yellow"),
             ": no --root was given, so this runs on the embedded simulated archive; its figures say nothing about a "
             "real sensor.",
         )
-        console.print(Text.assemble(*said), soft_wrap=True)
+        console.print(Text.assemble(*words), soft_wrap=True)
     elif preset_is_default and first.choices.preset == "quick":
-        console.print("no GPU here: preset quick (--preset standard for the full size)", highlight=False)
+        options.say("no GPU here: preset quick (--preset standard for the full size)")
 
     from spectral_tl_bench.cli.dry_run import describe
-    from spectral_tl_bench.methods import PixelModel
     from spectral_tl_bench.records import prepare_folder
     from spectral_tl_bench.records.titles import heading
     from spectral_tl_bench.report.tables import render
-    from spectral_tl_bench.runs.planning import Plan, plan
+    from spectral_tl_bench.runs.method_runner import runner_of
+    from spectral_tl_bench.runs.plan import Plan
+    from spectral_tl_bench.runs.planning import plan
     from spectral_tl_bench.runs.runner import execute
     from spectral_tl_bench.training.loggers import require_loggers
     from spectral_tl_bench.utils import distributed
-    from spectral_tl_bench.utils.distributed import pick_device
+    from spectral_tl_bench.utils.runtime import RuntimeOptions, pick_device
 
-    picked = pick_device(device)
-    launch.require_usable(hardware)
-    require_loggers(loggers)
+    device = pick_device(options.device)
+    launch.require_usable(options)
+    require_loggers(options.loggers)
 
-    def planned() -> list[Plan]:
-        # Every input is opened before anything trains: a mistake in the last protocol shows at once.
-        if not dry:
-            prepare_folder(out)
+    def prepare() -> list[Plan]:
+        # Every input is opened before anything is written or trains: a mistake in the last protocol shows at once.
         opened: dict[tuple[str, Path], TileDataset] = {}
         plans = [plan(request, opened) for request in requests]
         for note in dict.fromkeys(note for ready in plans for note in (*ready.dataset.notes, *ready.notes)):
-            console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+            options.say(f"note: {note}")
         for ready in plans:
-            if isinstance(ready.method, PixelModel):
-                launch.require_no_network(hardware, maps)
-            else:
-                launch.require_shares(ready.spec.training, ready.method.stages, hardware)
+            runner_of(type(ready.method)).require_executable(ready, options, maps)
+        if not dry:
+            prepare_folder(out)
         return plans
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*geotransform.*")
-        # Before other processes start, unless somebody else has started them: then one after the other.
-        early = None if another or launch.started_elsewhere() else planned()
-        with launch.together(Hardware() if dry else hardware, sys.argv[1:]):
-            plans = distributed.in_turn(lambda: planned() if early is None else early)
+        # Before this process starts others. Where srun or torchrun has started them: one after the other.
+        early = None if secondary or launch.started_elsewhere() else prepare()
+        with launch.together(RuntimeOptions() if dry else options, sys.argv[1:]):
+            plans = distributed.rank_zero_first(lambda: prepare() if early is None else early)
             for number, ready in enumerate(plans, start=1):
-                console.print(
-                    f"[{number}/{len(plans)}] {heading(ready.spec)}",
-                    highlight=False,
-                    markup=False,
-                    soft_wrap=True,
-                )
+                options.say(f"[{number}/{len(plans)}] {heading(ready.spec)}")
                 if dry:
-                    describe(ready, out, picked, console)
+                    describe(ready, out, device, console)
                     continue
-                done = execute(
-                    ready,
-                    out,
-                    console,
-                    device=device,
-                    devices=devices,
-                    num_nodes=num_nodes,
-                    strategy=strategy,
-                    loggers=loggers,
-                    **means,
-                )
-                if another:
+                result = execute(ready, out, options)
+                if secondary:
                     continue
-                console.print(render(done))
-                console.print(f"written to {done.folder}", highlight=False, soft_wrap=True)
+                console.print(render(result))
+                options.say(f"written to {result.folder}")
                 if maps:
-                    maps_of_a_run.write(done.folder, ready, maps, device, console)
+                    maps_of_a_run.write(result.folder, ready, maps, options)
 
 
 def parameters(
@@ -179,27 +151,19 @@ def parameters(
 
 
 def sweep(
-    suite: str,
-    root: Path | None,
-    console: Console,
-    *,
-    out: Path,
-    device: str,
-    checkpoint_minutes: float,
-    engine: str,
-    **options: Any,
+    suite: str, root: Path | None, out: Path, options: RuntimeOptions, engine: str, **engine_options: Any
 ) -> None:
-    """Do every run of a suite that has no record yet; the options are those of the engine."""
+    """Do every run of a suite that has no record yet."""
     from spectral_tl_bench.sweeps.engines.options import make_engine
     from spectral_tl_bench.sweeps.suite import find_suite
     from spectral_tl_bench.sweeps.sweep import sweep as do
 
-    chosen = make_engine(engine, out, device=device, **options)
-    do(find_suite(suite), root, out, console, engine=chosen, device=device, checkpoint_minutes=checkpoint_minutes)
+    chosen = make_engine(engine, out, device=options.device, **engine_options)
+    do(find_suite(suite), root, out, chosen, options)
 
 
 def adapting_methods(console: Console) -> list[str]:
-    """Names of the methods that adapt a backbone; says of each that cannot be imported what is wrong with it."""
+    """Names of the methods that adapt a backbone; prints why others cannot be imported."""
     from spectral_tl_bench.methods import method_names
     from spectral_tl_bench.utils.registry import METHODS
 

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from spectral_tl_bench.methods import Method
 from spectral_tl_bench.records import RECORD
 from spectral_tl_bench.records.run_yaml import run_yaml
-from spectral_tl_bench.runs.estimate import Estimate, estimate
-from spectral_tl_bench.utils.text import duration
+from spectral_tl_bench.runs.estimate import Estimate
+from spectral_tl_bench.runs.method_runner import runner_of
+from spectral_tl_bench.utils.text import duration, say
 
 if TYPE_CHECKING:
     import torch
     from rich.console import Console
 
-    from spectral_tl_bench.runs.planning import Plan
+    from spectral_tl_bench.runs.plan import Plan
 
 
 def describe(plan: Plan, out: Path, device: torch.device, console: Console) -> None:
@@ -29,29 +29,25 @@ def describe(plan: Plan, out: Path, device: torch.device, console: Console) -> N
         device: Where it would run.
         console: Gets it.
     """
-
-    def say(text: str) -> None:
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
-
     folder = out / plan.spec.folder
-    say(run_yaml(plan.spec, plan.request.where.absolute()).rstrip())
+    say(console, run_yaml(plan.spec, plan.request.where.absolute()).rstrip())
     split = plan.split
     labelled = plan.spec.training.label_fraction
     share = "" if labelled == 1 else f" (labels of {100 * labelled:g} % of them)"
     margin = f" with a margin of {len(split.margin)} around them" if len(split.margin) else ""
-    say(
-        f"tiles: {len(split.training)} train{share}, {len(split.held_out)} held out{margin}, {len(split.target)} target"
-    )
-    if isinstance(plan.method, Method):
-        cost = estimate(plan, plan.method, device)
+    held_out = f"{len(split.held_out)} held out{margin}"
+    say(console, f"tiles: {len(split.training)} train{share}, {held_out}, {len(split.target)} target")
+    cost = runner_of(type(plan.method)).estimate(plan, device)
+    if cost is not None:
         console.print(_costs(cost, device))
         if cost.memory_mib > cost.free_mib:
             say(
+                console,
                 f"that is more than the {cost.free_mib / 1024:.1f} GiB free here: lower --train batch_size or "
-                "image_size, or take a smaller --backbone"
+                "image_size, or take a smaller --backbone",
             )
     state = "with a complete record" if (folder / RECORD).is_file() else "unfinished: it would go on"
-    say(f"folder: {folder}, {state if folder.exists() else 'new'}")
+    say(console, f"folder: {folder}, {state if folder.exists() else 'new'}")
 
 
 def _costs(cost: Estimate, device: torch.device) -> Table:

@@ -10,7 +10,7 @@ import typer
 from spectral_tl_bench.cli.console import console
 from spectral_tl_bench.cli.train import CheckpointMinutes, assignments
 from spectral_tl_bench.utils.errors import SpectralBenchError
-from spectral_tl_bench.utils.interruption import CHECKPOINT_MINUTES
+from spectral_tl_bench.utils.runtime import CHECKPOINT_MINUTES, RuntimeOptions
 from spectral_tl_bench.utils.validation import LARGEST_SEED
 
 
@@ -89,7 +89,7 @@ def pretrain(
     from spectral_tl_bench.pretraining.recipes import recipe
     from spectral_tl_bench.pretraining.run import check_name
     from spectral_tl_bench.pretraining.run import pretrain as train_and_write
-    from spectral_tl_bench.utils.distributed import pick_device
+    from spectral_tl_bench.utils.runtime import pick_device
 
     wanted = recipe(config, {name: value for name, value in given.items() if value is not None})
     pick_device(device)
@@ -113,17 +113,10 @@ def pretrain(
         )
     )
     announce(ready, to)
-    path = train_and_write(
-        ready,
-        out,
-        to,
-        device=device,
-        workers=workers,
-        checkpoint_minutes=checkpoint_minutes,
-        force=force,
-        half=half,
+    options = RuntimeOptions(
+        device=device, workers=workers, checkpoint_minutes=checkpoint_minutes, force=force, console=to
     )
-    to.print(f"written to {path}", highlight=False, markup=False, soft_wrap=True)
+    options.say(f"written to {train_and_write(ready, out, options, half=half)}")
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -94,8 +94,9 @@ def show(name: str, runs: Path, console: Console, *, maps: int) -> None:
         console.print(Text.assemble((f"{label}: ", "bold"), plain(text)), highlight=False, soft_wrap=True)
     if maps:
         from spectral_tl_bench.cli.maps import write_later
+        from spectral_tl_bench.utils.runtime import RuntimeOptions
 
-        write_later(run.folder, maps, console)
+        write_later(run.folder, maps, RuntimeOptions(console=console))
 
 
 def compare(first: str, second: str, runs: Path, console: Console) -> None:

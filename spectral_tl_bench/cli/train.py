@@ -10,7 +10,7 @@ import typer
 from spectral_tl_bench.cli.console import console
 from spectral_tl_bench.sweeps.engines.base import RETRIES
 from spectral_tl_bench.utils.errors import SpectralBenchError
-from spectral_tl_bench.utils.interruption import CHECKPOINT_MINUTES
+from spectral_tl_bench.utils.runtime import CHECKPOINT_MINUTES, RuntimeOptions
 from spectral_tl_bench.utils.validation import LARGEST_SEED
 
 RunsFolder = Annotated[Path, typer.Option(help="Folder for all runs.")]
@@ -154,22 +154,19 @@ def run(
             training=training,
             stage1=stage1,
         )
-    commands.run(
-        wanted,
-        console(),
-        preset_is_default=preset is None and config is None,
-        out=out,
+    runtime = RuntimeOptions(
         device=device,
-        workers=workers,
-        force=force,
-        checkpoint_minutes=checkpoint_minutes,
-        maps=maps,
-        dry=dry_run,
         devices=devices,
         num_nodes=num_nodes,
         strategy=strategy,
+        workers=workers,
+        checkpoint_minutes=checkpoint_minutes,
         loggers=tuple(dict.fromkeys(logger or ())),
+        force=force,
+        console=console(),
     )
+    default_preset = preset is None and config is None
+    commands.run(wanted, out, runtime, preset_is_default=default_preset, maps=maps, dry=dry_run)
 
 
 def predict(
@@ -255,11 +252,9 @@ def sweep(
     commands.sweep(
         suite,
         root,
-        console(),
-        out=out,
-        device=device,
-        checkpoint_minutes=checkpoint_minutes,
-        engine=engine,
+        out,
+        RuntimeOptions(device=device, checkpoint_minutes=checkpoint_minutes, console=console()),
+        engine,
         jobs=jobs,
         address=address,
         cpus=cpus,

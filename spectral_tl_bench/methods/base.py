@@ -16,11 +16,11 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, cast, final
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from spectral_tl_bench.config.spec import StageName
+from spectral_tl_bench.config.spec import StageName, TrainingSpec
 from spectral_tl_bench.utils.errors import SpectralBenchError, UnknownNameError
 from spectral_tl_bench.utils.registry import METHODS, PluginError
 
@@ -34,8 +34,15 @@ ReconstructionTarget = Literal["pixels", "normalised_patches"]
 
 
 @dataclasses.dataclass
-class _Options:
-    """A dataclass whose fields are hyper-parameters."""
+class AnyMethod(abc.ABC):
+    """What ``--method`` can name: a dataclass whose fields are hyper-parameters, and the runner of its kind.
+
+    :class:`Method` and :class:`PixelModel` are the kinds that come with the package. Another kind is one file with a
+    subclass of this class that names its :class:`~spectral_tl_bench.runs.method_runner.MethodRunner`.
+    """
+
+    runner: ClassVar[str]
+    """``module:class`` of what plans and executes runs of this kind."""
 
     def options(self) -> dict[str, Any]:
         """Hyper-parameters by name, as recorded."""
@@ -47,13 +54,15 @@ class _Options:
 
 
 @dataclasses.dataclass
-class Method(_Options, abc.ABC):
+class Method(AnyMethod):
     """How a pretrained backbone is adapted to a sensor and a task.
 
     Subclass as a dataclass: its fields are the hyper-parameters, set by ``--set name=value``, validated and recorded.
     A method touches only the backbone it is given; data, freezing, training, selection, scoring and records are the
     bench's.
     """
+
+    runner: ClassVar[str] = "spectral_tl_bench.runs.network_runner:NetworkRunner"
 
     learning_rate_factor: ClassVar[float] = 1.0
     """The method's own learning rate by that of the preset; docs/recipes.md has all the tries behind the factors."""
@@ -84,6 +93,23 @@ class Method(_Options, abc.ABC):
 
     def begin_stage(self, backbone: Backbone, stage: StageName) -> None:
         """Change what trains, or add parts, before a stage starts."""
+
+    def parameter_groups(self, backbone: Backbone, training: TrainingSpec, stage: StageName) -> list[dict[str, Any]]:
+        """Return the backbone's parameters in groups of :class:`torch.optim.AdamW`, with peak learning rates.
+
+        Called as a stage begins. Parameters in no group have the stage's learning rate; frozen ones may be listed.
+
+        Args:
+            backbone: The adapted backbone.
+            training: The run's training settings.
+            stage: The stage that begins.
+
+        Returns:
+            Mappings of ``params``, ``lr`` and, if wanted, other options of AdamW.
+        """
+        from spectral_tl_bench.backbones.parameter_groups import parameter_groups
+
+        return parameter_groups(backbone, training, stage)
 
     def extra_loss(self, backbone: Backbone) -> Tensor | None:
         """Return a scalar added to the stage's loss after each training forward pass, or None."""
@@ -149,7 +175,7 @@ class Classifier(Protocol):
 
 
 @dataclasses.dataclass
-class PixelModel(_Options, abc.ABC):
+class PixelModel(AnyMethod):
     """A model without a backbone: it knows a pixel by its spectrum alone, and nothing but source pixels trained it.
 
     What is learned from pretraining or from a pixel's surroundings has to show by being better. Subclass as a
@@ -158,6 +184,8 @@ class PixelModel(_Options, abc.ABC):
     Attributes:
         pixels: How many labelled source pixels are drawn to learn from, the same number of every training tile.
     """
+
+    runner: ClassVar[str] = "spectral_tl_bench.runs.pixels:PixelRunner"
 
     pixels: Annotated[int, Field(gt=0)] = 30_000
 
@@ -172,10 +200,6 @@ class PixelModel(_Options, abc.ABC):
 
 def _at_fault(name: str, how: str, error: Exception) -> PluginError:
     return PluginError(f"method {name} {how}: {type(error).__name__}: {error}")
-
-
-AnyMethod = Method | PixelModel
-"""Whatever ``--method`` can name."""
 
 
 def all_method_names() -> list[str]:
@@ -216,7 +240,7 @@ def method_class(name: str) -> type[AnyMethod]:
         SpectralBenchError: If the file or class cannot be used.
     """
     cls = METHODS.load(name)
-    if not (isinstance(cls, type) and issubclass(cls, Method | PixelModel)):
+    if not (isinstance(cls, type) and issubclass(cls, AnyMethod)):
         raise SpectralBenchError(
             f"{name} is not a Method: let it subclass Method or PixelModel of spectral_tl_bench.methods"
         )
@@ -225,16 +249,22 @@ def method_class(name: str) -> type[AnyMethod]:
     return cls
 
 
+def adapting_class(name: str) -> type[Method]:
+    """As :func:`method_class`, for a method that adapts a backbone."""
+    cls = method_class(name)
+    if not issubclass(cls, Method):
+        raise SpectralBenchError(f"{name} has no backbone to adapt; name a method that has")
+    return cls
+
+
 def build_method(name: str, options: dict[str, Any] | None = None) -> Method:
     """Make a method that adapts a backbone; see :func:`build_any_method`."""
-    method = build_any_method(name, options)
-    if not isinstance(method, Method):
-        raise SpectralBenchError(f"{name} has no backbone to adapt; name a method that has")
-    return method
+    adapting_class(name)
+    return cast(Method, build_any_method(name, options))
 
 
 def build_any_method(name: str, options: dict[str, Any] | None = None) -> AnyMethod:
-    """Make a method, with a backbone or without, with its hyper-parameters set and validated.
+    """Make a method of any kind, with its hyper-parameters set and validated.
 
     Args:
         name: Registered name or ``file.py:ClassName``.

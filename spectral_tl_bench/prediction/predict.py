@@ -16,7 +16,7 @@ from spectral_tl_bench.datamodules.windows import offsets
 from spectral_tl_bench.prediction.rasters import ClassMap, ConfidenceMap, Place, code_table
 from spectral_tl_bench.prediction.restore import RestoredRun
 from spectral_tl_bench.prediction.scene import Scene
-from spectral_tl_bench.utils.distributed import pick_device
+from spectral_tl_bench.utils.runtime import pick_device
 
 Progress = Callable[[int, int], None]
 """Told how many windows are done, and how many there are."""

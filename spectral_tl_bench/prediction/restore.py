@@ -15,9 +15,10 @@ from spectral_tl_bench.backbones import Backbone, backbone_entry, build_backbone
 from spectral_tl_bench.config.spec import RunSpec
 from spectral_tl_bench.datamodules.radiometry import MinMax, Radiometry, SourceStatistics
 from spectral_tl_bench.datasets.io.raster import to_reflectance
-from spectral_tl_bench.methods import Method, PixelModel, build_any_method
+from spectral_tl_bench.methods import Method, build_method, method_class
 from spectral_tl_bench.records.run_yaml import CONFIG, NAMED_WEIGHTS
 from spectral_tl_bench.runs.adapter import ADAPTER, Adapter, pretrained_digest, read_adapter
+from spectral_tl_bench.runs.method_runner import runner_of
 from spectral_tl_bench.sensors import Sensor
 from spectral_tl_bench.sensors.resampling import resampling_matrix
 from spectral_tl_bench.training.decoders import Segmenter
@@ -132,10 +133,10 @@ def _method(spec: RunSpec) -> Method:
                 f"{name} is not there as it was when the run trained; restore the file, or start in the folder where "
                 "the run was started"
             )
-    method = build_any_method(spec.method, dict(spec.method_options))
-    if isinstance(method, PixelModel):
+    cls = method_class(spec.method)
+    if not runner_of(cls).keeps_model:
         raise CheckpointError(f"{spec.method_name} keeps no model, only its scores; take the run of another method")
-    return method
+    return build_method(spec.method, dict(spec.method_options))
 
 
 def _pretrained(spec: RunSpec, given: str | None, recorded: str | None) -> str:

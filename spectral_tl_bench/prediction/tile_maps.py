@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from spectral_tl_bench.prediction.restore import RestoredRun
-    from spectral_tl_bench.runs.planning import Plan
+    from spectral_tl_bench.runs.plan import Plan
 
 
 UNLABELLED, RIGHT, WRONG = range(3)

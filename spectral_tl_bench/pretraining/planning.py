@@ -22,6 +22,7 @@ from spectral_tl_bench.records.pretraining import PretrainingArchive, Pretrainin
 from spectral_tl_bench.sensors import Sensor
 from spectral_tl_bench.training.fit import seed_all
 from spectral_tl_bench.utils.errors import CheckpointError, SpectralBenchError
+from spectral_tl_bench.utils.text import say
 from spectral_tl_bench.utils.weight_metadata import fingerprint
 
 USUAL: dict[str, Any] = {
@@ -173,9 +174,4 @@ def announce(ready: Plan, console: Console) -> None:
     for said in ready.spec.archives:
         of = f"source of {', '.join(said.protocols)}" if said.protocols else "all tiles but a few"
         kind = "SIMULATED " if said.simulated else ""
-        console.print(
-            f"  {kind}{said.name}: {len(said.tiles)} tiles ({of}), {said.sensor}, {said.bands} bands",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
+        say(console, f"  {kind}{said.name}: {len(said.tiles)} tiles ({of}), {said.sensor}, {said.bands} bands")

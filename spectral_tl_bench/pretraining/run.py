@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from torch import nn
 
 from spectral_tl_bench import records
@@ -23,10 +22,9 @@ from spectral_tl_bench.training.checkpoints import Checkpoints, StageCheckpoints
 from spectral_tl_bench.training.fit import Stopwatch, fit, seed_all
 from spectral_tl_bench.training.progress import History, StageProgress
 from spectral_tl_bench.training.reconstruction_report import Reconstructions
-from spectral_tl_bench.utils.distributed import Hardware
 from spectral_tl_bench.utils.errors import RecordError
-from spectral_tl_bench.utils.files import alone
-from spectral_tl_bench.utils.interruption import CHECKPOINT_MINUTES, Interruption
+from spectral_tl_bench.utils.files import exclusive_folder
+from spectral_tl_bench.utils.runtime import RuntimeOptions
 from spectral_tl_bench.utils.tensors import save_weights
 
 
@@ -40,55 +38,39 @@ def check_name(out: Path) -> None:
         raise RecordError(f"--out {out}: name a file that ends in .safetensors")
 
 
-def pretrain(
-    ready: Plan,
-    out: Path,
-    console: Console,
-    *,
-    device: str = "auto",
-    workers: int = 0,
-    checkpoint_minutes: float = CHECKPOINT_MINUTES,
-    interruption: Interruption | None = None,
-    force: bool = False,
-    half: bool = False,
-) -> Path:
-    """Pretrain, or go on where an earlier process has ended, and write weights, record and pictures.
+def pretrain(ready: Plan, out: Path, options: RuntimeOptions | None = None, *, half: bool = False) -> Path:
+    """Pretrain, or resume what an interrupted process has left, and write weights, record and pictures.
 
     Args:
         ready: From :func:`plan`.
-        out: The .safetensors file; the record (.json) and a picture for each archive (.png) go beside it, checkpoints
-            into a folder beside it that is gone when all is written.
-        console: Where progress goes.
-        device: "auto", "cpu" or "cuda".
-        workers: Reading processes; changes the speed only.
-        checkpoint_minutes: From one checkpoint to the next.
-        interruption: Hears signals already; None hears them while this goes on.
-        force: Replace weights that are there.
-        half: Write half precision, which is half as large and becomes single again when it is read.
+        out: The .safetensors file. The record (.json) and a picture for each archive (.png) go next to it; checkpoints
+            go into a hidden folder that is deleted at the end.
+        options: How to execute it.
+        half: Write half precision; files are half as large and are read as single precision.
 
     Returns:
         The file.
 
     Raises:
-        SpectralBenchError: If a file cannot be written, or other weights are there.
-        InterruptedRunError: If a signal asked the process to end; the same command goes on.
+        SpectralBenchError: If a file cannot be written, or other weights exist there.
+        InterruptedRunError: If a signal asked the process to end; the same command resumes.
     """
+    options = RuntimeOptions() if options is None else options
     out = out.expanduser()
     check_name(out)
-    if out.exists() and not force:
-        there = read_pretraining(out)
-        if there is None or there.spec != ready.spec:
+    if out.exists() and not options.force:
+        existing = read_pretraining(out)
+        if existing is None or existing.spec != ready.spec:
             raise RecordError(f"--out {out} is there already and holds other weights; name another, or add --force")
-        console.print(f"already there: {out} (--force makes it again)", highlight=False, markup=False, soft_wrap=True)
+        options.say(f"already there: {out} (--force makes it again)")
         return out
     folder = out.with_name(f".{out.stem}.pretraining")
     records.prepare_folder(out.parent)
     records.prepare_folder(folder)
-    own = Interruption()
-    with alone(folder), own.listening() if interruption is None else contextlib.nullcontext():
+    with exclusive_folder(folder), options.interruption.listening():
         provenance = records.provenance(torch.get_num_threads())
-        done = train(ready, folder, console, Hardware(device), workers, checkpoint_minutes, interruption or own)
-        errors, pictures = _look(done.task, done.data, ready.spec, done.device)
+        done = train(ready, folder, options)
+        errors, pictures = _reconstruct(done.task, done.data, ready.spec, done.device)
         gpu = torch.cuda.get_device_name(done.device) if done.device.type == "cuda" else None
         record = PretrainingRecord(
             spec=ready.spec,
@@ -117,51 +99,34 @@ class Trained:
     device: torch.device
 
 
-def train(
-    ready: Plan,
-    folder: Path,
-    console: Console,
-    hardware: Hardware,
-    workers: int = 0,
-    checkpoint_minutes: float = CHECKPOINT_MINUTES,
-    interruption: Interruption | None = None,
-) -> Trained:
-    """Pretrain, or go on from the latest checkpoint in a folder; the arguments are those of :func:`pretrain`."""
+def train(ready: Plan, folder: Path, options: RuntimeOptions) -> Trained:
+    """Pretrain, or resume from the latest checkpoint in ``folder``."""
     spec, training = ready.spec, ready.spec.training
-    data = PretrainingData(ready.archives, training, seed=spec.seed, workers=workers)
+    data = PretrainingData(ready.archives, training, seed=spec.seed, workers=options.workers)
     model, backbone = build(ready)
     task = pretraining_task(backbone, ready.sensors, training)
     history: list[dict[str, Any]] = []
     watch = Stopwatch()
-    nothing_frozen: frozenset[int] = frozenset()
-    keeper = StageCheckpoints(
-        Checkpoints(folder, spec.digest),
-        task,
-        nothing_frozen,
-        history,
-        watch,
-        interruption or Interruption(),
-        minutes=checkpoint_minutes,
-    )
-    keeper.resume(console, "pretraining")
+    keeper = StageCheckpoints(Checkpoints(folder, spec.digest), task, frozenset(), history, watch, options)
+    keeper.resume("pretraining")
     # Whatever building has drawn, and however far an earlier process came.
     seed_all(spec.seed)
     trainer = fit(
         task,
         data,
         training,
-        hardware=hardware,
-        callbacks=[StageProgress(console, "pretraining", "extra loss"), History(task.stage, history), keeper],
+        options=options,
+        callbacks=[StageProgress(options.output, "pretraining", "extra loss"), History(task.stage, history), keeper],
         validations=0,
         after_part=keeper.after_part,
     )
     return Trained(model, task, data, history, watch.seconds, trainer.strategy.root_device)
 
 
-def _look(
+def _reconstruct(
     task: Pretraining, data: PretrainingData, spec: PretrainingSpec, device: torch.device
 ) -> tuple[list[records.ReconstructionErrors], list[bytes]]:
-    """Measure and draw what is made of the tiles that were left out, archive by archive."""
+    """Measure and draw the reconstruction of tiles that were left out, archive by archive."""
     errors, pictures = [], []
     for number, (archive, said) in enumerate(zip(data.archives, spec.archives, strict=True)):
         task.archive = number

@@ -20,7 +20,7 @@ from spectral_tl_bench.records.run import (
     write_run,
 )
 from spectral_tl_bench.records.run_yaml import Where, read_run_yaml, write_run_yaml
-from spectral_tl_bench.utils.files import inside, prepare_folder, replacing, sweep_up, write_bytes
+from spectral_tl_bench.utils.files import inside, prepare_folder, remove_temporary_files, replacing, write_bytes
 
 __all__ = [
     "HISTORY",
@@ -50,8 +50,8 @@ __all__ = [
     "provenance",
     "read_run",
     "read_run_yaml",
+    "remove_temporary_files",
     "replacing",
-    "sweep_up",
     "total",
     "write_bytes",
     "write_run",

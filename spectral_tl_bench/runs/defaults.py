@@ -13,7 +13,7 @@ import torch
 from spectral_tl_bench.backbones import backbone_entry, build_backbone
 from spectral_tl_bench.config.presets import override, preset
 from spectral_tl_bench.config.spec import TrainingSpec
-from spectral_tl_bench.methods import Method, method_class
+from spectral_tl_bench.methods import adapting_class
 from spectral_tl_bench.sensors import OHS
 
 FINEST_TOKEN = 8
@@ -107,12 +107,11 @@ def training_of(preset_name: str, method: str, backbone: str, assignments: Mappi
     """
     base = preset(preset_name)
     typed = override(base, assignments)
-    cls = method_class(method)
-    if preset_name == "reference" or not issubclass(cls, Method):
+    if preset_name == "reference":
         return typed
     rates = base if backbone_entry(backbone).small else preset("standard")
     usual: dict[str, Any] = {
-        "learning_rate": cls.learning_rate_factor * rates.learning_rate,
+        "learning_rate": adapting_class(method).learning_rate_factor * rates.learning_rate,
         "reconstruction_learning_rate": rates.reconstruction_learning_rate,
     }
     if typed.resolution == "native":

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from spectral_tl_bench import records
 from spectral_tl_bench.records.run import CONFUSION, HISTORY, RECORD
 from spectral_tl_bench.records.run_yaml import CONFIG
@@ -23,12 +21,13 @@ if TYPE_CHECKING:
 
     from spectral_tl_bench.backbones import Backbone
     from spectral_tl_bench.methods import Method
+    from spectral_tl_bench.utils.runtime import RuntimeOptions
 
 _OURS = (RECORD, CONFIG, CONFUSION, HISTORY, ADAPTER, SCORES, STAGE1, RECONSTRUCTION, *TABLES)
 
 
 def write_diagnostics(
-    method: Method, backbone: Backbone, images: Mapping[str, Tensor], title: str, folder: Path, console: Console
+    method: Method, backbone: Backbone, images: Mapping[str, Tensor], title: str, folder: Path, options: RuntimeOptions
 ) -> None:
     """Ask a method for its files and write them beside the run's own.
 
@@ -41,7 +40,7 @@ def write_diagnostics(
         images: The same.
         title: The same.
         folder: The run's folder.
-        console: Gets the note.
+        options: Its console gets the note.
     """
     try:
         files = dict(method.diagnostics(backbone, images, title))
@@ -49,12 +48,7 @@ def write_diagnostics(
         for path, content in paths.items():
             records.write_bytes(path, content)
     except Exception as error:  # noqa: BLE001  # whatever a plugin raises
-        console.print(
-            f"  note: {type(method).__name__} shows nothing of its parts: {type(error).__name__}: {error}",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
+        options.say(f"  note: {type(method).__name__} shows nothing of its parts: {type(error).__name__}: {error}")
 
 
 def _place(folder: Path, name: str) -> Path:

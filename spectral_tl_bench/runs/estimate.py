@@ -31,7 +31,7 @@ from spectral_tl_bench.training.reconstruction import MaskedReconstruction, hidd
 from spectral_tl_bench.training.segmentation import Segmentation
 
 if TYPE_CHECKING:
-    from spectral_tl_bench.runs.planning import Plan
+    from spectral_tl_bench.runs.plan import Plan
     from spectral_tl_bench.training.base import AdaptationTask
 
 _MIB = 2**20

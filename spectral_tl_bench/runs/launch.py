@@ -17,8 +17,9 @@ from lightning.fabric.plugins.environments.lightning import find_free_network_po
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
 from spectral_tl_bench.config.spec import TrainingSpec
-from spectral_tl_bench.utils.distributed import STRATEGIES, Hardware, joined
+from spectral_tl_bench.utils.distributed import process_group
 from spectral_tl_bench.utils.errors import RunFailedError, SpectralBenchError
+from spectral_tl_bench.utils.runtime import STRATEGIES, RuntimeOptions
 
 _PARENT = "SPECTRAL_TL_BENCH_PARENT"
 """In the environment of a process started here: the one that started it."""
@@ -40,42 +41,42 @@ def is_another() -> bool:
     return any(os.environ.get(name, "0") != "0" for name in names)
 
 
-def require_usable(hardware: Hardware) -> None:
+def require_usable(options: RuntimeOptions) -> None:
     """Refuse devices that are not there, and ways to share a run that are unknown.
 
     Raises:
         SpectralBenchError: If a run cannot be trained so; the message says what to do.
     """
-    if hardware.strategy not in STRATEGIES:
+    if options.strategy not in STRATEGIES:
         raise SpectralBenchError(
-            f"unknown --strategy {hardware.strategy!r}: auto, or ddp, which is quicker and needs every trained "
+            f"unknown --strategy {options.strategy!r}: auto, or ddp, which is quicker and needs every trained "
             "parameter to take part in every step; ways that shard parameters are not offered"
         )
-    if hardware.processes == 1:
+    if options.processes == 1:
         return
     found = torch.cuda.device_count()
-    if hardware.device != "cpu" and found and hardware.devices > found:
-        raise SpectralBenchError(f"--devices {hardware.devices}: this machine has {found} GPUs; ask for as many")
-    if hardware.device == "auto" and not found:
+    if options.device != "cpu" and found and options.devices > found:
+        raise SpectralBenchError(f"--devices {options.devices}: this machine has {found} GPUs; ask for as many")
+    if options.device == "auto" and not found:
         raise SpectralBenchError(
-            f"--devices {hardware.devices} --num-nodes {hardware.num_nodes}: there is no GPU here; leave both out, or "
+            f"--devices {options.devices} --num-nodes {options.num_nodes}: there is no GPU here; leave both out, or "
             "say --device cpu where several processes shall share the processor"
         )
     if SLURMEnvironment.detect():
         tasks = int(os.environ["SLURM_NTASKS"])
-        if tasks != hardware.processes:
+        if tasks != options.processes:
             raise SpectralBenchError(
-                f"--devices {hardware.devices} --num-nodes {hardware.num_nodes} is {hardware.processes} processes, but "
-                f"Slurm started {tasks}; use srun --nodes={hardware.num_nodes} --ntasks-per-node={hardware.devices}"
+                f"--devices {options.devices} --num-nodes {options.num_nodes} is {options.processes} processes, but "
+                f"Slurm started {tasks}; use srun --nodes={options.num_nodes} --ntasks-per-node={options.devices}"
             )
-    elif hardware.num_nodes > 1 and not {"MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
+    elif options.num_nodes > 1 and not {"MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
         raise SpectralBenchError(
-            f"--num-nodes {hardware.num_nodes}: start the command on every node by srun or torchrun, or with "
+            f"--num-nodes {options.num_nodes}: start the command on every node by srun or torchrun, or with "
             "MASTER_ADDR, MASTER_PORT and NODE_RANK (0, 1, ...) in its environment"
         )
 
 
-def require_shares(training: TrainingSpec, stages: Sequence[str], hardware: Hardware) -> None:
+def require_shares(training: TrainingSpec, stages: Sequence[str], options: RuntimeOptions) -> None:
     """Refuse batches that cannot be cut into equal shares.
 
     Raises:
@@ -84,45 +85,33 @@ def require_shares(training: TrainingSpec, stages: Sequence[str], hardware: Hard
     sizes = {"batch_size": training.batch_size}
     if "reconstruction" in stages:
         sizes["reconstruction_batch_size"] = training.reconstruction_batch_size
-    parts = hardware.processes * training.accumulation
+    parts = options.processes * training.accumulation
     for name, size in sizes.items():
         if size % parts:
             accumulated = f" and accumulation {training.accumulation}" if training.accumulation > 1 else ""
             raise SpectralBenchError(
-                f"--devices {hardware.devices} --num-nodes {hardware.num_nodes}{accumulated} cut a step into {parts} "
+                f"--devices {options.devices} --num-nodes {options.num_nodes}{accumulated} cut a step into {parts} "
                 f"shares, which do not divide {name} {size}; name a multiple of {parts} with --train {name}="
             )
 
 
-def require_no_network(hardware: Hardware, maps: int) -> None:
-    """Refuse what a model without a backbone has no use for.
-
-    Raises:
-        SpectralBenchError: If it is asked for.
-    """
-    if maps:
-        raise SpectralBenchError("--maps needs a model that is kept, and pixel models are not; leave --maps out")
-    if hardware.processes > 1:
-        raise SpectralBenchError("a pixel model fits in one process, on all cores: leave --devices and --num-nodes out")
-
-
 @contextlib.contextmanager
-def together(hardware: Hardware, arguments: Sequence[str]) -> Iterator[None]:
+def together(options: RuntimeOptions, arguments: Sequence[str]) -> Iterator[None]:
     """Be one of the processes of a run inside the block; the first one of a node starts those that nobody else has.
 
     Args:
-        hardware: Devices and nodes.
+        options: Devices and nodes.
         arguments: Of the command, for the processes that are started.
 
     Raises:
         RunFailedError: If another process of this node has failed; the message is its own line.
     """
-    if hardware.processes == 1:
+    if options.processes == 1:
         yield
         return
     if started_elsewhere():
         _end_with_parent()
-        with joined(hardware):
+        with process_group(options):
             yield
         return
     before = dict(os.environ)
@@ -130,12 +119,12 @@ def together(hardware: Hardware, arguments: Sequence[str]) -> Iterator[None]:
         "MASTER_ADDR": os.environ.get("MASTER_ADDR", "127.0.0.1"),
         "MASTER_PORT": os.environ.get("MASTER_PORT", str(find_free_network_port())),
         "NODE_RANK": os.environ.get("NODE_RANK", "0"),
-        "WORLD_SIZE": str(hardware.processes),
+        "WORLD_SIZE": str(options.processes),
         "LOCAL_RANK": "0",
     }
-    others = _Others(hardware.devices - 1, arguments)
+    others = _Others(options.devices - 1, arguments)
     try:
-        with others.watched(), joined(hardware):
+        with others.watched(), process_group(options):
             yield
         others.wait()
     except SpectralBenchError:

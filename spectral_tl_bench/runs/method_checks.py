@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from spectral_tl_bench.backbones import Backbone
     from spectral_tl_bench.config.spec import TrainingSpec
     from spectral_tl_bench.methods import Method
-    from spectral_tl_bench.runs.planning import Plan
+    from spectral_tl_bench.runs.plan import Plan
     from spectral_tl_bench.training.base import AdaptationTask
 
 

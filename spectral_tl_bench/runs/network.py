@@ -1,15 +1,14 @@
-"""One run of an adapted backbone: train the stages, select, score, and leave a record on disk."""
+"""One run of an adapted backbone: train the stages, select, score, and write the record."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning
 import pandas as pd
 import torch
-from rich.console import Console
 from torch import Tensor
 
 from spectral_tl_bench import records
@@ -23,7 +22,7 @@ from spectral_tl_bench.runs.adapter import ADAPTER, Adapter, pretrained_digest, 
 from spectral_tl_bench.runs.diagnostics import write_diagnostics
 from spectral_tl_bench.runs.method_checks import FrozenWeights, require_batch, require_repeatable, require_training
 from spectral_tl_bench.runs.parameter_counts import parameter_counts, segmenter_names
-from spectral_tl_bench.runs.planning import Plan
+from spectral_tl_bench.runs.plan import Plan
 from spectral_tl_bench.runs.progress_file import ProgressFile, StageProgressFile
 from spectral_tl_bench.runs.score_journal import SCORES
 from spectral_tl_bench.runs.scoring import Scoring
@@ -37,56 +36,36 @@ from spectral_tl_bench.training.loggers import Loggers
 from spectral_tl_bench.training.progress import History, StageProgress
 from spectral_tl_bench.training.reconstruction import MaskedReconstruction
 from spectral_tl_bench.training.reconstruction_report import RECONSTRUCTION, Reconstructions
-from spectral_tl_bench.training.sample_images import images_by_domain, looking_at
+from spectral_tl_bench.training.sample_images import eval_mode, images_by_domain
 from spectral_tl_bench.training.segmentation import Segmentation
 from spectral_tl_bench.utils import distributed
 from spectral_tl_bench.utils.errors import CheckpointError
-from spectral_tl_bench.utils.interruption import CHECKPOINT_MINUTES, Interruption
+from spectral_tl_bench.utils.runtime import RuntimeOptions
 from spectral_tl_bench.utils.tensors import load_weights, restore, save_weights, trained_state
 
 if TYPE_CHECKING:
     from spectral_tl_bench.backbones import Backbone
 
 
-@dataclass(frozen=True)
-class Means:
-    """How a run is done; none of it changes the result.
-
-    Attributes:
-        progress: Where the run says how far it is.
-        hardware: Devices and nodes.
-        workers: Reading processes.
-        checkpoint_minutes: From one checkpoint to the next, besides those at validations.
-        interruption: Hears that the process should end.
-        loggers: Get the training curve too.
-    """
-
-    progress: ProgressFile
-    hardware: distributed.Hardware = field(default_factory=distributed.Hardware)
-    workers: int = 0
-    checkpoint_minutes: float = CHECKPOINT_MINUTES
-    interruption: Interruption = field(default_factory=Interruption)
-    loggers: tuple[str, ...] = ()
-
-
 class NetworkRun:
-    """The state of a run while it goes on; each part goes on where an earlier process ended."""
+    """The state of a run under way; every part resumes where an earlier process ended."""
 
     def __init__(
         self,
         plan: Plan,
-        method: Method,
         provenance: records.Provenance,
         folder: Path,
-        console: Console,
-        means: Means,
+        progress: ProgressFile,
+        options: RuntimeOptions,
     ) -> None:
-        self.plan, self.spec, self.method, self.provenance = plan, plan.spec, method, provenance
+        """Build and adapt the backbone, and check the method; the arguments are those of ``MethodRunner.execute``."""
+        self.plan, self.spec, self.provenance = plan, plan.spec, provenance
+        self.method: Method = plan.method  # type: ignore[assignment]  # the runner of this kind of method calls
         self.training = plan.spec.training
-        self.folder, self.console, self.means = folder, console, means
+        self.folder, self.progress, self.options = folder, progress, options
         self.checkpoints = Checkpoints(folder, self.spec.digest)
         self.data = ProtocolDataModule(
-            plan.split, plan.dataset, self.training, seed=plan.spec.seed, num_workers=means.workers
+            plan.split, plan.dataset, self.training, seed=plan.spec.seed, num_workers=options.workers
         )
         seed_all(self.spec.seed)
         self.backbone: Backbone = build_backbone(self.spec.backbone, plan.dataset.sensor, plan.weights)
@@ -102,12 +81,21 @@ class NetworkRun:
         self.stages: dict[str, records.StageRecord] = {}
         self.history: list[dict[str, Any]] = []
         self.frozen = FrozenWeights(self.backbone)
-        require_repeatable(plan, method, self.backbone)
+        require_repeatable(plan, self.method, self.backbone)
         require_batch(self.backbone, len(plan.dataset.classes), self.training)
-        names = means.loggers if distributed.is_first() else ()
-        self.loggers = Loggers(names, folder, self.spec, self.history, console)
+        names = options.loggers if distributed.is_rank_zero() else ()
+        self.loggers = Loggers(names, folder, self.spec, self.history, options)
         self.trainable: set[str] = set()
         self.receiving: set[str] = set()
+
+    def run(self) -> None:
+        """Do every stage, and delete what only an unfinished run needs."""
+        with contextlib.closing(self.loggers):
+            for stage in self.method.stages:
+                self.reconstruct() if stage == "reconstruction" else self.segment()
+        if distributed.is_rank_zero():
+            self.checkpoints.remove()
+            (self.folder / SCORES).unlink(missing_ok=True)
 
     def _begin(self, stage: StageName) -> str:
         # Every stage starts from the seed, so that a resumed run draws what an uninterrupted one would.
@@ -130,13 +118,13 @@ class NetworkRun:
         title = self._begin("reconstruction")
         given = self.plan.request.where.stage1
         saved = given if given is not None else self.folder / STAGE1
-        if distributed.decided(saved.is_file):
+        if distributed.rank_zero_result(saved.is_file):
             self._restore_stage1(saved, title, own=given is None)
             return
         decoder = ReconstructionDecoder.of(self.backbone, self.training)
         task = MaskedReconstruction(self.backbone, self.method, self.training, decoder)
         trainer, seconds = self._fit(task, title, validations=0)
-        if not distributed.is_first():
+        if not distributed.is_rank_zero():
             return
         shown = Reconstructions.of(task, self.data, trainer.strategy.root_device)
         self.stages["reconstruction"] = records.StageRecord(steps=task.steps, seconds=seconds, errors=shown.errors)
@@ -173,23 +161,22 @@ class NetworkRun:
             self.pretrained,
             self.history,
             watch,
-            self.means.interruption,
-            minutes=self.means.checkpoint_minutes,
+            self.options,
             best=best,
         )
-        keeper.resume(self.console, title)
+        keeper.resume(title)
         self.loggers.skip()
         trainer = fit(
             task,
             self.data,
             self.training,
-            hardware=self.means.hardware,
+            options=self.options,
             callbacks=[
-                StageProgress(self.console, title, self.method.extra_loss_name),
+                StageProgress(self.options.output, title, self.method.extra_loss_name),
                 History(task.stage, self.history),
                 self.loggers,
                 *([] if best is None else [best]),
-                *([StageProgressFile(self.means.progress, task, self._steps())] if distributed.is_first() else []),
+                *([StageProgressFile(self.progress, task, self._steps())] if distributed.is_rank_zero() else []),
                 keeper,
             ],
             validations=validations,
@@ -216,9 +203,7 @@ class NetworkRun:
         self.stages["reconstruction"] = records.StageRecord(steps=steps, seconds=given.seconds, errors=given.errors)
         if own:
             self.history.extend(given.history)
-        self.console.print(
-            f"  {title}: taken from {path} ({origin(given, self.spec)})", highlight=False, markup=False, soft_wrap=True
-        )
+        self.options.say(f"  {title}: taken from {path} ({origin(given, self.spec)})")
 
     def segment(self) -> None:
         """Stage 2, scoring, and everything that is written."""
@@ -236,15 +221,13 @@ class NetworkRun:
         by_score = self.training.selection == "best"
         selected = best.state if by_score else last
         # Before anything is scored: from here on nothing but scores can be lost.
-        if distributed.is_first():
+        if distributed.is_rank_zero():
             self._save(selected, best.step if by_score else task.steps)
         watch = Stopwatch()
-        scoring = Scoring(
-            self.plan, self.data, self.folder / SCORES, self.pretrained, self.means.progress, self.means.interruption
-        )
+        scoring = Scoring(self.plan, self.data, self.folder / SCORES, self.pretrained, self.progress, self.options)
         table = scoring.run(trainer, task, last, best)
         self.stages["scoring"] = records.StageRecord(steps=0, seconds=watch.seconds)
-        if not distributed.is_first():
+        if not distributed.is_rank_zero():
             return
         device = trainer.strategy.root_device
         restore(segmenter, selected, self.pretrained, "the selected weights")
@@ -266,12 +249,12 @@ class NetworkRun:
 
     def _diagnose(self, segmenter: Segmenter, device: torch.device) -> None:
         """Write what the method shows of its own parts."""
-        with looking_at(segmenter, device):
+        with eval_mode(segmenter, device):
             images = {
                 name: self.backbone.enlarge(windows, self.training.upsample)
                 for name, windows in images_by_domain(self.data, self.training, device).items()
             }
-            write_diagnostics(self.method, segmenter.backbone, images, heading(self.spec), self.folder, self.console)
+            write_diagnostics(self.method, segmenter.backbone, images, heading(self.spec), self.folder, self.options)
 
     def _write(self, segmenter: Segmenter, table: records.ConfusionTable, best_step: int, device: torch.device) -> None:
         # The device it ran on: the trainer has taken the model back to the processor by now.
@@ -298,8 +281,3 @@ class NetworkRun:
         )
         columns = [name for name in History.COLUMNS if any(name in row for row in self.history)]
         records.write_run(self.folder, record, table.frame(), pd.DataFrame(self.history, columns=columns))
-
-    def tidy(self) -> None:
-        """Delete what only an unfinished run needs."""
-        self.checkpoints.remove()
-        (self.folder / SCORES).unlink(missing_ok=True)

@@ -32,8 +32,8 @@ from spectral_tl_bench.training.decoders.reconstruction import ReconstructionDec
 from spectral_tl_bench.training.fit import fit, seed_all
 from spectral_tl_bench.training.reconstruction import MaskedReconstruction
 from spectral_tl_bench.training.segmentation import Segmentation
-from spectral_tl_bench.utils.distributed import Hardware
 from spectral_tl_bench.utils.errors import ProtocolError, UnknownNameError
+from spectral_tl_bench.utils.runtime import RuntimeOptions
 from spectral_tl_bench.utils.validation import names_yaml
 
 BACKBONE = "backbone."
@@ -226,7 +226,7 @@ def gradient_receiving(method: Method, backbone: Backbone, training: TrainingSpe
             task = MaskedReconstruction(backbone, method, training, decoder)
         else:
             task = Segmentation(Segmenter.of(backbone, classes, training), method, training, classes)
-        fit(task, batches, training, hardware=Hardware("cpu"), callbacks=[], validations=0)
+        fit(task, batches, training, options=RuntimeOptions(device="cpu"), callbacks=[], validations=0)
         names |= segmenter_names(task, task.gradient_names)
     return names
 

@@ -1,10 +1,10 @@
-"""One run of a model without a backbone: draw source pixels, fit, score whole tiles, and leave a record on disk."""
+"""Runs of pixel models: draw source pixels, fit, score whole tiles, and write the record."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import joblib
 import numpy as np
@@ -12,21 +12,31 @@ import torch
 from rich.progress import track
 
 from spectral_tl_bench import records
+from spectral_tl_bench.config.presets import (
+    SETTINGS_WITHOUT_BACKBONE,
+    WITHOUT_BACKBONE,
+    override,
+    preset,
+    training_without_backbone,
+)
 from spectral_tl_bench.datamodules.windows import resize_sample
 from spectral_tl_bench.datasets.base import Sample
 from spectral_tl_bench.records.metrics import Matrix, confusion_matrix
+from spectral_tl_bench.runs.method_runner import MethodRunner
+from spectral_tl_bench.runs.plan import Resolved, Selection
 from spectral_tl_bench.sensors.classes import IGNORE_INDEX
 from spectral_tl_bench.splits.assignment import labelled_tiles
 from spectral_tl_bench.training.fit import Stopwatch, peak_memory_mib
-from spectral_tl_bench.utils.errors import DataError
+from spectral_tl_bench.utils.errors import DataError, SpectralBenchError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from spectral_tl_bench.config.spec import RunChoices
     from spectral_tl_bench.datasets.base import TileDataset
+    from spectral_tl_bench.datasets.cross_sensor import OtherBands
     from spectral_tl_bench.methods import Classifier, PixelModel
-    from spectral_tl_bench.runs.planning import Plan
+    from spectral_tl_bench.runs.plan import Plan, Request
     from spectral_tl_bench.runs.progress_file import ProgressFile
+    from spectral_tl_bench.utils.runtime import RuntimeOptions
 
 Watch = Callable[[Sequence[int], str], Iterable[int]]
 """Passes rows of an index through and shows how far it is; told what happens to them."""
@@ -87,13 +97,13 @@ def _score_tile(plan: Plan, classifier: Classifier, position: int) -> tuple[str,
     sample: Sample = plan.dataset.read(position)
     if plan.spec.training.scoring == "reference":
         sample = resize_sample(sample, plan.spec.training.image_size)
-    found = predict_tile(classifier, sample["image"].numpy())
+    prediction = predict_tile(classifier, sample["image"].numpy())
     truth = sample["mask"].numpy()
-    return sample["tile"], confusion_matrix(truth, found, len(plan.dataset.classes), IGNORE_INDEX)
+    return sample["tile"], confusion_matrix(truth, prediction, len(plan.dataset.classes), IGNORE_INDEX)
 
 
 def _score(plan: Plan, classifier: Classifier, threads: int, watch: Watch) -> records.ConfusionTable:
-    """Count what the classifier makes of every held-out source tile and every target tile."""
+    """Count the classifier's confusions on every held-out source tile and every target tile."""
     split = plan.split
     table = records.ConfusionTable()
     positions: dict[records.Part, np.ndarray] = {"held_out_source": split.held_out, "target": split.target}
@@ -106,31 +116,89 @@ def _score(plan: Plan, classifier: Classifier, threads: int, watch: Watch) -> re
     return table
 
 
+class PixelRunner(MethodRunner):
+    """Plans and executes runs of :class:`~spectral_tl_bench.methods.PixelModel`."""
+
+    needs_backbone: ClassVar[bool] = False
+    keeps_model: ClassVar[bool] = False
+    settings: ClassVar[tuple[str, ...]] = SETTINGS_WITHOUT_BACKBONE
+
+    def resolve(self, selection: Selection) -> Resolved:
+        """Keep the settings that choose tiles and scoring; there is no backbone."""
+        method = selection.method
+        given = {"--backbone": selection.backbone, "--weights": selection.weights, "--stage1": selection.stage1}
+        for option, value in given.items():
+            if value is not None:
+                raise SpectralBenchError(f"{method} has no backbone: leave {option} out")
+        training = selection.training or {}
+        for setting in training:
+            if setting not in (*self.settings, "resolution", "image_size"):
+                raise SpectralBenchError(
+                    f"{method} has no training setting {setting}, only {', '.join(self.settings)}; leave it out"
+                )
+        settings = training_without_backbone(override(preset(selection.preset), training))
+        return Resolved(WITHOUT_BACKBONE, WITHOUT_BACKBONE, "none", settings)
+
+    def require_valid(self, method: PixelModel, request: Request) -> None:
+        """Refuse weights of a stage that there is not."""
+        if request.where.stage1 is not None:
+            raise SpectralBenchError(
+                f"--stage1 was given, but {request.choices.method} has no reconstruction stage with these options"
+            )
+
+    def other_bands(self, method: PixelModel, backbone: str) -> OtherBands:
+        """Target tiles of another sensor are resampled."""
+        return "resampled"
+
+    def fit_to_tiles(
+        self, request: Request, training_sides: Sequence[int], all_sides: Sequence[int], simulated: bool
+    ) -> tuple[RunChoices, list[str]]:
+        """Pixels have no windows: nothing is adjusted."""
+        return request.choices, []
+
+    def require_executable(self, plan: Plan, options: RuntimeOptions, maps: int) -> None:
+        """Refuse maps and several processes."""
+        if maps:
+            raise SpectralBenchError("--maps needs a model that is kept, and pixel models are not; leave --maps out")
+        if options.processes > 1:
+            raise SpectralBenchError(
+                "a pixel model fits in one process, on all cores: leave --devices and --num-nodes out"
+            )
+
+    def execute(
+        self,
+        plan: Plan,
+        provenance: records.Provenance,
+        folder: Path,
+        progress: ProgressFile,
+        options: RuntimeOptions,
+    ) -> None:
+        """Draw source pixels, fit, score whole tiles and write the record.
+
+        Raises:
+            DataError: If no source pixel is labelled.
+        """
+        fit_and_score(plan, plan.method, provenance, folder, progress, options)  # type: ignore[arg-type]
+
+
 def fit_and_score(
     plan: Plan,
     model: PixelModel,
     provenance: records.Provenance,
     folder: Path,
-    console: Console,
     progress: ProgressFile,
+    options: RuntimeOptions,
 ) -> None:
-    """Do the run and write its record.
-
-    Args:
-        plan: The run, whose method is ``model``.
-        model: What to fit.
-        provenance: Taken before the run.
-        folder: The run's folder.
-        console: Where progress goes.
-        progress: Where it goes for other processes.
+    """Fit a model on source pixels, score whole tiles and write the record.
 
     Raises:
-        DataError: If there is nothing to learn from.
+        DataError: If no source pixel is labelled.
     """
     spec, split = plan.spec, plan.split
+    console = options.output
 
     def watch(rows: Sequence[int], what: str) -> Iterable[int]:
-        # Nothing where there is no terminal: a forest is done in less time than a network takes to start.
+        # Without a terminal nothing is shown: a forest takes less time than a network takes to start.
         shown = track(rows, what, console=console, transient=True, disable=not console.is_terminal)
         for done, row in enumerate(shown):
             progress.show(what, done, len(rows))

@@ -1,51 +1,18 @@
-"""What a user asks for: from the options of a command, a suite or an earlier run to one request for each protocol."""
+"""Requests: from the options of a command, a suite or an earlier run to one request for each protocol."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spectral_tl_bench.config.presets import (
-    DEFAULT_BACKBONE,
-    SETTINGS_WITHOUT_BACKBONE,
-    WITHOUT_BACKBONE,
-    override,
-    preset,
-    training_without_backbone,
-)
-from spectral_tl_bench.config.protocols import Protocol, load_protocols
-from spectral_tl_bench.config.spec import RunChoices, RunSpec, TrainingSpec
+from spectral_tl_bench.config.protocols import load_protocols
+from spectral_tl_bench.config.spec import RunChoices
 from spectral_tl_bench.records.run_yaml import Where, read_run_yaml
+from spectral_tl_bench.runs.method_runner import runner_of
+from spectral_tl_bench.runs.plan import Request, Selection
 from spectral_tl_bench.utils.errors import SpectralBenchError
 from spectral_tl_bench.utils.validation import names_yaml
-
-
-@dataclass(frozen=True)
-class Request:
-    """A run before its inputs are opened.
-
-    Attributes:
-        protocol: What to train and test on.
-        choices: Method, backbone, training, seed.
-        where: Where the inputs are; without a root the embedded simulated archive is meant.
-        recorded: What an earlier run recorded that this one repeats.
-        assigned: Training settings that the user typed; all where it repeats a run. Others may follow the tiles.
-    """
-
-    protocol: Protocol
-    choices: RunChoices
-    where: Where
-    recorded: RunSpec | None = None
-    assigned: frozenset[str] = frozenset(TrainingSpec.model_fields)
-
-    @property
-    def label(self) -> str:
-        """What distinguishes it among others, in one line."""
-        choices = self.choices
-        options = "".join(f" {name}={value}" for name, value in choices.method_options.items())
-        return f"{choices.method}{options} on {self.protocol.name}, {choices.backbone}, seed {choices.seed}"
 
 
 def protocol_file(name: str) -> Path | None:
@@ -63,19 +30,6 @@ def default_preset(root: Path | None) -> str:
     return "standard" if torch.cuda.is_available() else "quick"
 
 
-def _check_without_backbone(method: str, given: Mapping[str, Any], training: Mapping[str, Any]) -> None:
-    """Refuse what a model without a backbone would silently do without."""
-    for option, value in given.items():
-        if value is not None:
-            raise SpectralBenchError(f"{method} has no backbone: leave {option} out")
-    known = (*SETTINGS_WITHOUT_BACKBONE, "resolution", "image_size")
-    for setting in training:
-        if setting not in known:
-            raise SpectralBenchError(
-                f"{method} has no training setting {setting}, only {', '.join(SETTINGS_WITHOUT_BACKBONE)}; leave it out"
-            )
-
-
 def requests(
     method: str | None,
     protocol: str | None,
@@ -89,7 +43,7 @@ def requests(
     training: Mapping[str, Any] | None = None,
     stage1: Path | None = None,
 ) -> list[Request]:
-    """What options ask for; None stands for what nobody said.
+    """Build requests from options; None stands for the default.
 
     Args:
         method: Registered name or ``file.py:ClassName``.
@@ -104,39 +58,29 @@ def requests(
         stage1: Weights of an earlier reconstruction stage.
 
     Returns:
-        One request for each protocol meant.
+        One request for each protocol that the name stands for.
 
     Raises:
         SpectralBenchError: If an option is missing or does not suit.
     """
-    from spectral_tl_bench.backbones import backbone_entry
-    from spectral_tl_bench.methods import PixelModel, method_class
-    from spectral_tl_bench.runs.defaults import training_of
+    from spectral_tl_bench.methods import method_class
 
     if method is None or protocol is None:
         raise SpectralBenchError("name what to run: --method and --protocol, or --config run.yaml")
     name = default_preset(root) if preset_name is None else preset_name
-    usual = preset(name)
-    if issubclass(method_class(method), PixelModel):
-        given = {"--backbone": backbone, "--weights": weights, "--stage1": stage1}
-        _check_without_backbone(method, given, training or {})
-        settings = training_without_backbone(override(usual, training or {}))
-        backbone, weights, name = WITHOUT_BACKBONE, "none", WITHOUT_BACKBONE
-    else:
-        backbone = DEFAULT_BACKBONE[name] if backbone is None else backbone
-        weights = backbone_entry(backbone).default_weights if weights is None else weights
-        settings = training_of(name, method, backbone, training or {})
+    selection = Selection(method, name, backbone, weights, stage1, training)
+    resolved = runner_of(method_class(method)).resolve(selection)
     choices = RunChoices(
         method=method,
         method_options=dict(options or {}),
-        training=settings,
-        backbone=backbone,
-        preset=name,
+        training=resolved.training,
+        backbone=resolved.backbone,
+        preset=resolved.preset,
         seed=seed,
     )
-    where = Where(root=root, protocol_file=protocol_file(protocol), weights=weights, stage1=stage1)
+    where = Where(root=root, protocol_file=protocol_file(protocol), weights=resolved.weights, stage1=stage1)
     assigned = frozenset(training or {})
-    return [Request(meant, choices, where, assigned=assigned) for meant in load_protocols(protocol)]
+    return [Request(member, choices, where, assigned=assigned) for member in load_protocols(protocol)]
 
 
 def repeated(config: Path, root: Path | None) -> Request:

@@ -1,4 +1,4 @@
-"""One run from a plan to a record: its folder, who may write into it, and when a record replaces another."""
+"""One run from a plan to a record: its folder, the lock on it, and when a new record replaces an old one."""
 
 from __future__ import annotations
 
@@ -8,142 +8,105 @@ import shutil
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from spectral_tl_bench import records
-from spectral_tl_bench.methods import PixelModel
 from spectral_tl_bench.records.run import MAPS
 from spectral_tl_bench.report.tables import write_table
-from spectral_tl_bench.runs.network import Means, NetworkRun
-from spectral_tl_bench.runs.pixels import fit_and_score
-from spectral_tl_bench.runs.planning import Plan
+from spectral_tl_bench.runs.method_runner import runner_of
+from spectral_tl_bench.runs.plan import Plan
 from spectral_tl_bench.runs.progress_file import ProgressFile
 from spectral_tl_bench.training.fit import reset_peak_memory
 from spectral_tl_bench.utils import distributed
 from spectral_tl_bench.utils.errors import RecordError
-from spectral_tl_bench.utils.files import alone
-from spectral_tl_bench.utils.interruption import CHECKPOINT_MINUTES, Interruption
+from spectral_tl_bench.utils.files import exclusive_folder
+from spectral_tl_bench.utils.runtime import RuntimeOptions
 
 
-def execute(
-    plan: Plan,
-    out: Path,
-    console: Console,
-    *,
-    device: str = "auto",
-    workers: int = 0,
-    checkpoint_minutes: float = CHECKPOINT_MINUTES,
-    interruption: Interruption | None = None,
-    force: bool = False,
-    devices: int = 1,
-    num_nodes: int = 1,
-    strategy: str = "auto",
-    loggers: tuple[str, ...] = (),
-) -> records.Run:
-    """Train, select, score and record a run, or what an earlier process has left of it.
+def execute(plan: Plan, out: Path, options: RuntimeOptions | None = None) -> records.Run:
+    """Train, select, score and record a run, or what an interrupted process has left of it.
 
     Args:
         plan: From :func:`plan`.
         out: Folder of all runs.
-        console: Where progress goes.
-        device: "auto", "cpu" or "cuda".
-        workers: Reading processes; changes the speed only.
-        checkpoint_minutes: From one checkpoint to the next, besides those at validations.
-        interruption: Hears signals already; None hears them while the run goes on.
-        force: Run again even where a complete record of this specification exists; the old one stays until then.
-        devices: On each node. With more than one process in all, this is called in each of them inside
-            :func:`spectral_tl_bench.runs.launch.together`; the first one alone writes.
-        num_nodes: Nodes.
-        strategy: How several processes share a run.
-        loggers: Names of :data:`spectral_tl_bench.training.loggers.LOGGERS` that get the training curve too.
+        options: How to execute it. With several processes, this is called in each of them inside
+            :func:`spectral_tl_bench.runs.launch.together`, and only the first one writes.
 
     Returns:
         The run as recorded.
 
     Raises:
         SpectralBenchError: If an input is wrong or a file cannot be written; what was computed so far stays on disk.
-        InterruptedRunError: If a signal asked the process to end; the same command goes on.
-        RunInUseError: If another process is at this run.
+        InterruptedRunError: If a signal asked the process to end; the same command resumes the run.
+        RunInUseError: If another process works on this run.
     """
+    options = RuntimeOptions() if options is None else options
     folder = out / plan.spec.folder
-    again = folder.with_name(f".{folder.name}.again")
-    own = Interruption()
-    hardware = distributed.Hardware(device, devices, num_nodes, strategy)
-    means = Means(ProgressFile(folder), hardware, workers, checkpoint_minutes, interruption or own, loggers)
-    with contextlib.ExitStack() as held:
+    replacement = folder.with_name(f".{folder.name}.again")
+    progress = ProgressFile(folder)
+    with contextlib.ExitStack() as stack:
 
-        def place() -> Path | None:
-            """Where to run; None where a complete run is there."""
+        def claim() -> Path | None:
+            """The folder to run in; None where a complete run exists."""
             records.prepare_folder(folder)
-            held.enter_context(alone(folder))
-            if (again / records.RECORD).is_file():
+            stack.enter_context(exclusive_folder(folder))
+            if (replacement / records.RECORD).is_file():
                 # An earlier process ended after its record was complete and before it had replaced the old one.
-                _replace(folder, again)
-            records.sweep_up(folder)
-            if not force and _is_finished(folder, console):
+                _replace(folder, replacement)
+            records.remove_temporary_files(folder)
+            if not options.force and _is_finished(folder, options):
                 return None
             if not (folder / records.RECORD).is_file():
                 return folder
-            records.prepare_folder(again)
-            records.sweep_up(again)
-            return again
+            records.prepare_folder(replacement)
+            records.remove_temporary_files(replacement)
+            return replacement
 
         def finish() -> records.Run:
-            if where == again:
-                _replace(folder, again)
-            done = records.read_run(folder)
-            if where is not None:
-                write_table(done, folder)
-            return done
+            if workspace == replacement:
+                _replace(folder, replacement)
+            run = records.read_run(folder)
+            if workspace is not None:
+                write_table(run, folder)
+            return run
 
-        where = distributed.decided(place)
-        held.enter_context(own.listening() if interruption is None else contextlib.nullcontext())
-        if distributed.is_first():
-            held.enter_context(contextlib.closing(means.progress))
-        if where is not None:
-            _run(plan, where, console, means)
-        return distributed.decided(finish)
+        workspace = distributed.rank_zero_result(claim)
+        stack.enter_context(options.interruption.listening())
+        if distributed.is_rank_zero():
+            stack.enter_context(contextlib.closing(progress))
+        if workspace is not None:
+            _run(plan, workspace, progress, options)
+        return distributed.rank_zero_result(finish)
 
 
-def _is_finished(folder: Path, console: Console) -> bool:
-    """Whether the run in a folder is complete and sound."""
+def _is_finished(folder: Path, options: RuntimeOptions) -> bool:
+    """Whether a folder has a complete and readable record."""
     if not (folder / records.RECORD).is_file():
         return False
     try:
         records.read_run(folder)
     except RecordError as error:
-        console.print(f"not complete: {error}", highlight=False, markup=False, soft_wrap=True)
+        options.say(f"not complete: {error}")
         return False
-    console.print(f"already run: {folder} (--force runs it again)", highlight=False, markup=False, soft_wrap=True)
+    options.say(f"already run: {folder} (--force runs it again)")
     return True
 
 
-def _run(plan: Plan, folder: Path, console: Console, means: Means) -> None:
-    if distributed.is_first():
+def _run(plan: Plan, folder: Path, progress: ProgressFile, options: RuntimeOptions) -> None:
+    if distributed.is_rank_zero():
         records.write_run_yaml(folder, plan.spec, plan.request.where.absolute())
-    hardware = means.hardware
-    shared = {"devices": hardware.devices, "num_nodes": hardware.num_nodes, "strategy": hardware.strategy}
-    # Before anything trains: the code that ran, not what lies there when it has finished, and this run's memory alone.
+    shared = {"devices": options.devices, "num_nodes": options.num_nodes, "strategy": options.strategy}
+    # Before anything trains: versions and code as they run, and the peak memory of this run alone.
     provenance = records.provenance(torch.get_num_threads()).model_copy(update=shared)
     reset_peak_memory()
-    if isinstance(plan.method, PixelModel):
-        fit_and_score(plan, plan.method, provenance, folder, console, means.progress)
-        return
-    run = NetworkRun(plan, plan.method, provenance, folder, console, means)
-    with contextlib.closing(run.loggers):
-        for stage in plan.method.stages:
-            run.reconstruct() if stage == "reconstruction" else run.segment()
-    if distributed.is_first():
-        run.tidy()
+    runner_of(type(plan.method)).execute(plan, provenance, folder, progress, options)
 
 
-def _replace(folder: Path, again: Path) -> None:
-    """Put a complete run in the place of an older one of the same specification; what else lies there stays."""
-    # Maps are made on demand and would show the old model.
+def _replace(folder: Path, replacement: Path) -> None:
+    """Move a complete run over an older one of the same specification; other files in the folder stay."""
+    # Maps are made on request and would show the old model.
     shutil.rmtree(folder / MAPS, ignore_errors=True)
-    written = sorted(again.iterdir(), key=lambda path: path.name == records.RECORD)
-    for path in written:
+    for path in sorted(replacement.iterdir(), key=lambda path: path.name == records.RECORD):
         if path.is_dir():
             shutil.rmtree(folder / path.name, ignore_errors=True)
         os.replace(path, folder / path.name)
-    again.rmdir()
+    replacement.rmdir()

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from spectral_tl_bench import records
 from spectral_tl_bench.datamodules.protocol import ProtocolDataModule
-from spectral_tl_bench.runs.planning import Plan
+from spectral_tl_bench.runs.plan import Plan
 from spectral_tl_bench.runs.progress_file import ProgressFile
 from spectral_tl_bench.runs.score_journal import ScoreJournal
 from spectral_tl_bench.training.fit import KeepBest, score
 from spectral_tl_bench.training.segmentation import Segmentation
 from spectral_tl_bench.utils import distributed
-from spectral_tl_bench.utils.interruption import Interruption
+from spectral_tl_bench.utils.runtime import RuntimeOptions
 from spectral_tl_bench.utils.tensors import restore
 
 
@@ -30,7 +30,7 @@ class Scoring:
         journal: Path,
         pretrained: frozenset[int],
         progress: ProgressFile,
-        interruption: Interruption,
+        options: RuntimeOptions,
     ) -> None:
         """Take what scoring needs.
 
@@ -40,11 +40,11 @@ class Scoring:
             journal: File of what is scored.
             pretrained: Identities of the parameters that weights leave out.
             progress: Where it says how far it is.
-            interruption: Hears that the process should end.
+            options: Whether the process should end.
         """
         self.plan, self.data, self.pretrained = plan, data, pretrained
         self.journal = ScoreJournal(journal, plan.spec.digest, len(plan.dataset.classes))
-        self.progress, self.interruption = progress, interruption
+        self.progress, self.interruption = progress, options.interruption
 
     def run(
         self, trainer: lightning.Trainer, task: Segmentation, last: dict[str, Tensor], best: KeepBest
@@ -69,12 +69,12 @@ class Scoring:
             def keep(tiles_scored: list[records.Scored], selection: records.Selection = selection) -> None:
                 nonlocal scored
                 scored += len(tiles_scored)
-                if distributed.is_first():
+                if distributed.is_rank_zero():
                     for key, matrix in tiles_scored:
                         journal.add(selection, key, matrix)
                     self.progress.show("scoring", scored, tiles)
-                self.interruption.hear_of(*distributed.largest(self.interruption.signal or 0))
-                self.interruption.end_if_asked("scoring")
+                self.interruption.adopt(*distributed.maxima(self.interruption.signal or 0))
+                self.interruption.end_if_requested("scoring")
 
             task.on_scored = keep
             score(trainer, task, self.data)

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from spectral_tl_bench.runs.progress_file import Progress, read_progress
 from spectral_tl_bench.sweeps.engines.base import Outcome
-from spectral_tl_bench.utils.text import duration
+from spectral_tl_bench.utils.text import duration, say
 
 _ROWS = 12
 _FAILURES = 3
@@ -94,7 +94,7 @@ class SweepView:
 
     def say(self, line: str) -> None:
         """Print a line."""
-        self.console.print(line, highlight=False, markup=False, emoji=False, soft_wrap=True)
+        say(self.console, line)
 
     def ended(self, key: str, outcome: Outcome) -> None:
         """Count a run and print its line."""

@@ -11,9 +11,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from spectral_tl_bench.config.presets import SETTINGS_WITHOUT_BACKBONE
-from spectral_tl_bench.methods import PixelModel, method_class
-from spectral_tl_bench.runs.requests import Request, requests
+from spectral_tl_bench.methods import method_class
+from spectral_tl_bench.runs.method_runner import runner_of
+from spectral_tl_bench.runs.plan import Request
+from spectral_tl_bench.runs.requests import requests
 from spectral_tl_bench.utils.errors import SpectralBenchError, UnknownNameError, first_problem
 from spectral_tl_bench.utils.registry import METHODS
 from spectral_tl_bench.utils.validation import LARGEST_SEED, Value, names_yaml, read_mapping
@@ -89,9 +90,10 @@ class Suite(Value):
         settings = [{**self.train, **dict(zip(self.tries, values, strict=True))} for values in tries]
         for seed, protocol, method in itertools.product(self.seeds, self.protocols, methods):
             choices = list(itertools.product(settings, backbones, weights))
-            if issubclass(method_class(method.name), PixelModel):
-                # One run, however many backbones the suite has, and nothing that trains a network concerns it.
-                training = {name: value for name, value in self.train.items() if name in SETTINGS_WITHOUT_BACKBONE}
+            runner = runner_of(method_class(method.name))
+            if not runner.needs_backbone:
+                # One run for all backbones of the suite, with the settings that this kind of method uses.
+                training = {k: v for k, v in self.train.items() if runner.settings is None or k in runner.settings}
                 choices = [(training, None, None)]
             for training, backbone, weight in choices:
                 yield from requests(

@@ -1,22 +1,21 @@
-"""Sweeps: every missing run of a suite, several side by side, one failure not ending the others."""
+"""Sweeps: every missing run of a suite, several at a time; one failure does not end the others."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectral_tl_bench.config.spec import RunSpec
-from spectral_tl_bench.runs.requests import Request
+from spectral_tl_bench.runs.plan import Request
 from spectral_tl_bench.sweeps.engines.base import Engine
 from spectral_tl_bench.sweeps.live_table import SweepView
 from spectral_tl_bench.sweeps.suite import Suite
 from spectral_tl_bench.utils.errors import RecordError, RunFailedError, one_line
-from spectral_tl_bench.utils.interruption import CHECKPOINT_MINUTES, Interruption
+from spectral_tl_bench.utils.interruption import Interruption
+from spectral_tl_bench.utils.runtime import RuntimeOptions
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from spectral_tl_bench.datasets.base import TileDataset
 
 _opened: dict[tuple[str, Path], TileDataset] = {}
@@ -29,19 +28,17 @@ class RunJob:
 
     Attributes:
         request: What to run.
-        spec: What the sweep made of it.
+        spec: Its specification, as the sweep planned it.
         out: Folder of all runs.
-        device: "auto", "cpu" or "cuda".
-        threads: Of torch.
-        checkpoint_minutes: From one checkpoint to the next.
+        threads: Threads of torch.
+        options: How to execute it; without a console, which no other process can use.
     """
 
     request: Request
     spec: RunSpec
     out: Path
-    device: str
     threads: int
-    checkpoint_minutes: float
+    options: RuntimeOptions
 
     @property
     def key(self) -> str:
@@ -60,16 +57,15 @@ class RunJob:
             RunFailedError: If this machine's files make it another run than the sweep wants.
         """
         import torch
-        from rich.console import Console
 
         from spectral_tl_bench.records.titles import ALL_TARGETS, HELD_OUT
         from spectral_tl_bench.report.tables import protocol_table
         from spectral_tl_bench.runs.planning import plan
         from spectral_tl_bench.runs.runner import execute
-        from spectral_tl_bench.utils.distributed import pick_device
+        from spectral_tl_bench.utils.runtime import pick_device
 
-        interruption.end_if_asked("before it began")
-        pick_device(self.device)
+        interruption.end_if_requested("before it began")
+        pick_device(self.options.device)
         torch.set_num_threads(self.threads)
         ready = plan(self.request, _opened)
         if ready.spec != self.spec:
@@ -79,14 +75,7 @@ class RunJob:
                 f"this worker sees other inputs than the sweep did ({', '.join(differ)}); every machine needs the same "
                 "files and the same version, and a sweep files that stay"
             )
-        run = execute(
-            ready,
-            self.out,
-            Console(quiet=True),
-            device=self.device,
-            checkpoint_minutes=self.checkpoint_minutes,
-            interruption=interruption,
-        )
+        run = execute(ready, self.out, replace(self.options, interruption=interruption))
         table = protocol_table(run).set_index("domain")["mIoU"]
         return f"target mIoU {table[ALL_TARGETS]:.2f} %, held-out {table[HELD_OUT]:.2f} %"
 
@@ -102,50 +91,34 @@ def _is_done(folder: Path) -> bool:
     return True
 
 
-def _missing(
-    suite: Suite, root: Path | None, out: Path, console: Console, *, device: str, threads: int, minutes: float
-) -> list[RunJob]:
-    """Plan every run of a suite, say how many there are, and return those without a record."""
+def _missing(suite: Suite, root: Path | None, out: Path, threads: int, options: RuntimeOptions) -> list[RunJob]:
+    """Plan every run of a suite, print how many there are, and return those without a record."""
     from spectral_tl_bench.runs.planning import plan
 
     opened: dict[tuple[str, Path], TileDataset] = {}
+    portable = replace(options, console=None, interruption=Interruption())
     # Every input is opened before anything trains: a mistake in the last run shows at once.
-    wanted = [
-        RunJob(request, plan(request, opened).spec, out.absolute(), device, threads, minutes)
+    jobs = [
+        RunJob(request, plan(request, opened).spec, out.absolute(), threads, portable)
         for request in suite.requests(root)
     ]
-    missing = {job.key: job for job in wanted if not _is_done(out / job.spec.folder)}
-    simulated = ", SIMULATED data" if any(job.spec.simulated for job in wanted) else ""
-    there = sum(job.key not in missing for job in wanted)
-    console.print(
-        f"{suite.title}: {len(wanted)} runs, {there} of them already there{simulated}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
+    missing = {job.key: job for job in jobs if not _is_done(out / job.spec.folder)}
+    simulated = ", SIMULATED data" if any(job.spec.simulated for job in jobs) else ""
+    done = sum(job.key not in missing for job in jobs)
+    options.say(f"{suite.title}: {len(jobs)} runs, {done} of them already there{simulated}")
     return list(missing.values())
 
 
-def sweep(
-    suite: Suite,
-    root: Path | None,
-    out: Path,
-    console: Console,
-    *,
-    engine: Engine,
-    device: str,
-    checkpoint_minutes: float = CHECKPOINT_MINUTES,
-) -> None:
+def sweep(suite: Suite, root: Path | None, out: Path, engine: Engine, options: RuntimeOptions) -> None:
     """Do every run of a suite that has no record yet.
 
     Args:
         suite: What to run.
         root: Folder of the archives; None takes the embedded simulated ones.
         out: Folder of all runs.
-        console: Gets one line a run and, if it is a terminal, a table of what is going on.
-        engine: Does the runs; not started yet.
-        device: "auto", "cpu" or "cuda".
-        checkpoint_minutes: From one checkpoint of a run to the next.
+        engine: Executes the runs; not started yet.
+        options: How to execute each run. The console gets one line a run and, if it is a terminal, a table of the runs
+            under way.
 
     Raises:
         SpectralBenchError: If an input is wrong (nothing has run then).
@@ -153,20 +126,21 @@ def sweep(
         RunFailedError: At the end, if a run failed; the others are complete.
     """
     from spectral_tl_bench import records
-    from spectral_tl_bench.utils.distributed import pick_device
+    from spectral_tl_bench.utils.runtime import pick_device
 
-    # A GPU may be elsewhere; there, the worker says that it is missing.
-    pick_device("auto" if engine.elsewhere and device == "cuda" else device)
-    jobs = _missing(suite, root, out, console, device=device, threads=engine.threads, minutes=checkpoint_minutes)
+    # A GPU may be on another machine; there, the worker reports that it is missing.
+    pick_device("auto" if engine.elsewhere and options.device == "cuda" else options.device)
+    jobs = _missing(suite, root, out, engine.threads, options)
     if not jobs:
         return
     records.prepare_folder(out)
-    interruption = Interruption(tell=engine.end)
-    with engine, SweepView(console, {job.key: job.label for job in jobs}, out) as view, interruption.listening():
+    interruption = Interruption(on_signal=engine.end)
+    labels = {job.key: job.label for job in jobs}
+    with engine, SweepView(options.output, labels, out) as view, interruption.listening():
         for job, outcome in engine.run(jobs, view.say):
-            if outcome.kind != "interrupted" or not interruption.asked:
+            if outcome.kind != "interrupted" or not interruption.requested:
                 view.ended(job.key, outcome)
-    interruption.end_if_asked(f"{view.ended_runs} of {len(jobs)} runs are done")
+    interruption.end_if_requested(f"{view.ended_runs} of {len(jobs)} runs are done")
     if view.failed:
         raise RunFailedError(
             f"{len(view.failed)} of {len(jobs)} runs failed, first {view.failed[0]}; "

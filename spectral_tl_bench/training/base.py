@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import lightning
 import torch
 from torch import Tensor, nn
 
-from spectral_tl_bench.backbones.base import TapModule
 from spectral_tl_bench.config.spec import TrainingSpec
 from spectral_tl_bench.utils import distributed
 from spectral_tl_bench.utils.errors import RunFailedError
@@ -74,12 +72,8 @@ class AdaptationTask(lightning.LightningModule):
         self.optimizer_state: dict[str, Any] | None = None
         self._first_bad: Tensor | None = None
         self._losses: dict[str, list[Tensor]] = {}
-        kernels = backbone.tokenizer.kernels()
-        # As the stage begins: a rate that followed the kernels would depend on where the stage was interrupted.
-        if kernels is None or kernels[0].is_meta:
-            self._kernel_size: float | None = None
-        else:
-            self._kernel_size = float(kernels[0].detach().square().mean().sqrt())
+        # Now, as the stage begins: a later process of an interrupted stage must get the same rates.
+        self._backbone_groups = method.parameter_groups(backbone, training, self.stage)
 
     @property
     def step(self) -> int:
@@ -100,42 +94,27 @@ class AdaptationTask(lightning.LightningModule):
         """Optimiser steps of the stage in all."""
         return self.training_spec.stage(self.stage).steps
 
-    def head_learning_rates(self) -> Iterator[tuple[nn.Parameter, float]]:
-        """Parameters whose peak learning rate is not that of what adapts, with theirs; none by default."""
-        return iter(())
+    def head_groups(self) -> list[dict[str, Any]]:
+        """Groups of parameters outside the backbone whose options differ from the stage's; none by default."""
+        return []
 
     def build_optimizer(self) -> torch.optim.AdamW:
-        """AdamW on what trains, each parameter at its peak rate, knowing what it knew at the end of the steps done."""
+        """AdamW on what trains, each parameter at its peak rate, with the state at the end of the steps done."""
         stage = self.training_spec.stage(self.stage)
-        spec = self.training_spec
-        peak = stage.learning_rate
-        heads = {id(parameter): rate for parameter, rate in self.head_learning_rates()}
-        factor = spec.tokenizer_learning_rate_factor
-        relative = self.backbone.tokenizer.relative_learning_rates()
-        tokenizer = {
-            # What sums up little is held back less, but never learns faster than what is no tokenizer.
-            id(parameter): peak * min(max(1.0, factor), factor * relative.get(name, 1.0))
-            for name, parameter in self.backbone.tokenizer.named_parameters()
-        }
-        kernels = self.backbone.tokenizer.kernels()
-        step, size = spec.patch_embedding_step, self._kernel_size
-        if step is not None and size is not None and kernels is not None and id(kernels[0]) in tokenizer:
-            tokenizer[id(kernels[0])] = min(tokenizer[id(kernels[0])], step * size)
-        taps = {
-            id(parameter): peak * module.relative_learning_rate
-            for module in self.backbone.after_tap.modules()
-            if isinstance(module, TapModule)
-            for parameter in module.parameters()
-        }
-        apart = taps | tokenizer | heads
-        groups: dict[float, list[nn.Parameter]] = {}
+        options: dict[int, dict[str, Any]] = {}
+        for group in (*self._backbone_groups, *self.head_groups()):
+            named = {name: value for name, value in group.items() if name != "params"}
+            options |= {id(parameter): named for parameter in group["params"]}
+        # In the order of the task's parameters, by which a checkpoint numbers the optimiser's state.
+        groups: dict[tuple[Any, ...], list[nn.Parameter]] = {}
         for parameter in self.parameters():
             if parameter.requires_grad:
-                groups.setdefault(apart.get(id(parameter), peak), []).append(parameter)
+                chosen = {"lr": stage.learning_rate} | options.get(id(parameter), {})
+                groups.setdefault(tuple(chosen.items()), []).append(parameter)
         optimizer = torch.optim.AdamW(
-            [{"params": parameters, "lr": rate} for rate, parameters in groups.items()],
+            [{**dict(chosen), "params": parameters} for chosen, parameters in groups.items()],
             betas=stage.betas,
-            weight_decay=spec.weight_decay,
+            weight_decay=self.training_spec.weight_decay,
         )
         if self.optimizer_state is not None:
             # Its moments alone: rates are those of this schedule.
@@ -172,7 +151,7 @@ class AdaptationTask(lightning.LightningModule):
         extra = self.method.extra_loss(self.backbone)
         known = loss.detach() if of_whole_batch else distributed.mean(loss.detach())
         if of_whole_batch:
-            loss = loss * distributed.count()
+            loss = loss * distributed.world_size()
         if extra is not None:
             known_extra = distributed.mean(extra.detach())
             self._log("extra_loss", known_extra)

@@ -8,7 +8,6 @@ from typing import Any
 
 import lightning
 import torch
-from rich.console import Console
 
 from spectral_tl_bench import records
 from spectral_tl_bench.training.base import REMEDY, AdaptationTask
@@ -16,7 +15,7 @@ from spectral_tl_bench.training.fit import KeepBest, Stopwatch
 from spectral_tl_bench.training.segmentation import Segmentation
 from spectral_tl_bench.utils import distributed
 from spectral_tl_bench.utils.errors import CheckpointError, RunFailedError
-from spectral_tl_bench.utils.interruption import Interruption
+from spectral_tl_bench.utils.runtime import RuntimeOptions
 from spectral_tl_bench.utils.tensors import not_finite, restore, trained_state
 
 _KEPT = 2
@@ -93,9 +92,8 @@ class StageCheckpoints(lightning.Callback):
         pretrained: frozenset[int],
         history: list[dict[str, Any]],
         watch: Stopwatch,
-        interruption: Interruption,
+        options: RuntimeOptions,
         *,
-        minutes: float,
         best: KeepBest | None = None,
     ) -> None:
         """Watch over a stage.
@@ -106,18 +104,17 @@ class StageCheckpoints(lightning.Callback):
             pretrained: Identities of the pretrained parameters, which are left out while they are frozen.
             history: The run's training curve; rows of this stage belong to its state.
             watch: Counts the seconds of the stage.
-            interruption: Says whether somebody wants the process to end.
-            minutes: From one checkpoint to the next.
+            options: How often to save, and whether the process should end.
             best: The stage's best weights so far, where it selects any.
         """
         self.checkpoints, self.task, self.pretrained, self.history = checkpoints, task, pretrained, history
-        self.watch, self.interruption, self.best = watch, interruption, best
-        self.every = 60 * minutes
+        self.watch, self.options, self.best = watch, options, best
+        self.interruption = options.interruption
         self.saved = time.monotonic()
 
-    def resume(self, console: Console, title: str) -> None:
+    def resume(self, title: str) -> None:
         """Go on from the latest checkpoint, if there is one."""
-        task, state = self.task, distributed.in_turn(lambda: self.checkpoints.load(self.task.stage))
+        task, state = self.task, distributed.rank_zero_first(lambda: self.checkpoints.load(self.task.stage))
         steps = set(distributed.gather(0 if state is None else int(state["step"])))
         if len(steps) > 1:
             raise CheckpointError(
@@ -135,8 +132,7 @@ class StageCheckpoints(lightning.Callback):
             task.held_out_miou = [(step, score) for step, score in state["held_out_miou"]]
         if self.best is not None:
             self.best.step, self.best.score, self.best.state = state["best"]
-        line = f"  {title}: goes on from step {task.steps_done}/{task.steps}"
-        console.print(line, highlight=False, markup=False)
+        self.options.say(f"  {title}: resumes at step {task.steps_done}/{task.steps}")
 
     def save(self, optimizer: dict[str, Any] | None) -> None:
         """Write the stage's state after the step just made.
@@ -148,7 +144,7 @@ class StageCheckpoints(lightning.Callback):
         task = self.task
         task.require_finite()
         self.saved = time.monotonic()
-        if not distributed.is_first():
+        if not distributed.is_rank_zero():
             return
         model = trained_state(task, self.pretrained)
         if (name := not_finite(model)) is not None:
@@ -168,7 +164,7 @@ class StageCheckpoints(lightning.Callback):
         """Save what a validation ended."""
         self.save(self.task.optimizer_state)
         self._agree()
-        self.interruption.end_if_asked(self._place)
+        self.interruption.end_if_requested(self._place)
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -176,26 +172,29 @@ class StageCheckpoints(lightning.Callback):
         """Save when it is time to, or when somebody wants the process to end."""
         if not self.task.ends_step(batch_idx):
             return  # in the middle of a step, whose gradients no checkpoint holds
-        if self._agree(time.monotonic() - self.saved >= self.every) or self.interruption.asked:
+        if (
+            self._agree(time.monotonic() - self.saved >= 60 * self.options.checkpoint_minutes)
+            or self.interruption.requested
+        ):
             self.save(trainer.optimizers[0].state_dict())
-        self.interruption.end_if_asked(self._place)
+        self.interruption.end_if_requested(self._place)
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Go on hearing signals."""
-        self.interruption.listen_again()
+        self.interruption.reinstall()
 
     def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Go on hearing signals."""
-        self.interruption.listen_again()
+        self.interruption.reinstall()
 
     def on_test_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Go on hearing signals."""
-        self.interruption.listen_again()
+        self.interruption.reinstall()
 
     def _agree(self, due: bool = False) -> bool:
         """Hear what any process of the run has heard; returns whether a checkpoint is due in any of them."""
-        heard, late = distributed.largest(self.interruption.signal or 0, int(due))
-        self.interruption.hear_of(heard)
+        heard, late = distributed.maxima(self.interruption.signal or 0, int(due))
+        self.interruption.adopt(heard)
         return bool(late)
 
     @property

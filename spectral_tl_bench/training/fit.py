@@ -20,10 +20,10 @@ from spectral_tl_bench.config.spec import TrainingSpec
 from spectral_tl_bench.datamodules.samplers import ResumableData
 from spectral_tl_bench.training.base import AdaptationTask
 from spectral_tl_bench.training.segmentation import Segmentation
-from spectral_tl_bench.training.sync_layers import of_all_processes
-from spectral_tl_bench.utils import distributed
+from spectral_tl_bench.training.sync_layers import synchronized_layers
 from spectral_tl_bench.utils.errors import RunFailedError
-from spectral_tl_bench.utils.log_filters import quiet
+from spectral_tl_bench.utils.log_filters import suppress_third_party_messages
+from spectral_tl_bench.utils.runtime import RuntimeOptions
 from spectral_tl_bench.utils.tensors import trained_state
 
 _CLEAR_PEAK = Path("/proc/self/clear_refs")
@@ -37,7 +37,7 @@ def seed_all(seed: int) -> None:
     """
     # cuBLAS needs this before its first call to repeat its sums in one order.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    with quiet():
+    with suppress_third_party_messages():
         lightning.seed_everything(seed, workers=True, verbose=False)
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Writing NaN into fresh memory only helps to find operators that read it before writing; it costs 5 % of a step.
@@ -81,7 +81,7 @@ def fit(
     data: lightning.LightningDataModule,
     training: TrainingSpec,
     *,
-    hardware: distributed.Hardware,
+    options: RuntimeOptions,
     callbacks: list[lightning.Callback],
     validations: int,
     after_part: Callable[[], None] = lambda: None,
@@ -95,7 +95,7 @@ def fit(
         task: The stage; ``task.steps_done`` of its steps are done already.
         data: Already told which stage it is.
         training: Precision, and what saves memory.
-        hardware: Where to train.
+        options: Where to train.
         callbacks: Progress, history, selection.
         validations: Evenly spaced scorings of the held-out tiles, and one after the last step; 0 for none.
         after_part: Called after every part, its validation included.
@@ -112,9 +112,9 @@ def fit(
         task.steps_done = done
         if isinstance(data, ResumableData):
             data.steps_done = done
-        with quiet():
+        with suppress_third_party_messages():
             trainer = lightning.Trainer(
-                **hardware.for_lightning,
+                **options.trainer_arguments,
                 use_distributed_sampler=False,
                 accumulate_grad_batches=training.accumulation,
                 precision=training.precision,
@@ -128,7 +128,7 @@ def fit(
                 log_every_n_steps=1,
                 callbacks=callbacks,
             )
-            with _saying_what_helps(training), of_all_processes(task):
+            with _saying_what_helps(training), synchronized_layers(task):
                 if done < end:
                     trainer.fit(task, datamodule=data)
                     task.optimizer_state = trainer.optimizers[0].state_dict()
@@ -171,7 +171,7 @@ def _of_shared_memory(error: BaseException) -> bool:
 
 def score(trainer: lightning.Trainer, task: Segmentation, data: lightning.LightningDataModule) -> None:
     """Score held-out source and target tiles; the confusions stay in ``task.confusions``."""
-    with quiet(), _saying_what_helps(task.training_spec):
+    with suppress_third_party_messages(), _saying_what_helps(task.training_spec):
         trainer.test(task, datamodule=data, verbose=False)
 
 

@@ -13,9 +13,9 @@ from spectral_tl_bench.utils.errors import SpectralBenchError, one_line
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
-    from rich.console import Console
 
     from spectral_tl_bench.config.spec import RunSpec
+    from spectral_tl_bench.utils.runtime import RuntimeOptions
 
 LOGGERS = ("tensorboard", "wandb")
 """What ``--logger`` takes. Files lie in folders of these names in the run's folder."""
@@ -69,7 +69,12 @@ class Loggers(lightning.Callback):
     """Passes on what is new in the training curve; one that fails is left out with a note, and the run goes on."""
 
     def __init__(
-        self, names: Sequence[str], folder: Path, spec: RunSpec, history: Sequence[dict[str, Any]], console: Console
+        self,
+        names: Sequence[str],
+        folder: Path,
+        spec: RunSpec,
+        history: Sequence[dict[str, Any]],
+        options: RuntimeOptions,
     ) -> None:
         """Start the loggers.
 
@@ -78,12 +83,12 @@ class Loggers(lightning.Callback):
             folder: The run's.
             spec: The run.
             history: Its training curve, which grows.
-            console: Gets notes.
+            options: Its console gets notes.
 
         Raises:
             SpectralBenchError: If one cannot be started.
         """
-        self.history, self.console = history, console
+        self.history, self.options = history, options
         self.sent = 0
         self.started: dict[str, Logger] = {}
         for name in names:
@@ -137,4 +142,4 @@ class Loggers(lightning.Callback):
             do(self.started[name])
         except Exception as error:  # noqa: BLE001  # whatever a service makes of it
             del self.started[name]
-            self.console.print(f"  note: no more for {name}: {one_line(str(error))}", soft_wrap=True)
+            self.options.say(f"  note: no more for {name}: {one_line(str(error))}")

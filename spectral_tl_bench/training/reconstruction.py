@@ -107,8 +107,8 @@ class MaskedReconstruction(ReconstructionTask):
         """Mean squared error over the hidden patches."""
         images = self.backbone.enlarge(batch["image"], self.training_spec.upsample)
         rows, columns = self.backbone.grid_of(images)
-        whole = len(images) * distributed.count()
-        hidden = distributed.share(
+        whole = len(images) * distributed.world_size()
+        hidden = distributed.local_rows(
             random_mask(whole, rows * columns, self.training_spec.mask_ratio, images.device), len(images)
         )
         meant = hidden
@@ -118,7 +118,7 @@ class MaskedReconstruction(ReconstructionTask):
         difference = (restored - self.targets(images))[meant]
         # What was added to tiles smaller than the window leaves processes with unequal shares of what is meant.
         share = 1.0
-        if distributed.are_together():
+        if distributed.is_distributed():
             share = len(difference) / max(1.0, float(distributed.mean(images.new_tensor(float(len(difference))))))
         if not len(difference):
             # All that is hidden was added.

@@ -25,7 +25,7 @@ from spectral_tl_bench.training.reconstruction import (
     spectra,
 )
 from spectral_tl_bench.training.reconstruction_plot import Reconstruction, plot_reconstruction
-from spectral_tl_bench.training.sample_images import inside_of, looking_at, spread, subdomains_of, window
+from spectral_tl_bench.training.sample_images import eval_mode, inside_of, spread, subdomains_of, window
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,7 +61,7 @@ class Reconstructions:
         generator = torch.Generator().manual_seed(0)
         examples: list[Reconstruction] = []
         errors: list[ReconstructionErrors] = []
-        with looking_at(task, device):
+        with eval_mode(task, device):
             for start in range(0, len(chosen), _AT_ONCE):
                 found = _reconstruct(task, data, chosen[start : start + _AT_ONCE], generator, device)
                 errors += [example.errors for example in found]

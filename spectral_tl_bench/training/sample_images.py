@@ -25,7 +25,7 @@ TILES = 16
 
 
 @contextlib.contextmanager
-def looking_at(module: nn.Module, device: torch.device) -> Iterator[None]:
+def eval_mode(module: nn.Module, device: torch.device) -> Iterator[None]:
     """Evaluate a module on a device, without gradients; afterwards it is as it was."""
     home = next(module.parameters()).device
     modes = {part: part.training for part in module.modules()}

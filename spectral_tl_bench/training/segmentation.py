@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from spectral_tl_bench.config.spec import TrainingSpec
@@ -60,17 +60,16 @@ class Segmentation(AdaptationTask):
         """Steps after which held-out tiles were scored."""
         return frozenset(step for step, _ in self.held_out_miou)
 
-    def head_learning_rates(self) -> Iterator[tuple[nn.Parameter, float]]:
-        """The decoder's, where it has a rate of its own."""
+    def head_groups(self) -> list[dict[str, Any]]:
+        """The decoder, where it has a learning rate of its own."""
         rate = self.training_spec.decoder_learning_rate
-        if rate is not None:
-            yield from ((parameter, rate) for parameter in self.segmenter.decoder.parameters())
+        return [] if rate is None else [{"params": list(self.segmenter.decoder.parameters()), "lr": rate}]
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The run's loss over the labelled pixels."""
         # A mean over labelled pixels, or what stands in for an IoU, is no mean of what processes have of it.
-        logits = distributed.over_all(self.segmenter(batch["image"]))
-        return self.total_loss(self.loss(logits, distributed.over_all(batch["mask"])), of_whole_batch=True)
+        logits = distributed.whole_batch(self.segmenter(batch["image"]))
+        return self.total_loss(self.loss(logits, distributed.whole_batch(batch["mask"])), of_whole_batch=True)
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last confusions."""

@@ -16,14 +16,14 @@ from spectral_tl_bench.utils import distributed
 
 
 @contextlib.contextmanager
-def of_all_processes(module: nn.Module) -> Iterator[None]:
+def synchronized_layers(module: nn.Module) -> Iterator[None]:
     """Let the layers of a module do in training what they would do in a single process.
 
     Batch norms take mean and variance of the whole batch, dropout draws for it. torch's own ``SyncBatchNorm`` does the
     former on accelerators alone, and replaces modules that checkpoints know by name.
     """
     changed: list[nn.Module] = []
-    for part in module.modules() if distributed.are_together() else ():
+    for part in module.modules() if distributed.is_distributed() else ():
         if isinstance(part, _BatchNorm):
             vars(part)["forward"] = partial(_batch_norm, part)
             changed.append(part)
@@ -45,8 +45,8 @@ def _dropout(layer: _DropoutNd, x: Tensor) -> Tensor:
     if not isinstance(layer, nn.Dropout):  # whole channels
         for dim in range(2, x.dim()):
             one = one.narrow(dim, 0, 1)
-    kept = F.dropout(torch.ones_like(distributed.empty_whole(one)), layer.p)
-    return x * distributed.share(kept, len(x))
+    kept = F.dropout(torch.ones_like(distributed.empty_whole_batch(one)), layer.p)
+    return x * distributed.local_rows(kept, len(x))
 
 
 def _batch_norm(norm: _BatchNorm, x: Tensor) -> Tensor:
@@ -56,11 +56,11 @@ def _batch_norm(norm: _BatchNorm, x: Tensor) -> Tensor:
     wide = x.float()
     rest = [0, *range(2, x.dim())]
     shape = (1, -1, *[1] * (x.dim() - 2))
-    pixels = distributed.count() * x.numel() // x.shape[1]
-    mean: Tensor = distributed.total(wide.sum(dim=rest)) / pixels
+    pixels = distributed.world_size() * x.numel() // x.shape[1]
+    mean: Tensor = distributed.sum_with_gradient(wide.sum(dim=rest)) / pixels
     centred = wide - mean.view(shape)
     # From centred values: the mean of squares less the square of the mean loses digits.
-    variance: Tensor = distributed.total(centred.square().sum(dim=rest)) / pixels
+    variance: Tensor = distributed.sum_with_gradient(centred.square().sum(dim=rest)) / pixels
     if norm.track_running_stats:
         _remember(norm, mean.detach(), variance.detach() * pixels / max(1, pixels - 1))
     out = centred * (variance + norm.eps).rsqrt().view(shape)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 
@@ -15,52 +14,14 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from spectral_tl_bench.utils.errors import EndedByTheFirstError, SpectralBenchError
-from spectral_tl_bench.utils.log_filters import quiet
+from spectral_tl_bench.utils.errors import EndedByTheFirstError
+from spectral_tl_bench.utils.log_filters import suppress_third_party_messages
+from spectral_tl_bench.utils.runtime import RuntimeOptions
 
 T = TypeVar("T")
 
-STRATEGIES = {"auto": "ddp_find_unused_parameters_true", "ddp": "ddp"}
-"""Lightning's names of the ways to share a run, by ours.
-
-Those that shard or replace parameters are left out: methods, checkpoints and records know parameters by identity and
-name, and what a method trains is small.
-"""
-
 # What one process does alone (digests, pictures, maps) may take hours; the others wait.
 _PATIENCE = timedelta(days=7)
-
-
-@dataclass(frozen=True)
-class Hardware:
-    """Where a run is trained; none of it changes the result but for rounding.
-
-    Attributes:
-        device: "auto", "cpu" or "cuda".
-        devices: On each node.
-        num_nodes: Nodes.
-        strategy: A name of :data:`STRATEGIES`; it matters where there are several processes.
-    """
-
-    device: str = "auto"
-    devices: int = 1
-    num_nodes: int = 1
-    strategy: str = "auto"
-
-    @property
-    def processes(self) -> int:
-        """Processes in all, one a device."""
-        return self.devices * self.num_nodes
-
-    @property
-    def for_lightning(self) -> dict[str, Any]:
-        """Arguments of Lightning's ``Trainer`` and ``Fabric``."""
-        return {
-            "accelerator": {"cuda": "gpu"}.get(self.device, self.device),
-            "devices": self.devices,
-            "num_nodes": self.num_nodes,
-            "strategy": "auto" if self.processes == 1 else STRATEGIES[self.strategy],
-        }
 
 
 class _Control:
@@ -70,15 +31,15 @@ class _Control:
 
 
 @contextlib.contextmanager
-def joined(hardware: Hardware) -> Iterator[None]:
+def process_group(options: RuntimeOptions) -> Iterator[None]:
     """Be one of the processes of a run inside the block.
 
     Lightning finds out from the environment (Slurm, torchrun, or what :mod:`spectral_tl_bench.runs.launch` sets) which.
     """
     from lightning import Fabric
 
-    with quiet():
-        Fabric(**hardware.for_lightning).launch()
+    with suppress_third_party_messages():
+        Fabric(**options.trainer_arguments).launch()
     _Control.group = dist.new_group(backend="gloo", timeout=_PATIENCE)
     try:
         yield
@@ -89,7 +50,7 @@ def joined(hardware: Hardware) -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def count() -> int:
+def world_size() -> int:
     """How many processes there are."""
     return 1 if _Control.group is None else dist.get_world_size()
 
@@ -99,12 +60,12 @@ def rank() -> int:
     return 0 if _Control.group is None else dist.get_rank()
 
 
-def are_together() -> bool:
+def is_distributed() -> bool:
     """Whether this process belongs to a run that several share."""
     return _Control.group is not None
 
 
-def is_first() -> bool:
+def is_rank_zero() -> bool:
     """Whether this is the one that writes and prints."""
     return rank() == 0
 
@@ -122,12 +83,12 @@ def gather(value: T) -> list[T]:
     """What every process has, in their order."""
     if _Control.group is None:
         return [value]
-    held: list[Any] = [None] * count()
+    held: list[Any] = [None] * world_size()
     dist.all_gather_object(held, value, group=_Control.group)
     return held
 
 
-def largest(*numbers: int) -> tuple[int, ...]:
+def maxima(*numbers: int) -> tuple[int, ...]:
     """The largest of each of some numbers among all processes."""
     if _Control.group is None:
         return numbers
@@ -136,7 +97,7 @@ def largest(*numbers: int) -> tuple[int, ...]:
     return tuple(int(number) for number in held)
 
 
-def decided(function: Callable[[], T]) -> T:
+def rank_zero_result(function: Callable[[], T]) -> T:
     """Do something in the first process alone and tell the others what came of it.
 
     Raises:
@@ -144,7 +105,7 @@ def decided(function: Callable[[], T]) -> T:
     """
     if _Control.group is None:
         return function()
-    if not is_first():
+    if not is_rank_zero():
         ended, value = broadcast((0, None))
         if ended:
             raise EndedByTheFirstError(ended)
@@ -158,18 +119,18 @@ def decided(function: Callable[[], T]) -> T:
     return mine
 
 
-def in_turn(function: Callable[[], T]) -> T:
+def rank_zero_first(function: Callable[[], T]) -> T:
     """Do something in the first process, then in the others: they find ready what it has left on disk.
 
     Raises:
         EndedByTheFirstError: In the others, if it failed in the first one.
     """
     held: list[T] = []
-    decided(lambda: held.append(function()) if is_first() else None)
+    rank_zero_result(lambda: held.append(function()) if is_rank_zero() else None)
     return held[0] if held else function()
 
 
-def over_all(own: Tensor) -> Tensor:
+def whole_batch(own: Tensor) -> Tensor:
     """One process's share of a batch to the whole batch, in the order of the processes.
 
     Gradients reach this process's share alone: a loss of the whole batch has, in each process, the gradient of its
@@ -180,7 +141,7 @@ def over_all(own: Tensor) -> Tensor:
     """
     if _Control.group is None:
         return own
-    parts = [torch.empty_like(own, memory_format=torch.contiguous_format) for _ in range(count())]
+    parts = [torch.empty_like(own, memory_format=torch.contiguous_format) for _ in range(world_size())]
     dist.all_gather(parts, own.detach().contiguous())
     parts[rank()] = own
     return torch.cat(parts)
@@ -192,7 +153,7 @@ def mean(value: Tensor) -> Tensor:
         return value
     total = value.detach().clone()
     dist.all_reduce(total)
-    return total / count()
+    return total / world_size()
 
 
 class _Total(torch.autograd.Function):
@@ -210,12 +171,12 @@ class _Total(torch.autograd.Function):
         return summed
 
 
-def total(value: Tensor) -> Tensor:
+def sum_with_gradient(value: Tensor) -> Tensor:
     """Sum of a tensor over the processes, with gradient to all of them."""
     return value if _Control.group is None else cast(Tensor, _Total.apply(value))
 
 
-def share(whole: Tensor, length: int) -> Tensor:
+def local_rows(whole: Tensor, length: int) -> Tensor:
     """This process's rows of what every process has drawn for the whole batch.
 
     Args:
@@ -225,28 +186,20 @@ def share(whole: Tensor, length: int) -> Tensor:
     return whole[rank() * length : (rank() + 1) * length]
 
 
-def empty_whole(own: Tensor) -> Tensor:
+def empty_whole_batch(own: Tensor) -> Tensor:
     """A tensor for the whole batch, laid out in memory as this process's share of it is.
 
     Random numbers are drawn in the order of memory: with the same layout they are those of a single process.
     """
     layout = sorted(range(own.dim()), key=own.stride, reverse=True)
-    size = (len(own) * count(), *own.shape[1:])
+    size = (len(own) * world_size(), *own.shape[1:])
     return torch.empty_permuted(size, layout, dtype=own.dtype, device=own.device)
 
 
 def randn_like(own: Tensor) -> Tensor:
     """Normal noise for this process's share of a batch, drawn for the whole batch."""
-    return torch.randn_like(own) if _Control.group is None else share(torch.randn_like(empty_whole(own)), len(own))
-
-
-def pick_device(name: str) -> torch.device:
-    """The device that a user means: "auto" takes the GPU where there is one.
-
-    Raises:
-        SpectralBenchError: If it is not there.
-    """
-    there = torch.cuda.is_available()
-    if name not in ("auto", "cpu", "cuda") or (name == "cuda" and not there):
-        raise SpectralBenchError(f"there is no device {name} here; --device takes auto, cpu{' or cuda' * there}")
-    return torch.device("cuda" if there and name != "cpu" else "cpu")
+    return (
+        torch.randn_like(own)
+        if _Control.group is None
+        else local_rows(torch.randn_like(empty_whole_batch(own)), len(own))
+    )

@@ -56,7 +56,7 @@ _TEMPORARY = re.compile(r"\..+-[0-9a-f]{32}|\.tmp[A-Za-z0-9]{6}")
 """Names of files that are being written: our own, and those that safetensors makes beside its file."""
 
 
-def sweep_up(folder: Path) -> None:
+def remove_temporary_files(folder: Path) -> None:
     """Delete the temporary files that a process which was killed left in a folder."""
     for path in folder.iterdir():
         if _TEMPORARY.fullmatch(path.name) and path.is_file():
@@ -93,7 +93,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def exclusive_folder(folder: Path) -> Iterator[None]:
     """Hold a folder for one process at a time.
 
     Raises:

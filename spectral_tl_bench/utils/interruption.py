@@ -1,4 +1,4 @@
-"""Signals that want a process to end: heard at once, obeyed when what was computed is safe."""
+"""Signals that ask the process to end: recorded at once, followed when the work so far is on disk."""
 
 from __future__ import annotations
 
@@ -14,36 +14,34 @@ from spectral_tl_bench.utils.errors import InterruptedRunError
 SIGNALS = (signal.SIGINT, signal.SIGTERM, *((signal.SIGUSR1,) if hasattr(signal, "SIGUSR1") else ()))
 
 
-CHECKPOINT_MINUTES = 10.0
-"""From one checkpoint to the next where nobody says otherwise: what a kill may cost."""
-
-
 class Interruption:
-    """Whether somebody wants the process to end."""
+    """Records whether a signal has asked the process to end."""
 
-    def __init__(self, tell: Callable[[], None] = lambda: None, signals: tuple[signal.Signals, ...] = SIGNALS) -> None:
-        """Hear nothing yet.
+    def __init__(
+        self, on_signal: Callable[[], None] | None = None, signals: tuple[signal.Signals, ...] = SIGNALS
+    ) -> None:
+        """Handle no signal yet.
 
         Args:
-            tell: Called once, when the first signal comes.
-            signals: What is heard.
+            on_signal: Called once, at the first signal.
+            signals: The signals to handle.
         """
         self._signals = signals
         self.signal: signal.Signals | None = None
-        self._own: signal.Signals | None = None
-        self._listens = False
-        self.tell = tell
+        self._received: signal.Signals | None = None
+        self._handling = False
+        self._on_signal = on_signal
 
     @property
-    def asked(self) -> bool:
+    def requested(self) -> bool:
         """Whether a signal has come."""
         return self.signal is not None
 
-    def end_if_asked(self, place: str) -> None:
-        """End the run where everything so far is on disk.
+    def end_if_requested(self, place: str) -> None:
+        """End the run; called where the work so far is on disk.
 
         Args:
-            place: How far it is.
+            place: How far the run is, for the message.
 
         Raises:
             InterruptedRunError: If a signal has come.
@@ -51,57 +49,59 @@ class Interruption:
         if self.signal is not None:
             raise InterruptedRunError(self.signal, place)
 
-    def hear_of(self, number: int) -> None:
-        """Take over what another process of the run has heard; 0 is nothing."""
+    def adopt(self, number: int) -> None:
+        """Take over the signal that another process of the run received; 0 is none."""
         if number and self.signal is None:
             self.signal = signal.Signals(number)
 
-    def _hear(self, number: int, frame: FrameType | None) -> None:
-        if number == self._own == signal.SIGINT:
-            # Whoever types Ctrl-C twice will not wait; schedulers repeat themselves and do.
-            raise InterruptedRunError(self._own, "without waiting for a checkpoint")
-        if self._own is None:
-            self._own = signal.Signals(number)
-            self.tell()
-        self.hear_of(number)
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if number == self._received == signal.SIGINT:
+            # A second Ctrl-C ends at once; schedulers repeat their signals and wait.
+            raise InterruptedRunError(self._received, "without waiting for a checkpoint")
+        if self._received is None:
+            self._received = signal.Signals(number)
+            if self._on_signal is not None:
+                self._on_signal()
+        self.adopt(number)
 
-    def listen(self) -> None:
-        """Hear signals from now on."""
-        self._listens = True
+    def install(self) -> None:
+        """Handle signals from now on."""
+        self._handling = True
         for number in self._signals:
-            signal.signal(number, self._hear)
+            signal.signal(number, self._handle)
 
-    def listen_again(self) -> None:
-        """Take signals back where a library has put itself in between.
+    def reinstall(self) -> None:
+        """Handle signals again after a library has installed its own handlers.
 
-        Lightning's own handler of SIGTERM talks to the other processes in the middle of whatever they are doing.
+        Lightning's handler of SIGTERM communicates with the other processes at any point of a step.
         """
-        if self._listens:
-            self.listen()
+        if self._handling:
+            self.install()
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Hear signals inside the block; what they did before, they do again after it."""
-        if threading.current_thread() is not threading.main_thread():
+        """Handle signals inside the block and restore the previous handlers after it; nested blocks change nothing."""
+        if self._handling or threading.current_thread() is not threading.main_thread():
             # Python delivers signals to the main thread alone.
             yield
             return
         before = {number: signal.getsignal(number) for number in self._signals}
-        self.listen()
+        self.signal = self._received = None
+        self.install()
         try:
             yield
         finally:
-            self._listens = False
+            self._handling = False
             for number, handler in before.items():
                 signal.signal(number, handler)
 
 
 @contextlib.contextmanager
 def ending_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM raise inside the block as Ctrl-C does, so that files are closed and a line says what happened.
+    """Let SIGTERM raise inside the block, as Ctrl-C does, so that files are closed and one line explains the end.
 
     Raises:
-        InterruptedRunError: When it comes.
+        InterruptedRunError: When the signal comes.
     """
 
     def end(number: int, frame: FrameType | None) -> None:

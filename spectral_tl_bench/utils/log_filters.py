@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def suppress_third_party_messages() -> Iterator[None]:
     """Keep Lightning's tips and torch's notices out of the table a person reads."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning_utilities")]
     levels = [logger.level for logger in loggers]

@@ -1,10 +1,20 @@
-"""Time spans in words."""
+"""Lines on a console, and time spans in words."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def say(console: Console, line: str) -> None:
+    """Print a line as it is: names of files may look like markup, and scripts read whole lines."""
+    console.print(line, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
 
 def duration(seconds: float | None) -> str:
-    """A time span as a person says it; "-" where it is unknown.
+    """A time span in words; "-" where it is unknown.
 
     >>> [duration(s) for s in (None, 4.2, 72, 150, 3700, 200_000)]
     ['-', '4 s', '72 s', '2 min', '1 h 02 min', '2 d 8 h']

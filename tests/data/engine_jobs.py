@@ -85,9 +85,9 @@ class Waiting(Locked):
         while time.monotonic() < patience:
             if (self.folder / "enough").exists():
                 return f"time {time_of_it}"
-            if interruption.asked:
+            if interruption.requested:
                 (self.folder / "checkpoint").touch()
-                interruption.end_if_asked("in the middle")
+                interruption.end_if_requested("in the middle")
             time.sleep(0.02)
         raise TimeoutError("nobody said that it was enough")
 

@@ -5,7 +5,6 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from tiny_run import TINIEST
 
 from spectral_tl_bench.methods import build_method
@@ -13,6 +12,7 @@ from spectral_tl_bench.runs.planning import plan
 from spectral_tl_bench.runs.requests import requests
 from spectral_tl_bench.runs.runner import execute
 from spectral_tl_bench.utils.registry import METHODS
+from spectral_tl_bench.utils.runtime import RuntimeOptions
 
 PAGE = Path(__file__).parents[2] / "docs" / "add-a-baseline.md"
 EXAMPLES = {"bias.py": "BiasTuning", "mixing.py": "LocalMixing", "spectral_mlp.py": "SpectralMLP"}
@@ -56,7 +56,7 @@ def test_an_example_runs_to_a_record(example, name, options, whuohs_root, tmp_pa
         options=options,
         training=TINIEST,
     )
-    done = execute(plan(request), tmp_path / "runs", Console(quiet=True), device="cpu")
+    done = execute(plan(request), tmp_path / "runs", RuntimeOptions(device="cpu"))
     assert done.record.spec.method_name == EXAMPLES[name]
     assert done.record.spec.method_options == build_method(method, options).options()
 
@@ -64,7 +64,7 @@ def test_an_example_runs_to_a_record(example, name, options, whuohs_root, tmp_pa
 def test_the_example_without_a_backbone_runs_to_a_record(example, whuohs_root, tmp_path):
     options = {"width": "8", "pixels": "1000"}
     (request,) = requests(example("spectral_mlp.py"), "whu_region/s2t", root=whuohs_root, seed=1, options=options)
-    done = execute(plan(request), tmp_path / "runs", Console(quiet=True))
+    done = execute(plan(request), tmp_path / "runs")
     assert done.record.spec.method_options == {"width": 8, "pixels": 1000}
     assert done.record.spec.backbone == "none"
 

@@ -25,8 +25,8 @@ from spectral_tl_bench.runs.adapter import Adapter
 from spectral_tl_bench.sensors import SENTINEL2
 from spectral_tl_bench.training.decoders import Segmenter
 from spectral_tl_bench.training.segmentation import Segmentation
-from spectral_tl_bench.utils.distributed import pick_device
 from spectral_tl_bench.utils.errors import DataError, RecordError, SpectralBenchError
+from spectral_tl_bench.utils.runtime import pick_device
 
 BANDS, SIZE = len(SENTINEL2.bands), 32
 CLASSES = DFC2020.all_classes

@@ -9,7 +9,6 @@ import rasterio
 import torch
 from archives import utm
 from matplotlib.image import imread
-from rich.console import Console
 
 from spectral_tl_bench.prediction.restore import restore_run
 from spectral_tl_bench.prediction.tile_maps import RIGHT, UNLABELLED, WRONG, write_maps
@@ -17,6 +16,7 @@ from spectral_tl_bench.records.metrics import confusion_matrix
 from spectral_tl_bench.runs.planning import plan
 from spectral_tl_bench.runs.requests import requests
 from spectral_tl_bench.runs.runner import execute
+from spectral_tl_bench.utils.runtime import RuntimeOptions
 
 TINY = {"image_size": 32, "batch_size": 2, "segmentation_steps": 3, "validations": 1, "decoder_channels": 8}
 
@@ -35,7 +35,7 @@ def drawn(whuohs_root, tmp_path_factory):
         if row["city"] != NOWHERE:
             with rasterio.open(row["image"], "r+") as file:
                 file.crs, file.transform = utm()["crs"], utm(left=1000.0 * position)["transform"]
-    done = execute(made, tmp_path_factory.mktemp("maps"), Console(quiet=True), device="cpu")
+    done = execute(made, tmp_path_factory.mktemp("maps"), RuntimeOptions(device="cpu"))
     files = write_maps(restore_run(done.folder), made, 3, torch.device("cpu"))
     return done, made, files
 

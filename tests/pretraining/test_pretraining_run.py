@@ -27,12 +27,10 @@ from spectral_tl_bench.records.pretraining import read_pretraining
 from spectral_tl_bench.runs.planning import plan as plan_run
 from spectral_tl_bench.runs.requests import requests
 from spectral_tl_bench.sensors import OHS
-from spectral_tl_bench.utils.distributed import Hardware
 from spectral_tl_bench.utils.errors import CheckpointError, InterruptedRunError, SpectralBenchError
 from spectral_tl_bench.utils.interruption import Interruption
+from spectral_tl_bench.utils.runtime import RuntimeOptions
 from spectral_tl_bench.utils.tensors import save_weights
-
-QUIET = Console(quiet=True)
 
 
 @pytest.fixture(scope="module")
@@ -148,29 +146,29 @@ class After(Interruption):
         super().__init__()
         self.looks = looks
 
-    def end_if_asked(self, place):
+    def end_if_requested(self, place):
         self.looks -= 1
         if self.looks == 0:
             raise InterruptedRunError(signal.SIGTERM, place)
 
     @property
-    def asked(self):
+    def requested(self):
         return self.looks <= 1
 
 
-CPU = Hardware("cpu")
+CPU = RuntimeOptions(device="cpu")
 
 
 def test_going_on_gives_the_same_weights_as_never_stopping(plans, tmp_path):
     """With dropout in it, whose draws must be those of a run that never stopped."""
     ready = plans["specaware_micro"]
     (tmp_path / "whole").mkdir()
-    whole = train(ready, tmp_path / "whole", QUIET, CPU).model.state_dict()
+    whole = train(ready, tmp_path / "whole", CPU).model.state_dict()
     with pytest.raises(InterruptedRunError):
-        train(ready, tmp_path, QUIET, CPU, checkpoint_minutes=0, interruption=After(3))
+        train(ready, tmp_path, dataclasses.replace(CPU, checkpoint_minutes=0, interruption=After(3)))
     said = Console(file=io.StringIO())
-    going_on = train(ready, tmp_path, said, CPU)
-    assert "goes on from step 3/4" in said.file.getvalue()
+    going_on = train(ready, tmp_path, dataclasses.replace(CPU, console=said))
+    assert "resumes at step 3/4" in said.file.getvalue()
     assert [row["step"] for row in going_on.history] == [1, 2, 3, 4]
     for name, tensor in going_on.model.state_dict().items():
         assert torch.equal(tensor, whole[name])
@@ -179,11 +177,11 @@ def test_going_on_gives_the_same_weights_as_never_stopping(plans, tmp_path):
 def test_weights_that_are_there_are_not_made_again_nor_replaced(source, archives):
     path, ready, _ = source
     before, said = content(path.parent), Console(file=io.StringIO())
-    pretrain(ready, path, said, device="cpu")
+    pretrain(ready, path, dataclasses.replace(CPU, console=said))
     assert "already there" in said.file.getvalue()
     other = dataclasses.replace(ready, spec=ready.spec.model_copy(update={"seed": 1}))
     with pytest.raises(SpectralBenchError, match="holds other weights"):
-        pretrain(other, path, QUIET, device="cpu")
+        pretrain(other, path, CPU)
     assert content(path.parent) == before
 
 

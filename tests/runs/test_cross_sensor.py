@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 from small_models import FAMILIES, small_entry
 from tiny_run import TINIEST
 
@@ -18,6 +17,7 @@ from spectral_tl_bench.runs.runner import execute
 from spectral_tl_bench.sensors import OHS, SENTINEL2
 from spectral_tl_bench.simulation import simulate_archive
 from spectral_tl_bench.utils.errors import SpectralBenchError
+from spectral_tl_bench.utils.runtime import RuntimeOptions
 
 VISIBLE = SENTINEL2.subset(range(10))
 
@@ -121,7 +121,7 @@ def test_a_backbone_sees_other_bands_as_one_built_for_them_or_refuses(name):
 def test_a_run_across_sensors_scores_every_target_tile(both, tmp_path, method, backbone):
     weights = None if backbone is None else "none"
     ready = planned(both, method, backbone=backbone, weights=weights)
-    run = execute(ready, tmp_path, Console(quiet=True), device="cpu")
+    run = execute(ready, tmp_path, RuntimeOptions(device="cpu"))
     assert run.record.spec.other_bands == ready.spec.other_bands
     counts = run.counts("target")
     assert counts["tile"].nunique() == len(ready.split.target)

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from spectral_tl_bench.methods import Method
 from spectral_tl_bench.runs.diagnostics import write_diagnostics
+from spectral_tl_bench.utils.runtime import RuntimeOptions
 
 
 @dataclass
@@ -28,7 +29,7 @@ class Shows(Method):
 def written(folder, files):
     """What was said, and every file below the folder's parent."""
     said = io.StringIO()
-    write_diagnostics(Shows(files), None, {}, "title", folder, Console(file=said, width=1000))
+    write_diagnostics(Shows(files), None, {}, "title", folder, RuntimeOptions(console=Console(file=said, width=1000)))
     return said.getvalue(), {p.relative_to(folder.parent).as_posix() for p in folder.parent.rglob("*") if p.is_file()}
 
 

@@ -20,12 +20,11 @@ import pandas as pd
 import pytest
 import yaml
 from filelock import FileLock
-from rich.console import Console
 from tiny_run import TINY
 
 from spectral_tl_bench.backbones import build_backbone
 from spectral_tl_bench.methods import build_method
-from spectral_tl_bench.records import TileKey, find_runs, read_run, sweep_up
+from spectral_tl_bench.records import TileKey, find_runs, read_run, remove_temporary_files
 from spectral_tl_bench.runs.planning import plan
 from spectral_tl_bench.runs.progress_file import PROGRESS
 from spectral_tl_bench.runs.requests import requests
@@ -35,7 +34,6 @@ from spectral_tl_bench.training.checkpoints import Checkpoints
 from spectral_tl_bench.training.decoders import Segmenter
 from spectral_tl_bench.training.fit import fit
 from spectral_tl_bench.training.segmentation import Segmentation
-from spectral_tl_bench.utils.distributed import Hardware
 from spectral_tl_bench.utils.errors import (
     CheckpointError,
     InterruptedRunError,
@@ -45,6 +43,7 @@ from spectral_tl_bench.utils.errors import (
 )
 from spectral_tl_bench.utils.files import LOCK
 from spectral_tl_bench.utils.interruption import Interruption
+from spectral_tl_bench.utils.runtime import RuntimeOptions
 
 # One worker makes what they share.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("interruption")]
@@ -95,10 +94,7 @@ def run_in_process(root, out, minutes, force=False, largest=None):
         execute(
             plan(request(root)),
             out,
-            Console(quiet=True),
-            device="cpu",
-            checkpoint_minutes=minutes,
-            force=force,
+            RuntimeOptions(device="cpu", checkpoint_minutes=minutes, force=force),
         )
     except SpectralBenchError as error:
         (out / "said").write_text(str(error))
@@ -196,7 +192,7 @@ def done(undisturbed, place):
 
 
 def again(root, folder, force=False):
-    return execute(plan(request(root)), folder.parents[2], Console(quiet=True), device="cpu", force=force)
+    return execute(plan(request(root)), folder.parents[2], RuntimeOptions(device="cpu", force=force))
 
 
 def test_force_replaces_a_run_only_by_a_complete_one(whuohs_root, done):
@@ -245,8 +241,7 @@ def test_stage1_weights_of_another_run_in_the_folder_are_refused(whuohs_root, do
     other = execute(
         plan(request(whuohs_root, reconstruction_steps=2, segmentation_steps=1, validations=1)),
         done.parents[2],
-        Console(quiet=True),
-        device="cpu",
+        RuntimeOptions(device="cpu"),
     )
     (other.folder / "stage1.safetensors").replace(done / "stage1.safetensors")
     with pytest.raises(CheckpointError, match=r"stage1\.safetensors is of another run \(.*\); delete it"):
@@ -270,7 +265,7 @@ def test_what_a_killed_process_left_behind_is_swept_up(tmp_path, left):
     kept = tmp_path / ".notes-of-mine"
     (tmp_path / left).touch()
     kept.touch()
-    sweep_up(tmp_path)
+    remove_temporary_files(tmp_path)
     assert list(tmp_path.iterdir()) == [kept]
 
 
@@ -289,7 +284,7 @@ def test_a_stage_knows_its_step_in_every_part_and_after_it(data, validated):
         task,
         module,
         training,
-        hardware=Hardware("cpu"),
+        options=RuntimeOptions(device="cpu"),
         callbacks=[],
         validations=2,
         after_part=lambda: seen.append(task.step),
@@ -305,7 +300,7 @@ def test_signals_have_the_status_that_schedulers_know(received, status):
     with heard.listening():
         os.kill(os.getpid(), received)
         with pytest.raises(InterruptedRunError) as caught:
-            heard.end_if_asked("somewhere")
+            heard.end_if_requested("somewhere")
     assert caught.value.exit_status == status
     again = pickle.loads(pickle.dumps(caught.value))  # as a sweep's worker sends it
     assert (str(again), again.exit_status) == (str(caught.value), status)

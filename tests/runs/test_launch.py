@@ -5,28 +5,37 @@ import torch
 
 from spectral_tl_bench.config.presets import override, preset
 from spectral_tl_bench.runs import launch
-from spectral_tl_bench.utils.distributed import STRATEGIES, Hardware
+from spectral_tl_bench.runs.pixels import PixelRunner
 from spectral_tl_bench.utils.errors import SpectralBenchError
+from spectral_tl_bench.utils.runtime import STRATEGIES, RuntimeOptions
 
 QUICK = preset("quick")
 
 
 def test_a_batch_is_cut_into_equal_shares_or_refused():
-    launch.require_shares(QUICK, ["reconstruction", "segmentation"], Hardware("cpu", devices=4))
-    launch.require_shares(override(QUICK, {"reconstruction_batch_size": 9}), ["segmentation"], Hardware("cpu", 2))
+    launch.require_shares(QUICK, ["reconstruction", "segmentation"], RuntimeOptions(device="cpu", devices=4))
+    launch.require_shares(
+        override(QUICK, {"reconstruction_batch_size": 9}), ["segmentation"], RuntimeOptions(device="cpu", devices=2)
+    )
     with pytest.raises(SpectralBenchError, match="3 shares, which do not divide batch_size 8; name a multiple of 3"):
-        launch.require_shares(QUICK, ["segmentation"], Hardware("cpu", devices=3))
+        launch.require_shares(QUICK, ["segmentation"], RuntimeOptions(device="cpu", devices=3))
     with pytest.raises(SpectralBenchError, match="--num-nodes 2 and accumulation 4 cut a step into 16 shares"):
-        launch.require_shares(override(QUICK, {"accumulation": 4}), ["segmentation"], Hardware("cpu", 2, 2))
+        launch.require_shares(
+            override(QUICK, {"accumulation": 4}), ["segmentation"], RuntimeOptions(device="cpu", devices=2, num_nodes=2)
+        )
 
 
 @pytest.mark.parametrize(
     ("hardware", "environment", "message"),
     [
-        (Hardware(strategy="fsdp"), {}, "unknown --strategy 'fsdp'"),
-        (Hardware("auto", 2), {}, "there is no GPU here"),
-        (Hardware("cpu", 2, 2), {}, "MASTER_ADDR"),
-        (Hardware("cpu", 2), {"SLURM_NTASKS": "3", "SLURM_JOB_NAME": "x"}, "Slurm started 3; use srun"),
+        (RuntimeOptions(strategy="fsdp"), {}, "unknown --strategy 'fsdp'"),
+        (RuntimeOptions(devices=2), {}, "there is no GPU here"),
+        (RuntimeOptions(device="cpu", devices=2, num_nodes=2), {}, "MASTER_ADDR"),
+        (
+            RuntimeOptions(device="cpu", devices=2),
+            {"SLURM_NTASKS": "3", "SLURM_JOB_NAME": "x"},
+            "Slurm started 3; use srun",
+        ),
     ],
 )
 def test_what_cannot_be_shared_is_refused_with_what_to_do(monkeypatch, hardware, environment, message):
@@ -39,13 +48,13 @@ def test_what_cannot_be_shared_is_refused_with_what_to_do(monkeypatch, hardware,
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_one_device_needs_nothing(strategy):
-    launch.require_usable(Hardware(strategy=strategy))
-    launch.require_no_network(Hardware(), maps=0)
+    launch.require_usable(RuntimeOptions(strategy=strategy))
+    PixelRunner().require_executable(None, RuntimeOptions(), maps=0)
 
 
 def test_pixel_models_take_one_process():
     with pytest.raises(SpectralBenchError, match="leave --devices"):
-        launch.require_no_network(Hardware("cpu", 2), maps=0)
+        PixelRunner().require_executable(None, RuntimeOptions(device="cpu", devices=2), maps=0)
 
 
 @pytest.mark.parametrize(

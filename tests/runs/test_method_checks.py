@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 from safetensors.torch import load_file, save_file
 from tiny_run import TINY
 
@@ -20,6 +19,7 @@ from spectral_tl_bench.runs.runner import execute
 from spectral_tl_bench.sensors import SENTINEL2
 from spectral_tl_bench.training.segmentation import Segmentation
 from spectral_tl_bench.utils.errors import CheckpointError, RunFailedError, SpectralBenchError
+from spectral_tl_bench.utils.runtime import RuntimeOptions
 
 HEAD = """
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ def run(whuohs_root, tmp_path):
             training=training,
             **{"weights": "embedded"} | changes,
         )
-        return execute(plan(asked), tmp_path / "runs", Console(quiet=True), device="cpu")
+        return execute(plan(asked), tmp_path / "runs", RuntimeOptions(device="cpu"))
 
     yield make
     assert not list((tmp_path / "runs").rglob(RECORD))

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from rich.console import Console
 from sklearn.ensemble import RandomForestClassifier
 
 from spectral_tl_bench import records
@@ -17,6 +16,7 @@ from spectral_tl_bench.runs.runner import execute
 from spectral_tl_bench.sensors.classes import IGNORE_INDEX
 from spectral_tl_bench.sweeps.suite import Suite
 from spectral_tl_bench.utils.errors import SpectralBenchError
+from spectral_tl_bench.utils.runtime import RuntimeOptions
 
 PIXEL_MODELS = [name for name in all_method_names() if issubclass(method_class(name), PixelModel)]
 SMALL = {"pixels": "2000", "trees": "5"}
@@ -46,7 +46,7 @@ def run(whuohs_root, tmp_path):
         if "preset" in changes:
             changes["preset_name"] = changes.pop("preset")
         (request,) = requests(method, "whu_region/s2t", root=whuohs_root, options=options, **changes)
-        return execute(plan(request), tmp_path / out, Console(quiet=True), device="cpu")
+        return execute(plan(request), tmp_path / out, RuntimeOptions(device="cpu"))
 
     return make
 

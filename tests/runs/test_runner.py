@@ -5,7 +5,6 @@ import shutil
 import pandas as pd
 import pytest
 import torch
-from rich.console import Console
 from tiny_run import TINY
 
 from spectral_tl_bench.backbones import build_backbone
@@ -17,6 +16,7 @@ from spectral_tl_bench.runs.requests import requests
 from spectral_tl_bench.runs.runner import execute
 from spectral_tl_bench.sensors import OHS
 from spectral_tl_bench.utils.errors import CheckpointError, ProtocolError, RecordError, SpectralBenchError
+from spectral_tl_bench.utils.runtime import RuntimeOptions
 from spectral_tl_bench.utils.tensors import load_weights
 
 
@@ -34,7 +34,7 @@ def request_for(whuohs_root, two_cities):
 @pytest.fixture
 def run(request_for, tmp_path):
     def make(out="runs", **changes):
-        return execute(plan(request_for(**changes)), tmp_path / out, Console(quiet=True), device="cpu")
+        return execute(plan(request_for(**changes)), tmp_path / out, RuntimeOptions(device="cpu"))
 
     return make
 
@@ -78,11 +78,11 @@ def test_every_target_tile_is_counted_once_at_its_own_resolution(run, whuohs_roo
 
 def test_a_finished_run_is_not_repeated_unless_forced(request_for, tmp_path):
     ready = plan(request_for())
-    first = execute(ready, tmp_path, Console(quiet=True), device="cpu")
+    first = execute(ready, tmp_path, RuntimeOptions(device="cpu"))
     written = (first.folder / "run.json").stat().st_mtime_ns
-    execute(ready, tmp_path, Console(quiet=True), device="cpu")
+    execute(ready, tmp_path, RuntimeOptions(device="cpu"))
     assert (first.folder / "run.json").stat().st_mtime_ns == written
-    execute(plan(request_for()), tmp_path, Console(quiet=True), device="cpu", force=True)
+    execute(plan(request_for()), tmp_path, RuntimeOptions(device="cpu", force=True))
     assert (first.folder / "run.json").stat().st_mtime_ns > written
 
 
@@ -209,7 +209,7 @@ def test_reference_scoring_counts_resized_labels(run):
 def test_a_file_in_the_way_of_the_output_is_refused_and_left_alone(request_for, tmp_path):
     (tmp_path / "runs").write_text("precious")
     with pytest.raises(RecordError, match="cannot write to folder"):
-        execute(plan(request_for()), tmp_path / "runs", Console(quiet=True), device="cpu")
+        execute(plan(request_for()), tmp_path / "runs", RuntimeOptions(device="cpu"))
     assert (tmp_path / "runs").read_text() == "precious"
 
 

@@ -84,7 +84,7 @@ def test_two_processes_count_as_one_does_however_they_are_interrupted(command, t
     again = start(command("two", "--devices=2"), tmp_path)
     out, err = again.communicate(timeout=200)
     assert (again.returncode, err) == (0, "")
-    assert sum("goes on from step" in line for line in out.splitlines()) == 1
+    assert sum("resumes at step" in line for line in out.splitlines()) == 1
     (first,), (second,) = find_runs(tmp_path / "one"), find_runs(tmp_path / "two")
     assert pd.read_parquet(first / "confusion.parquet").equals(pd.read_parquet(second / "confusion.parquet"))
     pd.testing.assert_frame_equal(pd.read_csv(first / "history.csv"), pd.read_csv(second / "history.csv"), rtol=1e-4)

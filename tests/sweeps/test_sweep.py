@@ -19,6 +19,7 @@ from spectral_tl_bench.sweeps.suite import Suite
 from spectral_tl_bench.sweeps.sweep import RunJob, sweep
 from spectral_tl_bench.utils.errors import RunFailedError, SpectralBenchError
 from spectral_tl_bench.utils.interruption import Interruption
+from spectral_tl_bench.utils.runtime import RuntimeOptions
 
 
 def suite_of(**changes):
@@ -29,7 +30,7 @@ def suite_of(**changes):
 
 
 def sweep_here(suite, root, out, jobs=1):
-    sweep(suite, root, out, Console(), engine=LocalEngine(jobs, retries=0), device="cpu")
+    sweep(suite, root, out, LocalEngine(jobs, retries=0), RuntimeOptions(device="cpu", console=Console()))
 
 
 @pytest.mark.long
@@ -61,7 +62,7 @@ def test_nothing_runs_if_any_input_is_wrong(whuohs_root, tmp_path):
 def test_a_worker_whose_files_make_it_another_run_or_are_not_there_does_nothing(whuohs_root, tmp_path, two_cities):
     (request,) = suite_of(protocols=[two_cities], weights=["none"]).requests(whuohs_root)
     spec = plan(request).spec
-    job = RunJob(request, spec.model_copy(update={"data": "others"}), tmp_path, "cpu", 1, 10.0)
+    job = RunJob(request, spec.model_copy(update={"data": "others"}), tmp_path, 1, RuntimeOptions(device="cpu"))
     with pytest.raises(RunFailedError, match=r"this worker sees other inputs than the sweep did \(data\)"):
         job(Interruption())
     moved = replace(request, where=request.where.model_copy(update={"root": tmp_path / "nowhere"}))

@@ -4,7 +4,6 @@ import sys
 
 import pandas as pd
 import pytest
-from rich.console import Console
 from tiny_run import TINIEST
 
 from spectral_tl_bench.runs.planning import plan
@@ -12,6 +11,7 @@ from spectral_tl_bench.runs.requests import requests
 from spectral_tl_bench.runs.runner import execute
 from spectral_tl_bench.training.loggers import LOGGERS, require_loggers
 from spectral_tl_bench.utils.errors import SpectralBenchError
+from spectral_tl_bench.utils.runtime import RuntimeOptions
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def logged(whuohs_root, two_cities, tmp_path_factory):
         patch.setenv("WANDB_MODE", "offline")
         for name in ("WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
             patch.setenv(name, str(out / "wandb-of-the-user"))
-        done = execute(plan(asked), out / "runs", Console(quiet=True), device="cpu", loggers=LOGGERS)
+        done = execute(plan(asked), out / "runs", RuntimeOptions(device="cpu", loggers=LOGGERS))
     return done.folder
 
 

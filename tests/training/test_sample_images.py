@@ -7,8 +7,8 @@ import torch
 
 from spectral_tl_bench.records.titles import HELD_OUT
 from spectral_tl_bench.training.sample_images import (
+    eval_mode,
     images_by_domain,
-    looking_at,
     spread,
     window,
 )
@@ -21,7 +21,7 @@ def test_looking_at_a_module_needs_no_gradients_and_ends_when_something_fails():
     seen = []
 
     def fail():
-        with looking_at(module, CPU):
+        with eval_mode(module, CPU):
             seen.append((module.training, module[0](torch.ones(1, 2)).requires_grad))
             raise KeyError
 

@@ -5,7 +5,7 @@ import torch
 from torch import distributed as dist
 from torch import nn
 
-from spectral_tl_bench.training.sync_layers import of_all_processes
+from spectral_tl_bench.training.sync_layers import synchronized_layers
 from spectral_tl_bench.utils import distributed
 
 
@@ -23,7 +23,7 @@ def one_of_two(request, monkeypatch):
     """The part of one of two processes, as far as nothing is exchanged."""
     monkeypatch.setattr(distributed._Control, "group", "none")
     monkeypatch.setattr(distributed, "rank", lambda: request.param)
-    monkeypatch.setattr(distributed, "count", lambda: 2)
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
     return request.param
 
 
@@ -36,7 +36,7 @@ def test_batch_norms_of_all_processes_do_what_torch_s_own_do(alone_together, opt
         y = x.detach().clone().requires_grad_()
         weights = torch.randn_like(x)
         (own(x) * weights).sum().backward()
-        with of_all_processes(shared):
+        with synchronized_layers(shared):
             (shared(y) * weights).sum().backward()
         torch.testing.assert_close(y.grad, x.grad, atol=1e-5, rtol=1e-4)
     for name, value in own.state_dict().items():
@@ -44,24 +44,24 @@ def test_batch_norms_of_all_processes_do_what_torch_s_own_do(alone_together, opt
     for shared_weight, weight in zip(shared.parameters(), own.parameters(), strict=True):
         torch.testing.assert_close(shared_weight.grad, weight.grad)
     own.eval(), shared.eval()
-    with of_all_processes(shared):
+    with synchronized_layers(shared):
         torch.testing.assert_close(shared(x), own(x))
     assert "forward" not in vars(shared)
 
 
 def test_what_is_summed_has_a_gradient_and_what_is_gathered_that_of_its_own_share(alone_together):
     x = torch.ones(2, 3, requires_grad=True)
-    (distributed.total(x).square().sum() + distributed.over_all(x).sum()).backward()
+    (distributed.sum_with_gradient(x).square().sum() + distributed.whole_batch(x).sum()).backward()
     assert torch.equal(x.grad, torch.full((2, 3), 3.0))
     assert distributed.mean(x).requires_grad is False
     assert distributed.gather("a") == ["a"]
-    assert distributed.largest(3, 0) == (3, 0)
+    assert distributed.maxima(3, 0) == (3, 0)
 
 
 def test_the_first_process_raises_its_own_error(alone_together):
     with pytest.raises(ZeroDivisionError):
-        distributed.decided(lambda: 1 // 0)
-    assert distributed.in_turn(lambda: 7) == 7
+        distributed.rank_zero_result(lambda: 1 // 0)
+    assert distributed.rank_zero_first(lambda: 7) == 7
 
 
 @pytest.mark.parametrize("layer", [nn.Dropout(0.3), nn.Dropout2d(0.3)])
@@ -70,7 +70,7 @@ def test_dropout_drops_what_a_single_process_would(one_of_two, layer):
     torch.manual_seed(0)
     whole = layer(x)
     torch.manual_seed(0)
-    with of_all_processes(layer):
+    with synchronized_layers(layer):
         own = layer(x.chunk(2)[one_of_two])
     torch.testing.assert_close(own, whole.chunk(2)[one_of_two])
 
@@ -85,7 +85,12 @@ def test_noise_is_that_of_a_single_process_however_its_tensor_lies_in_memory(one
 
 def test_a_process_by_itself_is_the_first_of_one():
     x = torch.ones(2, requires_grad=True)
-    assert distributed.over_all(x) is x
-    assert distributed.total(x) is x
-    assert (distributed.count(), distributed.rank(), distributed.is_first()) == (1, 0, True)
-    assert distributed.decided(lambda: 3) == distributed.in_turn(lambda: 3) == distributed.broadcast(3) == 3
+    assert distributed.whole_batch(x) is x
+    assert distributed.sum_with_gradient(x) is x
+    assert (distributed.world_size(), distributed.rank(), distributed.is_rank_zero()) == (1, 0, True)
+    assert (
+        distributed.rank_zero_result(lambda: 3)
+        == distributed.rank_zero_first(lambda: 3)
+        == distributed.broadcast(3)
+        == 3
+    )

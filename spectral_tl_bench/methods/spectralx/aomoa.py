@@ -57,7 +57,7 @@ class NoisyTopKRouter(nn.Module):
         if not balanced:
             return log_gates, chosen, None
         gates = log_gates.new_zeros(logits.shape).scatter(-1, chosen, log_gates.exp())
-        loss = squared_variation(distributed.total(gates.sum(dim=0))).sum()
+        loss = squared_variation(distributed.sum_with_gradient(gates.sum(dim=0))).sum()
         if deviation is not None and self.top_k < experts:
             kept = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, chosen, True)
             loss = loss + squared_variation(self.load(clean, deviation, best.values, kept)).sum()
@@ -67,7 +67,7 @@ class NoisyTopKRouter(nn.Module):
         """Expected number of tokens of each expert, were its own noise drawn anew; 2 x experts."""
         # A kept expert competes with the best one left out, any other with the last one kept.
         rival = torch.where(kept, best[..., self.top_k, None], best[..., self.top_k - 1, None])
-        return distributed.total(torch.special.ndtr((clean - rival) / deviation).sum(dim=0))
+        return distributed.sum_with_gradient(torch.special.ndtr((clean - rival) / deviation).sum(dim=0))
 
 
 def squared_variation(totals: Tensor) -> Tensor:

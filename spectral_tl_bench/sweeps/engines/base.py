@@ -95,7 +95,7 @@ def attempt(
             kind, text = "done", job(interruption)
         except RunInUseError as error:
             waited = time.monotonic() - started
-            if again and waited < patience and not interruption.asked:
+            if again and waited < patience and not interruption.requested:
                 time.sleep(min(_PAUSE, patience / 10))
                 continue
             kind, text = "in use", str(error)

@@ -22,7 +22,7 @@ _PATIENCE = 5.0
 def begin_worker() -> Interruption:
     """Hear signals, and end when the parent does, however that ends: a killed sweep shall not train on unseen."""
     interruption = Interruption()
-    interruption.listen()
+    interruption.install()
     parent = parent_process()
 
     def watch() -> None:

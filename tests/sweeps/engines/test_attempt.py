@@ -38,7 +38,7 @@ def test_a_job_that_is_asked_to_end_before_it_begins_does_nothing(tmp_path):
 
     class Asking(Saying):
         def __call__(self, interruption):
-            interruption.end_if_asked("before it began")
+            interruption.end_if_requested("before it began")
             return "done all the same"
 
     with heard.listening():
