@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,11 @@ from spectral_tl_bench.utils.validation import Value
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+CUTS = ("rows", "columns")
+"""Attributes of tiles that are cut from scenes."""
+_STRETCH = re.compile(r"(\d{1,9})\s*-\s*(\d{1,9})", re.ASCII)
 
 
 def renamed(attribute: str) -> str:
@@ -31,6 +37,32 @@ def attribute_column(columns: Collection[Any], attribute: str) -> str:
     """
     own = renamed(attribute)
     return own if own in columns else attribute
+
+
+def cuts(columns: Collection[Any], attribute: str) -> bool:
+    """Whether an attribute is a stretch of rows or columns of the scenes that tiles are cut from.
+
+    Args:
+        columns: Columns of the index; one of the user's own of that name comes first.
+        attribute: Name in the protocol file.
+    """
+    return attribute in CUTS and attribute not in columns and "part" in columns
+
+
+def _lying_in(parts: pd.Series, attribute: str, wanted: Iterable[str]) -> pd.Series:
+    """Which tiles lie wholly in one of some stretches such as "0-300": from row 0 up to, and without, row 300."""
+    import pandas as pd
+
+    axis = CUTS.index(attribute)
+    starts = parts.map(lambda part: part[axis])
+    ends = starts + parts.map(lambda part: part[axis + 2])
+    lying = pd.Series(False, index=parts.index)
+    for lines in wanted:
+        match = _STRETCH.fullmatch(lines.strip())
+        if match is None or int(match[1]) >= int(match[2]):
+            raise ProtocolError(f"{attribute}: {lines!r} is no stretch of a scene; write 0-300 for the first 300")
+        lying |= (starts >= int(match[1])) & (ends <= int(match[2]))
+    return lying
 
 
 class Domain(Value):
@@ -85,6 +117,9 @@ class Domain(Value):
         mask = pd.Series(True, index=index.index)
         for attribute, wanted in self.where.items():
             column = attribute_column(index.columns, attribute)
+            if cuts(index.columns, attribute):
+                mask &= _lying_in(index["part"], attribute, wanted)
+                continue
             if column not in index.columns:
                 raise ProtocolError(
                     f"attribute {attribute!r} is not in the tile index; it has: {', '.join(map(str, index.columns))}"
@@ -100,6 +135,9 @@ class Domain(Value):
         """
         for attribute, wanted in self.where.items():
             column = attribute_column(index.columns, attribute)
+            if cuts(index.columns, attribute):
+                empty = (lines for lines in wanted if not _lying_in(index["part"], attribute, (lines,)).any())
+                yield from (f"no tile lies in {attribute} {lines} of a scene" for lines in empty)
             if column not in index.columns:
                 continue
             values = dict.fromkeys(index[column].astype(str))

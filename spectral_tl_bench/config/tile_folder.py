@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,45 @@ ONE_HOT = "one-hot"
 LabelBand = Annotated[int, Field(strict=True, ge=1)] | Literal["one-hot"]
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+
+
+_VECTORS = (".shp", ".kml", ".kmz", ".gml", ".gpx", ".fgb", ".parquet", ".gdb")
+_OTHERS = (
+    ".h5",
+    ".hdf5",
+    ".he5",
+    ".hdf",
+    ".nc",
+    ".nc4",
+    ".zarr",
+    ".npz",
+    ".csv",
+    ".txt",
+    ".xlsx",
+    ".zip",
+    ".tar",
+    ".gz",
+    ".pt",
+)
+
+
+def _require_format(path: str) -> str:
+    """Refuse a path whose suffix names a format that is not read.
+
+    Raises:
+        ValueError: With how to convert it.
+    """
+    suffix = os.path.splitext(path.lower())[1]
+    if suffix in _VECTORS:
+        raise ValueError(
+            f"{path!r}: {suffix} is not read; convert it to GeoPackage: ogr2ogr {Path(path).stem}.gpkg {path}"
+        )
+    if suffix in _OTHERS:
+        raise ValueError(
+            f"{path!r}: {suffix} is not read; write GeoTIFF, ENVI, JPEG 2000, PNG, .npy or .mat, or labels as "
+            "GeoPackage or GeoJSON"
+        )
+    return path
 
 
 class Cut(Value):
@@ -38,6 +78,8 @@ class Cut(Value):
             raise ValueError("give the tiles' size in pixels, or the polygons that are tiles")
         if self.size is not None and self.stride is not None and self.stride < self.size:
             raise ValueError(f"a stride of {self.stride} px makes tiles of {self.size} px overlap; let it be as large")
+        if self.polygons is not None:
+            _require_format(self.polygons)
         if self.polygons is not None and path_inside(Path(), self.polygons) is None:
             raise ValueError(f"{self.polygons!r} leads out of the folder of tiles; give a path below it")
         return self
@@ -76,6 +118,11 @@ class TileFolder(Value):
         if path_inside(Path(), value) is None:
             raise ValueError(f"{value!r} leads out of the folder of tiles; give a path below it")
         return value
+
+    @field_validator("images", "labels")
+    @classmethod
+    def _is_read(cls, value: str) -> str:
+        return _require_format(value)
 
     @field_validator("images", "labels")
     @classmethod

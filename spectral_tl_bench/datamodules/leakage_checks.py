@@ -19,6 +19,7 @@ from spectral_tl_bench.datasets.checksums import TileContent
 from spectral_tl_bench.datasets.cross_sensor import crossed
 from spectral_tl_bench.datasets.io.listing import Problem
 from spectral_tl_bench.datasets.io.raster import unknown_code_error, unknown_codes
+from spectral_tl_bench.sensors.classes import UNLABELLED
 from spectral_tl_bench.splits.assignment import Split, labelled_tiles, split_tiles
 from spectral_tl_bench.utils.errors import DataError, ProtocolError
 
@@ -108,12 +109,17 @@ class Parts:
     def _without_class(self, part: str, positions: Sequence[int]) -> Iterator[Problem]:
         codes = sorted({code for position in positions for code in self._of(position).codes})
         if all(self._dataset.label_table[code] < 0 for code in codes):
-            found = ", ".join(map(str, codes[:5]))
+            held = ", ".join(str(code) for code in codes[:5] if code != UNLABELLED)
+            why = (
+                f"their labels hold only {held}, which is ignored"
+                if held
+                else ("no pixel has a label: no polygon covers it, or the label map calls it nodata")
+            )
             yield Problem(
                 "unusable",
                 self._path(positions[0], "label"),
-                f"{self._name}: no pixel of its {len(positions)} {part} tiles has a class, their labels hold only "
-                f"{found}, which is ignored; correct the labels, or 'classes' and 'ignore' in the protocol file",
+                f"{self._name}: no pixel of its {len(positions)} {part} tiles has a class, "
+                f"{why}; correct the labels, or 'classes' and 'ignore' in the protocol file",
             )
 
     def _classes(self, positions: Sequence[int]) -> set[int]:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from pydantic import computed_field
 
-from spectral_tl_bench.config.domains import Transfer, attribute_column
+from spectral_tl_bench.config.domains import Transfer, attribute_column, cuts
 from spectral_tl_bench.config.protocols import ProtocolFile, protocols_about, protocols_of
 from spectral_tl_bench.datasets import dataset_class, open_dataset
 from spectral_tl_bench.datasets.io.label_codes import code_counts
@@ -178,6 +178,7 @@ def _on_neither_side(dataset: TileDataset, transfers: dict[str, Transfer]) -> di
         attributes = {
             a: attribute_column(dataset.index.columns, a) for a in (*transfer.source.where, *transfer.target.where)
         }
+        attributes = {a: column for a, column in attributes.items() if not cuts(dataset.index.columns, a)}
         if not dataset.unknown.keys().isdisjoint(attributes) or not {*attributes.values()} <= {*dataset.index.columns}:
             continue
         rest = dataset.index[~(transfer.source.select(dataset.index) | transfer.target.select(dataset.index))]

@@ -90,11 +90,12 @@ def split_tiles(
     for name, mask, domain in (("source", source, transfer.source), ("target", target, transfer.target)):
         if not mask.any():
             columns = {attribute: attribute_column(index.columns, attribute) for attribute in domain.where}
+            columns = {attribute: column for attribute, column in columns.items() if column in index.columns}
             present = "; ".join(
                 f"{attribute} has {', '.join(sorted(map(str, index[column].unique()))[:8])}"
                 for attribute, column in columns.items()
             )
-            raise ProtocolError(f"{protocol.name} selects no {name} tiles ({domain}): {present}")
+            raise ProtocolError(f"{protocol.name} selects no {name} tiles ({domain}){present and f': {present}'}")
     if (source & target).any():
         raise ProtocolError(
             f"{protocol.name}: {int((source & target).sum())} tiles are both source and target; "

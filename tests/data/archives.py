@@ -3,6 +3,7 @@
 from pathlib import Path
 from zlib import crc32
 
+import h5py
 import numpy as np
 import rasterio
 import scipy.io
@@ -26,6 +27,19 @@ def write_tif(path, pixels, **profile):
 def write_mat(path, **arrays):
     path.parent.mkdir(parents=True, exist_ok=True)
     scipy.io.savemat(path, arrays, do_compression=True)
+    return path
+
+
+def write_mat_73(path, **arrays):
+    """Write a MATLAB 7.3 file as MATLAB does: HDF5 behind a header of 512 bytes, axes in reverse."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w", userblock_size=512) as file:
+        for name, array in arrays.items():
+            file.create_dataset(name, data=np.asarray(array).T).attrs["MATLAB_class"] = np.bytes_(
+                {"float64": "double", "float32": "single", "bool": "logical"}.get(array.dtype.name, array.dtype.name)
+            )
+    with open(path, "r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM")
     return path
 
 

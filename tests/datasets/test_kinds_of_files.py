@@ -4,10 +4,14 @@ A kind is a function that changes a sound folder of eight tiles. A right value i
 tile must give; a refusal is a part of the line.
 """
 
+import json
+
+import geopandas as gpd
 import numpy as np
 import pytest
 from archives import write_tif
 from rasterio.transform import Affine, from_origin
+from shapely.geometry import box
 
 from spectral_tl_bench.config.protocols import protocols_of, read_protocol_file
 from spectral_tl_bench.datamodules.leakage_checks import examine
@@ -367,16 +371,153 @@ def rotated_labels(folder):
         folder.label(number, codes_of(number), transform=Affine(0, 10, 500_000 + 400 * number, -10, 0, 4_000_000))
 
 
+# Pixels of another size.
+
+
+@read("the images' pixels are 10 m wide by their coordinates, the sensor's 30 m")
+def a_sensor_of_other_pixels(folder):
+    folder.protocol["sensor"] = folder.protocol["sensor"].replace("drone,", "drone, ground_sampling_distance: 30,")
+
+
+@read("pixels are 10 m wide in the source and 20 m in the target")
+def a_target_of_larger_pixels(folder):
+    for number in range(5, TILES):
+        folder.image(number, pixels_of(number), **place_of(number, pixel=20.0))
+        folder.label(number, codes_of(number), **place_of(number, pixel=20.0))
+
+
+@read()
+def pixels_in_degrees(folder):
+    for number in range(TILES):
+        # 10 m at 60 degrees north, where a degree of longitude is half as long.
+        grid = from_origin(10 + number, 60, 10 / 55_800, 10 / 111_412)
+        folder.image(number, pixels_of(number), crs="EPSG:4326", transform=grid)
+        folder.label(number, codes_of(number), crs="EPSG:4326", transform=grid)
+
+
+# Polygons.
+
+
+def draw(path, number_of_tiles, shift=0.0, crs="EPSG:32650", **options):
+    """A polygon of class 1 on every tile but its last four rows."""
+    west = [500_000 + 400 * number + shift for number in range(number_of_tiles)]
+    shapes = [box(x, 4_000_000 - 120, x + 160, 4_000_000) for x in west]
+    gpd.GeoDataFrame({"class": [1] * len(shapes)}, geometry=shapes, crs=crs).to_file(path, **options)
+
+
+def drawn(number):
+    codes = np.full((SIDE, SIDE), 255)
+    codes[:12] = 1
+    return codes
+
+
+@read(codes=drawn)
+def polygons(folder):
+    draw(folder.root / "drawn.gpkg", TILES)
+    folder.protocol["folder"] = "{labels: drawn.gpkg}"
+
+
+@refused("coordinates up to 4000000, which are no longitudes and latitudes", "ogr2ogr")
+def geojson_in_metres_without_its_system(folder):
+    draw(folder.root / "drawn.geojson", TILES)
+    content = json.loads((folder.root / "drawn.geojson").read_text())
+    del content["crs"]
+    (folder.root / "drawn.geojson").write_text(json.dumps(content))
+    folder.protocol["folder"] = "{labels: drawn.geojson}"
+
+
+@refused("no pixel has a label: no polygon covers it")
+def polygons_elsewhere(folder):
+    draw(folder.root / "drawn.gpkg", TILES, shift=100_000.0)
+    folder.protocol["folder"] = "{labels: drawn.gpkg}"
+
+
+@refused(".shp is not read", "ogr2ogr labels.gpkg labels.shp")
+def a_shapefile(folder):
+    folder.protocol["folder"] = "{labels: labels.shp}"
+
+
+@refused(".h5 is not read; write GeoTIFF")
+def another_format(folder):
+    folder.protocol["folder"] = "{images: 'images/{tile}.h5'}"
+
+
+# Bands.
+
+
+@refused("bands: 2 means green of drone, which is among the bands already")
+def a_band_chosen_twice(folder):
+    folder.protocol["bands"] = "[green, 2]"
+
+
+@refused("which is among the bands already")
+def a_band_chosen_twice_in_the_target(folder):
+    folder.protocol["target"] = "{region: south, bands: [1-3, green]}"
+
+
+@refused("'blue' is given twice")
+def a_band_listed_twice(folder):
+    folder.protocol["sensor"] = "{name: drone, bands: {blue: 490, blue: 560, red: 660, nir: 840}}"
+
+
+@read()
+def evenly_spaced_wavelengths(folder):
+    folder.protocol["sensor"] = "{name: drone, wavelengths: {first: 490, last: 840, number: 4}}"
+
+
+# Scenes cut into tiles by rows and columns.
+
+
+def scene(folder, **cut):
+    """One scene of 3 x 4 tiles, cut by a grid."""
+    pixels = np.concatenate(
+        [np.concatenate([pixels_of(4 * r + c) for c in range(4)], axis=2) for r in range(3)], axis=1
+    )
+    codes = np.concatenate([np.concatenate([codes_of(4 * r + c) for c in range(4)], axis=1) for r in range(3)])
+    write_tif(folder.root / "scene.tif", pixels, **place_of(0))
+    write_tif(folder.root / "scene_gt.tif", codes, **place_of(0))
+    (folder.root / "tiles.csv").unlink(missing_ok=True)
+    folder.protocol |= {"folder": "{images: scene.tif, labels: scene_gt.tif, tiles: {size: 16}}", "by": "scene", **cut}
+
+
+def in_scene(number):
+    return f"scene_{16 * (number // 4)}_{16 * (number % 4)}"
+
+
+@read("4 tiles are on neither side", names=[in_scene(n) for n in range(12)], source=[in_scene(n) for n in (0, 1, 4, 5)])
+def a_scene_cut_by_rows_and_columns(folder):
+    scene(folder, source="{rows: 0-32, columns: 0-40}", target="{rows: [0-32], columns: 32-64}")
+
+
+@read("no tile lies in rows 100-200 of a scene", names=[in_scene(n) for n in range(12)])
+def a_stretch_beyond_the_scene(folder):
+    scene(folder, source="{rows: [0-16, 100-200]}", target="{rows: 16-48}")
+
+
+@refused("rows: '300' is no stretch of a scene; write 0-300")
+def a_stretch_that_is_a_number(folder):
+    scene(folder, source="{rows: 300}", target="{rows: 16-48}")
+
+
+@refused("selects no source tiles (rows = 0-10)")
+def a_stretch_without_a_tile(folder):
+    scene(folder, source="{rows: 0-10}", target="{rows: 16-48}")
+
+
+@refused("4 tiles are both source and target")
+def stretches_that_overlap(folder):
+    scene(folder, source="{rows: 0-32}", target="{rows: 16-48}")
+
+
 @pytest.mark.parametrize("kind", READ)
 def test_a_kind_that_is_read_gives_its_right_values(tmp_path, kind):
     change, expected, notes = READ[kind]
     folder = Folder(tmp_path)
     change(folder)
     dataset = folder.opened()
-    order = [int(name.removeprefix("t").split(".")[0]) for name in dataset.index["tile"]]
-    assert order == expected.get("tiles", list(range(TILES)))
-    for position, number in enumerate(order):
-        sample = dataset[position]
+    assert dataset.index["tile"].tolist() == expected.get("names", [f"t{number}" for number in range(TILES)])
+    for number in range(len(dataset)):
+        sample = dataset[number]
         right = expected.get("pixels", pixels_of)(number) * expected.get("scale", 1 / 10_000)
         valid = expected.get("valid", lambda number: np.full((SIDE, SIDE), True))(number)
         np.testing.assert_allclose(sample["image"].numpy(), np.where(valid, right, 0), rtol=1e-5)

@@ -1,3 +1,4 @@
+import h5py
 import numpy as np
 import pytest
 import scipy.io
@@ -8,6 +9,7 @@ from archives import (
     random_label,
     write_data_lists,
     write_mat,
+    write_mat_73,
     write_mts12,
     write_mts12_original,
 )
@@ -122,11 +124,28 @@ def test_a_label_under_another_name_is_read_when_it_is_the_only_one(root):
     np.testing.assert_array_equal(dataset[position(dataset, NAME)]["mask"].numpy(), codes.astype(int) - 1)
 
 
-def test_a_matlab_7_3_file_says_how_to_save_it(root):
+def test_a_matlab_7_3_file_is_read(root):
+    codes = random_label(range(1, 9), 5)
+    write_mat_73(root / "label" / "train" / f"{NAME}_label.mat", label=codes)
+    dataset = MTS12(root)
+    np.testing.assert_array_equal(dataset[position(dataset, NAME)]["mask"].numpy(), codes.astype(int) - 1)
+
+
+def test_a_damaged_matlab_7_3_file_is_refused_by_name(root):
     (root / "label" / "train" / f"{NAME}_label.mat").write_bytes(
         b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM" + bytes(512)
     )
-    with pytest.raises(DataError, match="-v7"):
+    with pytest.raises(DataError, match=f"cannot read .*{NAME}_label.mat"):
+        MTS12(root)
+
+
+def test_a_matlab_7_3_file_that_draws_on_other_files_is_refused(root, tmp_path):
+    path = root / "label" / "train" / f"{NAME}_label.mat"
+    path.unlink()
+    (tmp_path / "secret.bin").write_bytes(bytes(256))
+    with h5py.File(path, "w") as file:
+        file.create_dataset("label", (16, 16), "uint8", external=[(str(tmp_path / "secret.bin"), 0, 256)])
+    with pytest.raises(DataError, match="'label' draws on other files"):
         MTS12(root)
 
 

@@ -1,12 +1,13 @@
-"""Reading MATLAB files (version 5 to 7.2): named arrays, and whether the file is complete."""
+"""Reading MATLAB files (version 5 to 7.3): named arrays, and whether the file is complete."""
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import h5py
 import numpy as np
 import scipy.io
 from scipy.io.matlab import MatReadError
@@ -15,7 +16,31 @@ from spectral_tl_bench.datasets.io.raster import unreadable
 from spectral_tl_bench.utils.errors import DataError
 
 _HEADER_BYTES = 128
-_BROKEN = (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, zlib.error, MatReadError)
+_BROKEN = (
+    *(OSError, ValueError, TypeError, KeyError, IndexError, EOFError, NotImplementedError, RuntimeError),
+    *(zlib.error, MatReadError),
+)
+
+
+NUMBERS = ("double", "single", "logical", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
+"""MATLAB classes of arrays of numbers."""
+_HDF5_KINDS = {"float64": "double", "float32": "single", "bool": "logical"}
+
+
+def variables(path: Path) -> list[tuple[str, tuple[int, ...], str]]:
+    """Tell names, shapes and MATLAB classes of a file's variables without loading them.
+
+    Raises:
+        DataError: If the file cannot be read to its end.
+    """
+    try:
+        if _is_hdf5(path):
+            with h5py.File(path, "r") as file:
+                return [(name, held.shape[::-1], _kind(held)) for name, held in _datasets(file)]
+        _require_complete(path)
+        return list(scipy.io.whosmat(path))
+    except _BROKEN as error:
+        raise unreadable(path, error) from error
 
 
 def array_shape(path: Path, names: Sequence[str]) -> tuple[str, tuple[int, ...], str]:
@@ -28,31 +53,25 @@ def array_shape(path: Path, names: Sequence[str]) -> tuple[str, tuple[int, ...],
     Raises:
         DataError: If the file cannot be read to its end or holds no such variable.
     """
-    _require_complete(path)
-    try:
-        variables = scipy.io.whosmat(path)
-    except NotImplementedError as error:
-        raise _too_new(path) from error
-    except _BROKEN as error:
-        raise unreadable(path, error) from error
-    by_name = {name: (name, shape, kind) for name, shape, kind in variables}
+    by_name = {held[0]: held for held in variables(path)}
     for name in names:
         if name in by_name:
             return by_name[name]
-    if len(variables) == 1:
-        only: tuple[str, tuple[int, ...], str] = variables[0]
-        return only
-    held = ", ".join(by_name) or "nothing"
-    raise DataError(f"{path} holds no variable {names[0]!r} but {held}; fetch the file again")
+    if len(by_name) == 1:
+        return next(iter(by_name.values()))
+    raise DataError(f"{path} holds no variable {names[0]!r} but {', '.join(by_name) or 'none'}; fetch the file again")
 
 
 def read_array(path: Path, names: Sequence[str]) -> np.ndarray:
     """Load a variable; see :func:`array_shape` for its choice and the errors."""
     name, _, _ = array_shape(path, names)
     try:
-        array = scipy.io.loadmat(path, variable_names=[name])[name]
-    except NotImplementedError as error:
-        raise _too_new(path) from error
+        if _is_hdf5(path):
+            with h5py.File(path, "r") as file:
+                # MATLAB stores columns first, and HDF5 lists the axes from the slowest.
+                array = np.asarray(dict(_datasets(file))[name]).T
+        else:
+            array = scipy.io.loadmat(path, variable_names=[name])[name]
     except _BROKEN as error:
         raise unreadable(path, error) from error
     if isinstance(array, np.ndarray) and array.dtype.kind == "c":
@@ -62,8 +81,27 @@ def read_array(path: Path, names: Sequence[str]) -> np.ndarray:
     return array
 
 
-def _too_new(path: Path) -> DataError:
-    return DataError(f"{path} is a MATLAB 7.3 file, which is not read here; save it again in MATLAB with '-v7'")
+def _is_hdf5(path: Path) -> bool:
+    """Whether it is a file of version 7.3, which is HDF5."""
+    with path.open("rb") as file:
+        return file.read(_HEADER_BYTES).startswith((b"MATLAB 7.3", b"\x89HDF"))
+
+
+def _kind(held: h5py.Dataset) -> str:
+    """MATLAB class of an array: MATLAB stores logical values and text as integers, and names the class."""
+    named = held.attrs.get("MATLAB_class")
+    if isinstance(named, bytes):
+        return named.decode(errors="replace")
+    return _HDF5_KINDS.get(held.dtype.name, held.dtype.name)
+
+
+def _datasets(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
+    """The arrays of a file that lie in it: HDF5 can also link to, and draw on, other files."""
+    for name in file:
+        if isinstance(file.get(name, getlink=True), h5py.HardLink) and isinstance(held := file[name], h5py.Dataset):
+            if held.is_virtual or held.external:
+                raise DataError(f"{file.filename}: {name!r} draws on other files; write its values into this one")
+            yield name, held
 
 
 def _require_complete(path: Path) -> None:

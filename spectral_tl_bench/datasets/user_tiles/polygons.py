@@ -178,11 +178,24 @@ def _polygons(path: str, stamp: int, crs: str) -> gpd.GeoDataFrame:
         raise DataError(f"{path} holds no polygons")
     if frame.crs is None:
         raise DataError(f"{path} names no coordinate reference system, so its polygons lie nowhere; assign one")
+    if frame.crs.is_geographic and not _on_the_globe(frame.total_bounds):
+        raise DataError(
+            f"{path} has coordinates up to {np.abs(frame.total_bounds).max():.0f}, which are no longitudes and "
+            "latitudes, as GeoJSON without 'crs' has them; write it as GeoPackage with its coordinate reference system "
+            "(ogr2ogr -a_srs EPSG:CODE labels.gpkg)"
+        )
     frame = frame[~(frame.geometry.isna() | frame.geometry.is_empty)].reset_index(drop=True)
     other = sorted(set(frame.geometry.geom_type) - {"Polygon", "MultiPolygon"})
     if other:
         raise DataError(f"{path} holds {other[0]} geometries where polygons are read: buffer them, or leave them out")
     return frame.to_crs(crs)
+
+
+def _on_the_globe(bounds: np.ndarray) -> bool:
+    """Whether west, south, east and north are degrees; longitudes may run beyond 180."""
+    return bool(
+        np.nan_to_num(np.abs(bounds[[0, 2]])).max() <= 360 and np.nan_to_num(np.abs(bounds[[1, 3]])).max() <= 90
+    )
 
 
 def _code(value: Any, names: Mapping[str, int], path: str) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from spectral_tl_bench.config.domains import attribute_column, renamed
+from spectral_tl_bench.config.domains import attribute_column, cuts, renamed
 from spectral_tl_bench.config.tile_folder import TileFolder, fill, placeholders
 from spectral_tl_bench.datasets.io.listing import Listing, Problem
 from spectral_tl_bench.datasets.user_tiles.polygons import SUFFIXES
@@ -215,6 +215,7 @@ def require_columns(tiles: Sequence[dict[str, Any]], attributes: Sequence[str], 
     """
     if not tiles:
         return
+    attributes = [name for name in attributes if not cuts(tiles[0], name)]
     columns = [attribute_column(tiles[0], name) for name in attributes]
     block = folder.block and attribute_column(tiles[0], folder.block)
     for name, column in zip((*attributes, folder.block), (*columns, block), strict=True):

@@ -23,6 +23,7 @@ from spectral_tl_bench.datasets.io.listing import Listing, Role, Stored, raise_f
 from spectral_tl_bench.datasets.io.raster import Window, read_image
 from spectral_tl_bench.datasets.io.vrt import is_virtual, sources_of
 from spectral_tl_bench.datasets.user_tiles.label_maps import AS_STORED, Placement, place_label, read_codes
+from spectral_tl_bench.datasets.user_tiles.pixel_size import size_notes
 from spectral_tl_bench.datasets.user_tiles.polygons import burn, grid_of, is_vector
 from spectral_tl_bench.datasets.user_tiles.tile_table import locate, read_table, require_columns
 from spectral_tl_bench.datasets.user_tiles.tiling import cut_scenes
@@ -102,6 +103,8 @@ class Tiles(TileDataset):
         near = file.ignore if file.ignore == "rest" else [c for c in file.ignore if LOWEST_CODE <= c <= HIGHEST_CODE]
         super().__init__(root, split, transforms, download, ignore=near, strict=strict)
         self._leave_out_empty(wanted)
+        if split is None:
+            self.notes = [*self.notes, *size_notes(file, self.index, self.sensor.ground_sampling_distance)]
 
     @property
     def stored(self) -> Sensor:

@@ -26,8 +26,8 @@ def cut_scenes(scenes: Listing, cut: Cut, polygons: str | None) -> Listing:
         polygons: File of the polygons, None where the whole scene is cut.
 
     Returns:
-        One row a tile, with ``part`` (top, left, height and width in its scene), what its scene's row says, and the
-        columns of its polygon.
+        One row a tile, with ``part`` (top, left, height and width in its scene), ``scene`` (its scene's name, unless
+        there is such a column), what its scene's row says, and the columns of its polygon.
 
     Raises:
         DataError: If a scene or the polygons cannot be read, or no tile comes out.
@@ -40,7 +40,8 @@ def cut_scenes(scenes: Listing, cut: Cut, polygons: str | None) -> Listing:
             raise DataError(f"{scene['image']} would be cut into more than {_MOST_TILES} tiles; make 'size' larger")
         found = list(_tiles(grid, cut, None if polygons is None else _attributes(polygons, grid)))
         rows += [
-            {**scene, **attributes, "tile": f"{scene['tile']}_{name}", "part": part} for name, part, attributes in found
+            {"scene": scene["tile"], **scene, **attributes, "tile": f"{scene['tile']}_{name}", "part": part}
+            for name, part, attributes in found
         ]
         if polygons is None and cut.size is not None and cut.stride is None:
             left_over = max(left_over, 1 - len(found) * cut.size**2 / (grid.height * grid.width))
