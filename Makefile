@@ -1,25 +1,29 @@
-# Both `make demo` and `make test` do all their own set-up: they create .venv when it is not there and install into it.
+# Every target creates .venv and installs what it needs: `make demo` the package alone, `make test` the `test` extra too.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= runs
 STAMP := $(VENV)/.installed
+TEST_STAMP := $(VENV)/.installed-test
 
-.PHONY: demo test quick long lint docs clean
+.PHONY: demo test quick long coverage lint docs clean
 
 demo: $(STAMP)
 	$(BIN)/spectral-bench run --method spectralx --protocol whu_region --out $(OUT)
 
-test: $(STAMP)
+test: $(TEST_STAMP)
 	$(BIN)/pytest -n 2 --dist loadgroup
 
-quick: $(STAMP)
+quick: $(TEST_STAMP)
 	$(BIN)/pytest -n 2 --dist loadgroup -m "not slow and not long"
 
-long: $(STAMP)
+long: $(TEST_STAMP)
 	$(BIN)/pytest -n 2 --dist loadgroup -m long
 
-lint: $(STAMP)
+coverage: $(TEST_STAMP)
+	$(BIN)/pytest -n 2 --dist loadgroup --cov --cov-report=term
+
+lint: $(TEST_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -31,9 +35,13 @@ docs: $(STAMP)
 clean:
 	rm -rf $(VENV) build *.egg-info
 
-# The install is repeated only when the project's requirements change.
+# Installation is repeated only when pyproject.toml changes.
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable ".[test]"
+	$(BIN)/pip install --quiet --editable .
 	touch $(STAMP)
+
+$(TEST_STAMP): $(STAMP)
+	$(BIN)/pip install --quiet --editable ".[test]"
+	touch $(TEST_STAMP)
