@@ -21,7 +21,7 @@ long: $(TEST_STAMP)
 	$(BIN)/pytest -n 2 --dist loadgroup -m long
 
 coverage: $(TEST_STAMP)
-	$(BIN)/pytest -n 2 --dist loadgroup --cov --cov-report=term
+	$(BIN)/pytest -n 2 --dist loadgroup --cov --cov-report=term --cov-report=xml
 
 lint: $(TEST_STAMP)
 	$(BIN)/ruff check .
