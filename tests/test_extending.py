@@ -105,7 +105,7 @@ import json, sys
 from pathlib import Path
 
 import torch
-from rich.console import Console
+from spectral_tl_bench.utils.runtime import RuntimeOptions
 
 import spectral_tl_bench
 from spectral_tl_bench.backbones import build_backbone
@@ -122,7 +122,7 @@ from spectral_tl_bench.utils.registry import REGISTRIES
 folder = Path(sys.argv[1])
 names = {registry.kind: registry.names() for registry in REGISTRIES}
 (request,) = find_suite("new_suite").requests(folder / "tiles")
-done = execute(plan(request), folder / "runs", Console(quiet=True), device="cpu")
+done = execute(plan(request), folder / "runs", RuntimeOptions(device="cpu"))
 
 
 def logits(**train):

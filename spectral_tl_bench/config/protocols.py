@@ -6,7 +6,6 @@ the format for the person who writes one.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from functools import lru_cache, partial
 from importlib.resources import files
@@ -20,6 +19,7 @@ from spectral_tl_bench.config.tile_folder import TileFolder
 from spectral_tl_bench.sensors import BandSelection, Sensor, UnreadSensor, select_bands
 from spectral_tl_bench.sensors.classes import IGNORE_INDEX, LandClass, default_color
 from spectral_tl_bench.utils.errors import ProtocolError, UnknownNameError, first_problem
+from spectral_tl_bench.utils.hashing import text_digest
 from spectral_tl_bench.utils.registry import short_name, split_file
 from spectral_tl_bench.utils.validation import Value, names_yaml, read_mapping
 
@@ -181,7 +181,7 @@ class Protocol(Value):
             # A file of before bands could be chosen is the same protocol still.
             **({} if file.bands is None else {"bands": file.bands}),
         }
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        return text_digest(json.dumps(content, sort_keys=True))
 
 
 def read_protocol_file(path: Path) -> ProtocolFile:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
+from spectral_tl_bench.utils.hashing import json_digest
 from spectral_tl_bench.utils.registry import DECODERS, LOSSES, SAMPLERS, Registry, short_name
 from spectral_tl_bench.utils.validation import LARGEST_SEED, Value
 
@@ -278,8 +278,7 @@ class RunSpec(RunChoices):
         content |= {"method": self.method_name, "method_options": options, "backbone": short_name(self.backbone)}
         for seam in self.sources.keys() & content["training"].keys():
             content["training"][seam] = short_name(content["training"][seam])
-        text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return hashlib.sha256(text.encode()).hexdigest()[:10]
+        return json_digest(content)
 
     @property
     def protocol_folder(self) -> Path:

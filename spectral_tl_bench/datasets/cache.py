@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
 from spectral_tl_bench.utils.cache import cache_dir
+from spectral_tl_bench.utils.hashing import text_digest
 
 
 def cache_folders(root: Path) -> tuple[Path, Path]:
     """Beside the archive, so that whoever shares it shares what is kept; else the user's own cache, by the root."""
     path = os.path.abspath(root)
-    mine = hashlib.sha256(os.path.realpath(path).encode()).hexdigest()[:16]
+    mine = text_digest(os.path.realpath(path))
     return Path(path, ".spectral_tl_bench"), cache_dir() / "index" / mine
 
 

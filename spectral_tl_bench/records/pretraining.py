@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from spectral_tl_bench.config.spec import TrainingSpec
 from spectral_tl_bench.records import Provenance, ReconstructionErrors
 from spectral_tl_bench.utils.errors import CheckpointError, first_problem
+from spectral_tl_bench.utils.hashing import json_digest
 from spectral_tl_bench.utils.registry import short_name
 from spectral_tl_bench.utils.validation import LARGEST_SEED, Value
 from spectral_tl_bench.utils.weight_metadata import METADATA_KEY, read_metadata
@@ -73,8 +72,7 @@ class PretrainingSpec(Value):
         content = self.model_dump(mode="json", exclude_defaults=True, exclude={"preset"})
         content["training"].pop("activation_checkpointing", None)
         content["backbone"] = short_name(self.backbone)
-        text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return hashlib.sha256(text.encode()).hexdigest()[:10]
+        return json_digest(content)
 
     @property
     def title(self) -> str:

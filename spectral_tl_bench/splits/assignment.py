@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -13,6 +12,7 @@ from spectral_tl_bench.config.domains import attribute_column
 from spectral_tl_bench.splits.blocks import draw
 from spectral_tl_bench.splits.buffered_holdout import set_enough_apart
 from spectral_tl_bench.utils.errors import ProtocolError
+from spectral_tl_bench.utils.hashing import text_digest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +60,7 @@ class Split:
             ",".join(f"{name}={self.subdomains[name]}" for name in sorted(names[rows]))
             for rows in (self.training, self.held_out, self.target)
         )
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return text_digest(text)
 
 
 def split_tiles(

@@ -5,7 +5,6 @@ Names are listed without importing what they stand for. A plugin that cannot be 
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
 import os
@@ -18,6 +17,7 @@ from typing import Any, TypeVar
 
 from spectral_tl_bench.utils.built_in import USUAL_ORDER, BuiltIn, find, first_paragraph
 from spectral_tl_bench.utils.errors import SpectralBenchError, UnknownNameError
+from spectral_tl_bench.utils.hashing import file_digest, text_digest
 
 Registered = TypeVar("Registered")
 
@@ -184,7 +184,7 @@ def short_name(name: str) -> str:
 def source_digest(name: str) -> str | None:
     """Digest of a user's file, so that an edited file is another run; None for what is installed."""
     file, _ = split_file(name)
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file is not None and file.is_file() else None
+    return file_digest(file) if file is not None and file.is_file() else None
 
 
 def load_file(path: Path, attribute: str, kind: str) -> Any:
@@ -201,7 +201,7 @@ def load_file(path: Path, attribute: str, kind: str) -> Any:
     if not path.is_file():
         raise PluginError(f"there is no {kind} file {path}; give a name or path/to/file.py:NAME")
     # The name depends on the path, so that two files of the same name do not shadow one another.
-    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
+    digest = text_digest(str(path.resolve()), 8)
     module_name = f"spectral_tl_bench_user_{path.stem}_{digest}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:

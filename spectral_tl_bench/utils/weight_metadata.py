@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from spectral_tl_bench.utils.errors import CheckpointError
+from spectral_tl_bench.utils.hashing import file_digest
 from spectral_tl_bench.utils.validation import parse_json
 
 METADATA_KEY = "spectral_tl_bench"
@@ -73,5 +73,4 @@ def fingerprint(path: Path) -> str:
     """
     if not path.is_file():
         raise CheckpointError(f"there is no file of weights {path}")
-    with path.open("rb") as file:
-        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return f"sha256:{file_digest(path)}"

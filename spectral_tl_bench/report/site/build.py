@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from spectral_tl_bench.report.site.runs import run_page
 from spectral_tl_bench.report.site.table_cells import Cell, Column, Table, assemble, number, numbers, words
 from spectral_tl_bench.report.summary import Summary, grouped
 from spectral_tl_bench.utils.errors import RecordError
+from spectral_tl_bench.utils.hashing import text_digest
 
 MOST_RUN_PAGES = 200
 """Runs below a folder that get a page each; of more, only those that are named."""
@@ -119,7 +119,7 @@ def write_site(standings: Standings, out: Path, chosen: Sequence[Path] = ()) -> 
 def _file_name(text: str) -> str:
     """A name for a file, whatever a record calls something."""
     safe = re.sub(r"[^a-z0-9_-]+", "-", text.lower())[:60]
-    return safe if safe == text else f"{safe}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return safe if safe == text else f"{safe}-{text_digest(text, 8)}"
 
 
 def _run_file(run: Summary) -> str:
