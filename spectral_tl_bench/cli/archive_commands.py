@@ -64,7 +64,10 @@ def _described(name: str) -> str | ProtocolFile:
     path = protocol_file(name)
     if name == "tiles":
         raise SpectralBenchError("your own tiles are described by their protocol file: give its path instead of tiles")
-    return name if path is None else read_protocol_file(path)
+    if path is None:
+        return name
+    load_protocols(name)  # a member that the file does not define is refused
+    return read_protocol_file(path)
 
 
 def check(dataset: str, folder: Path, console: Console, *, as_json: bool) -> bool:

@@ -17,7 +17,7 @@ from spectral_tl_bench.cli.console import console
 from spectral_tl_bench.cli.data import data_app
 from spectral_tl_bench.cli.failure import failure
 from spectral_tl_bench.cli.pretrain import pretrain
-from spectral_tl_bench.cli.train import assignments, predict, run, sweep
+from spectral_tl_bench.cli.train import TrustCode, assignments, predict, run, sweep
 from spectral_tl_bench.utils.errors import EndedByTheFirstError, SpectralBenchError
 from spectral_tl_bench.utils.interruption import ending_on_sigterm
 
@@ -183,11 +183,12 @@ def show(
     maps: Annotated[
         int, typer.Option(help="Write maps and pictures of so many target tiles into the run's folder maps/.", min=0)
     ] = 0,
+    trust_code: TrustCode = False,
 ) -> None:
     """Show one run: scores by domain and class, and what made them."""
     from spectral_tl_bench.cli import results
 
-    results.show(run, runs, console(), maps=maps)
+    results.show(run, runs, console(), maps=maps, trust_code=trust_code)
 
 
 @app.command()
@@ -234,6 +235,14 @@ def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:
     return kept + arguments[end:], len(kept) < end
 
 
+def _require_values(arguments: list[str]) -> None:
+    """Refuse empty values: an empty path would be the current folder, as an unset variable of a script makes it."""
+    for number, argument in enumerate(arguments):
+        if argument == "" or (argument.startswith("--") and argument.endswith("=") and argument.count("=") == 1):
+            before = argument.rstrip("=") or (arguments[number - 1] if number else "the command")
+            raise SpectralBenchError(f"{before} has an empty value; give it one, or leave it out")
+
+
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line: exit status 0 done, 1 failed run, 2 wrong usage or bad input.
 
@@ -254,6 +263,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             if not debug:
                 # What libraries tell those who call them is not for the person at the terminal. Filters set stand.
                 warnings.simplefilter("ignore", append=True)
+            _require_values(given)
             # Until a run listens itself, and writes a checkpoint first.
             with ending_on_sigterm():
                 status = command_line().main(given, prog_name="spectral-bench", standalone_mode=False)

@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spectral_tl_bench.utils import text
 from spectral_tl_bench.utils.errors import DataError, RecordError
-from spectral_tl_bench.utils.text import duration
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,6 +33,7 @@ def predict(
     weights: str | None,
     device: str,
     without_crs: bool,
+    trust_code: bool,
     force: bool,
 ) -> None:
     """Map a scene and say what is in the map.
@@ -48,19 +49,20 @@ def predict(
         weights: Pretrained weights, where the run's own cannot be found.
         device: "auto", "cpu" or "cuda".
         without_crs: Accept a scene that lies nowhere.
+        trust_code: Run Python files that the run names even if this user has not run them before.
         force: Replace files that are there.
 
     Raises:
         SpectralBenchError: If an input is wrong; nothing has been written then.
     """
     _check_outputs(scene, out, confidence, force)
-    say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    say = partial(text.say, console)
     from spectral_tl_bench.prediction.predict import map_scene
     from spectral_tl_bench.prediction.restore import restore_run
     from spectral_tl_bench.prediction.scene import open_scene
     from spectral_tl_bench.records.titles import heading
 
-    run = restore_run(folder, weights)
+    run = restore_run(folder, weights, trust_code=trust_code)
     sensor = run.adapter.sensor
     opened = open_scene(scene, sensor, bands=bands, scale=scale, without_crs=without_crs, brightness=run.brightness)
     with opened as source:
@@ -122,7 +124,7 @@ def _watch(console: Console) -> Iterator[Callable[[int, int], None]]:
             if tenth > shown and done < total:
                 shown = tenth
                 left = (time.monotonic() - started) / done * (total - done)
-                console.print(f"  {done}/{total} windows, {duration(left)} left", highlight=False)
+                text.say(console, f"  {done}/{total} windows, {text.duration(left)} left")
 
         yield line
         return

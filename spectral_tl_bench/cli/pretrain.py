@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from spectral_tl_bench.cli.console import console
-from spectral_tl_bench.cli.train import CheckpointMinutes, assignments
+from spectral_tl_bench.cli.train import AcrossVersions, CheckpointMinutes, assignments
 from spectral_tl_bench.utils.errors import SpectralBenchError
 from spectral_tl_bench.utils.runtime import CHECKPOINT_MINUTES, RuntimeOptions
 from spectral_tl_bench.utils.validation import LARGEST_SEED
@@ -57,6 +57,7 @@ def pretrain(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     workers: Annotated[int, typer.Option(help="Processes that read tiles; changes the speed only.", min=0)] = 0,
     checkpoint_minutes: CheckpointMinutes = CHECKPOINT_MINUTES,
+    resume_across_versions: AcrossVersions = False,
     half: Annotated[
         bool, typer.Option("--half", help="Write half precision: half as large, single again when it is read.")
     ] = False,
@@ -114,7 +115,12 @@ def pretrain(
     )
     announce(ready, to)
     options = RuntimeOptions(
-        device=device, workers=workers, checkpoint_minutes=checkpoint_minutes, force=force, console=to
+        device=device,
+        workers=workers,
+        checkpoint_minutes=checkpoint_minutes,
+        resume_across_versions=resume_across_versions,
+        force=force,
+        console=to,
     )
     options.say(f"written to {train_and_write(ready, out, options, half=half)}")
 

@@ -79,7 +79,7 @@ def find_run(name: str, runs: Path) -> Run:
     return read_run(found[0])
 
 
-def show(name: str, runs: Path, console: Console, *, maps: int) -> None:
+def show(name: str, runs: Path, console: Console, *, maps: int, trust_code: bool) -> None:
     """Print everything about one run, and write maps of so many of its target tiles."""
     from rich.text import Text
 
@@ -96,7 +96,7 @@ def show(name: str, runs: Path, console: Console, *, maps: int) -> None:
         from spectral_tl_bench.cli.maps import write_later
         from spectral_tl_bench.utils.runtime import RuntimeOptions
 
-        write_later(run.folder, maps, RuntimeOptions(console=console))
+        write_later(run.folder, maps, RuntimeOptions(console=console), trust_code=trust_code)
 
 
 def compare(first: str, second: str, runs: Path, console: Console) -> None:

@@ -18,6 +18,14 @@ CheckpointMinutes = Annotated[
     float, typer.Option(help="Minutes from one checkpoint to the next; a killed run goes on from the last.", min=0)
 ]
 
+AcrossVersions = Annotated[
+    bool,
+    typer.Option("--resume-across-versions", help="Resume what other versions of the software began; it is recorded."),
+]
+TrustCode = Annotated[
+    bool, typer.Option("--trust-code", help="Run Python files that the run names and that you have not run before.")
+]
+
 
 def assignments(pairs: list[str], option: str) -> dict[str, str]:
     """Split ``name=value`` arguments."""
@@ -82,6 +90,7 @@ def run(
         Path | None, typer.Option(help="stage1.safetensors of an earlier run to start from, instead of training it.")
     ] = None,
     config: Annotated[Path | None, typer.Option(help="run.yaml of an earlier run to repeat exactly.")] = None,
+    trust_code: TrustCode = False,
     out: RunsFolder = Path("runs"),
     device: Annotated[str, typer.Option(help="auto, cpu or cuda; does not enter the record's hash.")] = "auto",
     devices: Annotated[
@@ -101,6 +110,7 @@ def run(
         ),
     ] = None,
     checkpoint_minutes: CheckpointMinutes = CHECKPOINT_MINUTES,
+    resume_across_versions: AcrossVersions = False,
     force: Annotated[
         bool, typer.Option("--force", help="Run again even if a complete record exists; it stays until then.")
     ] = False,
@@ -140,7 +150,9 @@ def run(
         }
         for option in (name for name, value in given.items() if value is not None):
             raise SpectralBenchError(f"--config repeats a run as it was: leave {option} out")
-        wanted = [repeated(config, root)]
+        wanted = [repeated(config, root, trust_code=trust_code)]
+    elif trust_code:
+        raise SpectralBenchError("--trust-code is for --config: code that you name yourself runs; leave it out")
     else:
         wanted = requests(
             method,
@@ -162,6 +174,7 @@ def run(
         workers=workers,
         checkpoint_minutes=checkpoint_minutes,
         loggers=tuple(dict.fromkeys(logger or ())),
+        resume_across_versions=resume_across_versions,
         force=force,
         console=console(),
     )
@@ -190,6 +203,7 @@ def predict(
     without_crs: Annotated[
         bool, typer.Option("--without-crs", help="Accept a scene that does not say where it lies.")
     ] = False,
+    trust_code: TrustCode = False,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
 ) -> None:
     """Map the classes of a whole scene with a run's model; memory does not depend on the scene's height."""
@@ -206,6 +220,7 @@ def predict(
         weights=weights,
         device=device,
         without_crs=without_crs,
+        trust_code=trust_code,
         force=force,
     )
 
@@ -245,6 +260,7 @@ def sweep(
         int, typer.Option(help="How often a run is started again whose worker was lost.", min=0)
     ] = RETRIES,
     checkpoint_minutes: CheckpointMinutes = CHECKPOINT_MINUTES,
+    resume_across_versions: AcrossVersions = False,
 ) -> None:
     """Do every run of a suite that has no record yet; one that fails does not end the others."""
     from spectral_tl_bench.cli import commands
@@ -253,7 +269,12 @@ def sweep(
         suite,
         root,
         out,
-        RuntimeOptions(device=device, checkpoint_minutes=checkpoint_minutes, console=console()),
+        RuntimeOptions(
+            device=device,
+            checkpoint_minutes=checkpoint_minutes,
+            resume_across_versions=resume_across_versions,
+            console=console(),
+        ),
         engine,
         jobs=jobs,
         address=address,

@@ -280,10 +280,10 @@ def load_protocols(name: str) -> list[Protocol]:
         UnknownNameError: If no protocol has that name.
         ProtocolError: If it is a file that cannot be used.
     """
-    path, _, member = name.partition(":")
+    path, colon, member = name.partition(":")
     if names_yaml(path):
         protocols = protocols_of(read_protocol_file(Path(path)))
-        if not member:
+        if not colon:
             return protocols
         chosen = [p for p in protocols if p.name.endswith(f"/{member}")]
         if not chosen:

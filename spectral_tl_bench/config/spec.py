@@ -265,6 +265,11 @@ class RunSpec(RunChoices):
         return short_name(self.method)
 
     @property
+    def plugins(self) -> tuple[str, ...]:
+        """Names of method, backbone, decoder, loss and sampler; those of the user's own files begin with their path."""
+        return self.method, self.backbone, *(name for _, name in self.training.seams())
+
+    @property
     def digest(self) -> str:
         """First 10 hexadecimal digits of the SHA-256 of what trains and scores, as canonical JSON.
 

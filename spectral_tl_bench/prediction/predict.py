@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from spectral_tl_bench.datamodules.windows import offsets
 from spectral_tl_bench.prediction.rasters import ClassMap, ConfidenceMap, Place, code_table
 from spectral_tl_bench.prediction.restore import RestoredRun
 from spectral_tl_bench.prediction.scene import Scene
+from spectral_tl_bench.utils.files import exclusive_file
 from spectral_tl_bench.utils.runtime import pick_device
 
 Progress = Callable[[int, int], None]
@@ -174,9 +176,9 @@ def map_scene(
         RecordError: If a file cannot be written.
     """
     place = Place.of(scene.source)
-    classes = ClassMap(out, place, run)
-    if confidence is None:
-        with classes:
-            return predict_scene(run, scene, classes, None, pick_device(device), progress)
-    with classes, ConfidenceMap(confidence, place, run) as shares:
+    with contextlib.ExitStack() as stack:
+        for path in filter(None, (out, confidence)):
+            stack.enter_context(exclusive_file(path))
+        classes = stack.enter_context(ClassMap(out, place, run))
+        shares = None if confidence is None else stack.enter_context(ConfidenceMap(confidence, place, run))
         return predict_scene(run, scene, classes, shares, pick_device(device), progress)

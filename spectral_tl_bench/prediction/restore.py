@@ -26,6 +26,7 @@ from spectral_tl_bench.training.segmentation import Segmentation
 from spectral_tl_bench.utils.errors import CheckpointError, RecordError
 from spectral_tl_bench.utils.registry import source_digest
 from spectral_tl_bench.utils.tensors import restore
+from spectral_tl_bench.utils.trusted_code import require_trusted
 
 
 @dataclass(frozen=True)
@@ -79,20 +80,22 @@ class RestoredRun:
             yield
 
 
-def restore_run(folder: Path, weights: str | None = None) -> RestoredRun:
+def restore_run(folder: Path, weights: str | None = None, *, trust_code: bool = False) -> RestoredRun:
     """Rebuild a run's model. Random numbers drawn meanwhile are given back to torch's generator.
 
     Args:
         folder: The run's folder.
         weights: Pretrained weights, as for ``--weights``; None takes what the run was started with.
+        trust_code: Run Python files that the run names even if this user has not run them before.
 
     Raises:
         RecordError: If the folder holds no run.
+        SpectralBenchError: If it names Python files that are not trusted.
         CheckpointError: If its weights are missing, damaged, of an older version, or need pretrained weights or a
             method file that cannot be found or are others than the run's.
     """
     spec, where = _configuration(folder)
-    method = _method(spec)
+    method = _method(folder, spec, trust_code)
     adapter, state, scaling = read_adapter(records.inside(folder, ADAPTER))
     if adapter.spec != spec:
         raise CheckpointError(
@@ -124,7 +127,7 @@ def _configuration(folder: Path) -> tuple[RunSpec, records.Where]:
     return records.read_run_yaml(records.inside(folder, CONFIG))
 
 
-def _method(spec: RunSpec) -> Method:
+def _method(folder: Path, spec: RunSpec, trust_code: bool) -> Method:
     named = {"backbone": spec.backbone, **{registry.kind: name for registry, name in spec.training.seams()}}
     files = [(spec.method, spec.method_source), *((name, spec.sources.get(seam)) for seam, name in named.items())]
     for name, digest in files:
@@ -133,6 +136,8 @@ def _method(spec: RunSpec) -> Method:
                 f"{name} is not there as it was when the run trained; restore the file, or start in the folder where "
                 "the run was started"
             )
+    if not trust_code:
+        require_trusted(folder, spec.plugins)
     cls = method_class(spec.method)
     if not runner_of(cls).keeps_model:
         raise CheckpointError(f"{spec.method_name} keeps no model, only its scores; take the run of another method")

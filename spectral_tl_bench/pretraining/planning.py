@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,41 @@ from spectral_tl_bench.pretraining.tasks import pretraining_kind
 from spectral_tl_bench.records.pretraining import PretrainingArchive, PretrainingSpec, read_pretraining
 from spectral_tl_bench.sensors import Sensor
 from spectral_tl_bench.training.fit import seed_all
-from spectral_tl_bench.utils.errors import CheckpointError, SpectralBenchError
+from spectral_tl_bench.utils.errors import CheckpointError, SpectralBenchError, UnknownNameError
 from spectral_tl_bench.utils.text import say
 from spectral_tl_bench.utils.weight_metadata import fingerprint
+
+PRESETS = ("quick", "standard")
+"""Presets that pretraining starts from; "reference" is that of the published runs, which pretrain nothing."""
+
+SETTINGS = (
+    "resolution",
+    "image_size",
+    "upsample",
+    "radiometry",
+    "augmentation",
+    "rotation_degrees",
+    "held_out_fraction",
+    "held_out_rule",
+    "mask_ratio",
+    "reconstruction_batch_size",
+    "reconstruction_steps",
+    "reconstruction_learning_rate",
+    "reconstruction_decoder_width",
+    "reconstruction_decoder_depth",
+    "reconstruction_decoder_heads",
+    "tokenizer_learning_rate_factor",
+    "patch_embedding_step",
+    "weight_decay",
+    "schedule",
+    "warmup_fraction",
+    "band_tokens",
+    "band_dropping",
+    "precision",
+    "accumulation",
+    "activation_checkpointing",
+)
+"""Training settings that pretraining uses."""
 
 USUAL: dict[str, Any] = {
     "tokenizer_learning_rate_factor": 1.0,
@@ -78,8 +110,16 @@ def plan(asked: Asked) -> Plan:
     """
     entry = backbone_entry(asked.backbone)
     name = asked.preset or ("quick" if entry.small else "standard")
+    if name not in PRESETS:
+        raise UnknownNameError("preset of pretraining", name, PRESETS, f"there are: {', '.join(PRESETS)}")
+    _require_different(asked.archives)
     usual = USUAL | ({"band_dropping": BAND_DROPPING} if entry.band_tokens else {})
     training = override(override(preset(name), usual), asked.training or {})
+    for setting in asked.training or {}:
+        if setting not in SETTINGS:
+            raise SpectralBenchError(
+                f"pretraining does not use the training setting {setting}, only {', '.join(SETTINGS)}; leave it out"
+            )
     protocols: list[Protocol] = [protocol for named in asked.protocols for protocol in load_protocols(named)]
     archives = open_archives(asked.archives, protocols, training)
     sensors = [archive.dataset.sensor for archive in archives]
@@ -104,6 +144,20 @@ def plan(asked: Asked) -> Plan:
     )
     _check(entry, sensors[0], training)
     return Plan(spec, entry, tuple(archives), tuple(sensors), state)
+
+
+def _require_different(archives: Sequence[tuple[str, Path]]) -> None:
+    """Refuse an archive that is named twice: it would count twice.
+
+    Raises:
+        SpectralBenchError: If there is one.
+    """
+    seen: set[tuple[str, Path]] = set()
+    for name, folder in archives:
+        key = name, folder.expanduser().resolve()
+        if key in seen:
+            raise SpectralBenchError(f"--archive {name}={folder} is given twice; leave one out")
+        seen.add(key)
 
 
 def _check(entry: BackboneEntry, sensor: Sensor, training: TrainingSpec) -> None:

@@ -69,7 +69,10 @@ def pretrain(ready: Plan, out: Path, options: RuntimeOptions | None = None, *, h
     records.prepare_folder(folder)
     with exclusive_folder(folder), options.interruption.listening():
         provenance = records.provenance(torch.get_num_threads())
-        done = train(ready, folder, options)
+        checkpoints = Checkpoints(
+            folder, ready.spec.digest, provenance.software, across_versions=options.resume_across_versions
+        )
+        done = train(ready, checkpoints, options)
         errors, pictures = _reconstruct(done.task, done.data, ready.spec, done.device)
         gpu = torch.cuda.get_device_name(done.device) if done.device.type == "cuda" else None
         record = PretrainingRecord(
@@ -77,11 +80,11 @@ def pretrain(ready: Plan, out: Path, options: RuntimeOptions | None = None, *, h
             steps=done.task.steps,
             seconds=done.seconds,
             errors=tuple(errors),
-            provenance=provenance.model_copy(update={"gpu": gpu}),
+            provenance=provenance.model_copy(update={"gpu": gpu, "resumed_from": tuple(checkpoints.resumed_from)}),
             history=tuple(done.history),
         )
         _write(ready, done.model, record, pictures, out, torch.float16 if half else None)
-        Checkpoints(folder, ready.spec.digest).remove()
+        checkpoints.remove()
     with contextlib.suppress(OSError):
         os.rmdir(folder)
     return out
@@ -99,15 +102,15 @@ class Trained:
     device: torch.device
 
 
-def train(ready: Plan, folder: Path, options: RuntimeOptions) -> Trained:
-    """Pretrain, or resume from the latest checkpoint in ``folder``."""
+def train(ready: Plan, checkpoints: Checkpoints, options: RuntimeOptions) -> Trained:
+    """Pretrain, or resume from the latest checkpoint."""
     spec, training = ready.spec, ready.spec.training
     data = PretrainingData(ready.archives, training, seed=spec.seed, workers=options.workers)
     model, backbone = build(ready)
     task = pretraining_task(backbone, ready.sensors, training)
     history: list[dict[str, Any]] = []
     watch = Stopwatch()
-    keeper = StageCheckpoints(Checkpoints(folder, spec.digest), task, frozenset(), history, watch, options)
+    keeper = StageCheckpoints(checkpoints, task, frozenset(), history, watch, options)
     keeper.resume("pretraining")
     # Whatever building has drawn, and however far an earlier process came.
     seed_all(spec.seed)

@@ -36,6 +36,7 @@ class Provenance(Value):
         num_nodes: Nodes.
         strategy: How several processes shared the run.
         date: Start of the run, ISO 8601, UTC.
+        resumed_from: Software of earlier processes of the run where it was other than this one's.
     """
 
     version: str
@@ -51,6 +52,13 @@ class Provenance(Value):
     num_nodes: int | None = Field(default=None, ge=1)
     strategy: str | None = None
     date: str
+    resumed_from: tuple[dict[str, str], ...] = ()
+
+    @property
+    def software(self) -> dict[str, str]:
+        """What an interrupted run must be resumed with: versions, and the commit of the code."""
+        commit = {} if self.git_commit is None else {"commit": self.git_commit + ("+changes" if self.git_dirty else "")}
+        return {"spectral_tl_bench": self.version, "python": self.python, **self.packages, **commit}
 
 
 def _versions() -> dict[str, str]:

@@ -35,6 +35,7 @@ class Stage1(Value):
         images: Digests of their images by name; empty in files from before they were kept.
         errors: Of reconstruction on held-out source tiles; None in files from before they were kept.
         history: The training curve, empty in files from before it was kept.
+        software: Versions and commit that trained it; empty in files from before they were kept.
     """
 
     stage: str
@@ -48,6 +49,7 @@ class Stage1(Value):
     images: dict[str, str] = Field(default_factory=dict)
     errors: ReconstructionErrors | None = None
     history: tuple[dict[str, Any], ...] = ()
+    software: dict[str, str] = Field(default_factory=dict)
 
 
 def read_stage1(path: Path) -> Stage1:

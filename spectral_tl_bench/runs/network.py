@@ -63,7 +63,9 @@ class NetworkRun:
         self.method: Method = plan.method  # type: ignore[assignment]  # the runner of this kind of method calls
         self.training = plan.spec.training
         self.folder, self.progress, self.options = folder, progress, options
-        self.checkpoints = Checkpoints(folder, self.spec.digest)
+        self.checkpoints = Checkpoints(
+            folder, self.spec.digest, provenance.software, across_versions=options.resume_across_versions
+        )
         self.data = ProtocolDataModule(
             plan.split, plan.dataset, self.training, seed=plan.spec.seed, num_workers=options.workers
         )
@@ -147,6 +149,7 @@ class NetworkRun:
                 "images": {tile: self.plan.contents[tile].image for tile in tiles},
                 "errors": shown.errors.model_dump(),
                 "history": self.history,
+                "software": self.provenance.software,
             },
         )
 
@@ -193,6 +196,8 @@ class NetworkRun:
             raise CheckpointError(
                 f"{path} is of another run ({given.spec.folder}); delete it, or name it with --stage1 to start from it"
             )
+        if own:
+            self.checkpoints.require_software(path, given.software)
         # What trained in stage 1 is not what it was before it.
         self.frozen.require_unchanged(self.backbone)
         state, _ = load_weights(path)
@@ -266,7 +271,9 @@ class NetworkRun:
             split_origin=self.plan.split.origin,
             held_out_rule=self.plan.split.rule,
             classes=tuple(records.ClassLegend(name=c.name, color=c.color) for c in self.plan.dataset.classes),
-            provenance=self.provenance.model_copy(update={"gpu": gpu}),
+            provenance=self.provenance.model_copy(
+                update={"gpu": gpu, "resumed_from": tuple(self.checkpoints.resumed_from)}
+            ),
             stages=self.stages,
             peak_memory_mib=peak_memory_mib(device),
             parameters=without,

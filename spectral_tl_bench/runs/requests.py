@@ -12,6 +12,7 @@ from spectral_tl_bench.records.run_yaml import Where, read_run_yaml
 from spectral_tl_bench.runs.method_runner import runner_of
 from spectral_tl_bench.runs.plan import Request, Selection
 from spectral_tl_bench.utils.errors import SpectralBenchError
+from spectral_tl_bench.utils.trusted_code import require_trusted
 from spectral_tl_bench.utils.validation import names_yaml
 
 
@@ -83,15 +84,16 @@ def requests(
     return [Request(member, choices, where, assigned=assigned) for member in load_protocols(protocol)]
 
 
-def repeated(config: Path, root: Path | None) -> Request:
+def repeated(config: Path, root: Path | None, *, trust_code: bool = False) -> Request:
     """The request that an earlier run's ``run.yaml`` was.
 
     Args:
         config: The file.
         root: Folder of the archive, where it has moved.
+        trust_code: Run Python files that the run names even if this user has not run them before.
 
     Raises:
-        SpectralBenchError: If the file, or what it names, cannot be read.
+        SpectralBenchError: If the file, or what it names, cannot be read, or names code that is not trusted.
     """
     spec, where = read_run_yaml(config)
     name = spec.protocol
@@ -99,6 +101,8 @@ def repeated(config: Path, root: Path | None) -> Request:
         member = spec.protocol.partition("/")[2]
         name = f"{where.protocol_file}:{member}" if member else str(where.protocol_file)
     (protocol,) = load_protocols(name)
+    if not trust_code:
+        require_trusted(config, (*spec.plugins, protocol.file.dataset))
     choices = RunChoices.model_validate(spec.model_dump(include=set(RunChoices.model_fields)))
     if root is not None:
         where = where.model_copy(update={"root": root})

@@ -20,6 +20,7 @@ from spectral_tl_bench.utils import distributed
 from spectral_tl_bench.utils.errors import RecordError
 from spectral_tl_bench.utils.files import exclusive_folder
 from spectral_tl_bench.utils.runtime import RuntimeOptions
+from spectral_tl_bench.utils.trusted_code import trust_code
 
 
 def execute(plan: Plan, out: Path, options: RuntimeOptions | None = None) -> records.Run:
@@ -41,6 +42,7 @@ def execute(plan: Plan, out: Path, options: RuntimeOptions | None = None) -> rec
     """
     options = RuntimeOptions() if options is None else options
     folder = out / plan.spec.folder
+    trust_code((*plan.spec.plugins, plan.request.protocol.file.dataset))
     replacement = folder.with_name(f".{folder.name}.again")
     progress = ProgressFile(folder)
     with contextlib.ExitStack() as stack:

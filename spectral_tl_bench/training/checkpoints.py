@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,44 @@ _FORMAT = 1
 class Checkpoints:
     """The checkpoints in a run's folder: the two latest, whole at any moment."""
 
-    def __init__(self, folder: Path, digest: str) -> None:
-        """Look after a folder.
+    def __init__(
+        self, folder: Path, digest: str, software: Mapping[str, str] | None = None, *, across_versions: bool = False
+    ) -> None:
+        """Manage the checkpoints of a folder.
 
         Args:
             folder: The run's.
             digest: Of the run's specification; checkpoints of other runs are refused.
+            software: Versions and commit of this process; checkpoints of others are refused.
+            across_versions: Accept them nevertheless.
         """
         self.folder = folder
         self.digest = digest
+        self.software = dict(software or {})
+        self.across_versions = across_versions
+        self.resumed_from: list[dict[str, str]] = []
+
+    def require_software(self, path: Path, software: Mapping[str, str]) -> None:
+        """Refuse what other software wrote; where it is accepted, remember it for the record.
+
+        Args:
+            path: A checkpoint, or the weights of a stage.
+            software: Versions and commit that wrote it.
+
+        Raises:
+            CheckpointError: If they are not this process's; the message names them.
+        """
+        names = sorted(name for name in {*software, *self.software} if software.get(name) != self.software.get(name))
+        if not names:
+            return
+        changes = ", ".join(f"{name} {software.get(name)}, now {self.software.get(name)}" for name in names)
+        if not self.across_versions:
+            raise CheckpointError(
+                f"{path} was written by other software ({changes}): bring that back, add --resume-across-versions to "
+                "go on, which the record will say, or delete the file to start again"
+            )
+        if dict(software) not in self.resumed_from:
+            self.resumed_from.append(dict(software))
 
     def paths(self) -> list[Path]:
         """All checkpoints, the latest first."""
@@ -46,9 +76,11 @@ class Checkpoints:
             RecordError: If it cannot be written; earlier ones stay.
         """
         path = self.folder / f"checkpoint-{stage}-{step:09d}.pt"
+        software = {"software": self.software, "resumed_from": self.resumed_from}
+        content = {"format": _FORMAT, "run": self.digest, "stage": stage, "step": step, **software, **state}
         with records.replacing(path) as temporary:
             try:
-                torch.save({"format": _FORMAT, "run": self.digest, "stage": stage, "step": step, **state}, temporary)
+                torch.save(content, temporary)
             except RuntimeError as error:  # what torch makes of a full disk
                 raise OSError(str(error).split(".")[0]) from error
         for old in self.paths()[_KEPT:]:
@@ -71,6 +103,8 @@ class Checkpoints:
             if run != self.digest or format_ != _FORMAT:
                 raise CheckpointError(f"{path} is a checkpoint of another run; delete it, or choose another --out")
             if of_stage == stage:
+                self.resumed_from.extend(other for other in state["resumed_from"] if other not in self.resumed_from)
+                self.require_software(path, state["software"])
                 return state
         if unreadable is not None and stage in unreadable[0].name:
             raise CheckpointError(f"{unreadable[0]} is damaged; delete it, and the stage starts again")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,10 +57,16 @@ _TEMPORARY = re.compile(r"\..+-[0-9a-f]{32}|\.tmp[A-Za-z0-9]{6}")
 """Names of files that are being written: our own, and those that safetensors makes beside its file."""
 
 
-def remove_temporary_files(folder: Path) -> None:
-    """Delete the temporary files that a process which was killed left in a folder."""
+def remove_temporary_files(folder: Path, name: str | None = None) -> None:
+    """Delete the temporary files that a process which was killed left in a folder.
+
+    Args:
+        folder: The folder; no other process may be writing into it, or to the file ``name``.
+        name: Delete those of one file alone.
+    """
     for path in folder.iterdir():
-        if _TEMPORARY.fullmatch(path.name) and path.is_file():
+        ours = name is None or re.fullmatch(rf"\.{re.escape(name)}-[0-9a-f]{{32}}(\.\w+)*", path.name)
+        if ours and (name is not None or _TEMPORARY.fullmatch(path.name)) and path.is_file():
             path.unlink(missing_ok=True)
 
 
@@ -72,7 +79,11 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         yield temporary
+        # Libraries that write through a file of their own may leave it to the user alone, whatever the umask.
+        temporary.chmod(stat.S_IMODE(mode))
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -97,15 +108,34 @@ def exclusive_folder(folder: Path) -> Iterator[None]:
     """Hold a folder for one process at a time.
 
     Raises:
-        RunInUseError: If another process has it.
+        RunInUseError: If another process holds it.
     """
-    lock = FileLock(folder / LOCK, blocking=False)
+    with _locked(folder / LOCK, folder):
+        yield
+
+
+@contextlib.contextmanager
+def exclusive_file(path: Path) -> Iterator[None]:
+    """Hold a file that is to be written, and delete what a killed process left of its temporary files.
+
+    Raises:
+        RunInUseError: If another process holds it.
+    """
+    prepare_folder(path.parent)
+    with _locked(path.with_name(f".{path.name}.lock"), path):
+        remove_temporary_files(path.parent, path.name)
+        yield
+
+
+@contextlib.contextmanager
+def _locked(file: Path, held: Path) -> Iterator[None]:
+    lock = FileLock(file, blocking=False)
     try:
         lock.acquire()
     except Timeout as error:
-        raise RunInUseError(f"another process is at {folder}; wait for it, or choose another --out") from error
+        raise RunInUseError(f"another process is at {held}; wait for it, or choose another --out") from error
     try:
         yield
     finally:
-        (folder / LOCK).unlink(missing_ok=True)
+        file.unlink(missing_ok=True)
         lock.release()

@@ -36,6 +36,7 @@ class RuntimeOptions:
         workers: Processes that read tiles, for each device.
         checkpoint_minutes: Minutes between checkpoints; validations write one too.
         loggers: Loggers that also receive the training curve.
+        resume_across_versions: Resume an interrupted run that other versions of the software began.
         force: Run again where a complete result exists; it is replaced at the end.
         console: Shows progress; None shows nothing.
         interruption: Records signals that ask the process to end.
@@ -48,6 +49,7 @@ class RuntimeOptions:
     workers: int = 0
     checkpoint_minutes: float = CHECKPOINT_MINUTES
     loggers: tuple[str, ...] = ()
+    resume_across_versions: bool = False
     force: bool = False
     console: Console | None = None
     interruption: Interruption = field(default_factory=Interruption)

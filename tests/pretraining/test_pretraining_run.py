@@ -27,6 +27,7 @@ from spectral_tl_bench.records.pretraining import read_pretraining
 from spectral_tl_bench.runs.planning import plan as plan_run
 from spectral_tl_bench.runs.requests import requests
 from spectral_tl_bench.sensors import OHS
+from spectral_tl_bench.training.checkpoints import Checkpoints
 from spectral_tl_bench.utils.errors import CheckpointError, InterruptedRunError, SpectralBenchError
 from spectral_tl_bench.utils.interruption import Interruption
 from spectral_tl_bench.utils.runtime import RuntimeOptions
@@ -163,11 +164,15 @@ def test_going_on_gives_the_same_weights_as_never_stopping(plans, tmp_path):
     """With dropout in it, whose draws must be those of a run that never stopped."""
     ready = plans["specaware_micro"]
     (tmp_path / "whole").mkdir()
-    whole = train(ready, tmp_path / "whole", CPU).model.state_dict()
+    whole = train(ready, Checkpoints(tmp_path / "whole", "digest"), CPU).model.state_dict()
     with pytest.raises(InterruptedRunError):
-        train(ready, tmp_path, dataclasses.replace(CPU, checkpoint_minutes=0, interruption=After(3)))
+        train(
+            ready,
+            Checkpoints(tmp_path, "digest"),
+            dataclasses.replace(CPU, checkpoint_minutes=0, interruption=After(3)),
+        )
     said = Console(file=io.StringIO())
-    going_on = train(ready, tmp_path, dataclasses.replace(CPU, console=said))
+    going_on = train(ready, Checkpoints(tmp_path, "digest"), dataclasses.replace(CPU, console=said))
     assert "resumes at step 3/4" in said.file.getvalue()
     assert [row["step"] for row in going_on.history] == [1, 2, 3, 4]
     for name, tensor in going_on.model.state_dict().items():
