@@ -58,6 +58,7 @@ class Rein(Method):
     tokens of rank 16.
     """
 
+    changes_start = "starts with a small scale, not with 0"
     learning_rate_factor = 4.0
 
     tokens: Annotated[int, Field(ge=2)] = 100

@@ -65,6 +65,7 @@ class SoMA(Method):
     decomposed apart. Starts from the pretrained function up to rounding. 4.87 M parameters on a ViT-L at rank 16.
     """
 
+    start_tolerance = 1e-4
     learning_rate_factor = 4.0
 
     rank: Annotated[int, Field(ge=1)] = 16

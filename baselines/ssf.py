@@ -50,6 +50,7 @@ class SSF(Method):
     folds into the layers before it. 0.54 M parameters on a ViT-L.
     """
 
+    changes_start = "scales and shifts are drawn around 1 and 0"
     learning_rate_factor = 4.0
 
     @property

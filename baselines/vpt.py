@@ -43,6 +43,7 @@ class VPT(Method):
     ViT-L at 50 prompts a block.
     """
 
+    changes_start = "prompts take part in attention"
     learning_rate_factor = 4.0
 
     prompts: Annotated[int, Field(ge=1)] = 50

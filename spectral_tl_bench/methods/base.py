@@ -73,6 +73,12 @@ class Method(AnyMethod):
     trains_backbone: ClassVar[bool] = True
     """False of a probe, which means to leave every parameter of the backbone as it was."""
 
+    changes_start: ClassVar[str] = ""
+    """Why training does not start from the pretrained function; empty where it does."""
+
+    start_tolerance: ClassVar[float] = 0.0
+    """How much features at the start may differ from the pretrained ones through rounding."""
+
     @property
     def keeps_tokenizer(self) -> bool:
         """Whether the backbone's own tokenizer stays in place; without it, bands are not known by their wavelengths."""

@@ -2,26 +2,19 @@ import pytest
 import torch
 from small_models import FAMILIES, RGB, small_entry
 
-from spectral_tl_bench.backbones import backbone_names, build_backbone
+from spectral_tl_bench.backbones import backbone_entry, backbone_names, build_backbone
 from spectral_tl_bench.methods import build_method, method_names
-from spectral_tl_bench.sensors import MTS12, OHS, SENTINEL2
+from spectral_tl_bench.sensors import MTS12, OHS
+from spectral_tl_bench.testing import BACKBONE_CHECKS
+from spectral_tl_bench.testing.backbones import check_taps
 from spectral_tl_bench.utils.errors import CheckpointError, DataError, SpectralBenchError, UnknownNameError
 from spectral_tl_bench.utils.registry import BACKBONES
 from spectral_tl_bench.utils.tensors import restore, trained_state
 
-IMPOSSIBLE: dict[tuple[str, str], str] = {}
-"""What a method says where it cannot adapt a backbone."""
-
 
 @pytest.mark.parametrize("name", BACKBONES.built_in)
 def test_every_backbone_gives_four_maps_at_quarter_depths(name):
-    with torch.device("meta"):
-        backbone = build_backbone(name, OHS)
-        side = 6 * backbone.patch_size
-        features = backbone(torch.empty(2, 32, side, 2 * side))
-    assert [tuple(f.shape) for f in features] == [(2, backbone.width, 6, 12)] * 4
-    depth = len(backbone.blocks)
-    assert backbone.taps == (depth // 4 - 1, depth // 2 - 1, 3 * depth // 4 - 1, depth - 1)
+    check_taps(backbone_entry(name))
 
 
 def adapted(name, method_name):
@@ -37,41 +30,12 @@ def adapted(name, method_name):
 
 @pytest.mark.parametrize("name", FAMILIES)
 class TestEverySmallBackbone:
-    def test_features_depend_on_every_band_and_every_place(self, name):
-        torch.manual_seed(0)
-        backbone = small_entry(name).build(SENTINEL2)
-        side = 2 * backbone.patch_size
-        images = torch.randn(1, 13, side, side, requires_grad=True)
-        backbone(images)[-1].square().sum().backward()
-        assert (images.grad.abs().amax(dim=(0, 2, 3)) > 0).all()
-        swapped = images.detach().flip(3)
-        assert not torch.allclose(backbone(swapped)[-1], backbone(images)[-1].flip(3), atol=1e-4)
-
-    def test_a_kept_patch_keeps_its_place(self, name):
-        """Patches in another order are the same patches, as long as each takes its position along."""
-        backbone = small_entry(name).build(RGB)
-        tokens = backbone.embed(torch.randn(2, 3, 3 * backbone.patch_size, 2 * backbone.patch_size))
-        everything = backbone.encode(tokens.keep(torch.arange(6).expand(2, -1)))
-        for a, b in zip(everything, backbone.encode(tokens), strict=True):
-            torch.testing.assert_close(a, b)
-        order = torch.tensor([[5, 1, 0, 2, 4, 3], [0, 3, 1, 2, 5, 4]])
-        shuffled = backbone.encode(tokens.keep(order))[-1]
-        expected = everything[-1].gather(1, order.unsqueeze(-1).expand_as(shuffled))
-        torch.testing.assert_close(shuffled, expected, atol=1e-4, rtol=1e-4)
-
-    def test_dropping_twice_is_dropping_once(self, name):
-        backbone = small_entry(name).build(RGB)
-        tokens = backbone.embed(torch.randn(1, 3, 2 * backbone.patch_size, 2 * backbone.patch_size))
-        twice = tokens.keep(torch.tensor([[3, 0, 2]])).keep(torch.tensor([[2, 0]]))
-        once = tokens.keep(torch.tensor([[2, 3]]))
-        assert torch.equal(backbone.encode(twice)[-1], backbone.encode(once)[-1])
+    @pytest.mark.parametrize("check", BACKBONE_CHECKS, ids=lambda check: check.__name__)
+    def test_it_keeps_every_contract(self, name, check):
+        check(small_entry(name))
 
     @pytest.mark.parametrize("method_name", method_names())
     def test_every_method_adapts_it(self, name, method_name):
-        if (method_name, name) in IMPOSSIBLE:
-            with pytest.raises(SpectralBenchError, match=IMPOSSIBLE[method_name, name]):
-                adapted(name, method_name)
-            return
         backbone = adapted(name, method_name)
         frozen = {n: p.clone() for n, p in backbone.named_parameters() if not p.requires_grad}
         side = 2 * backbone.patch_size

@@ -11,6 +11,7 @@ from spectral_tl_bench.datamodules.windows import resize_sample
 from spectral_tl_bench.datasets.archives.whuohs import WHUOHS
 from spectral_tl_bench.splits.assignment import split_tiles
 from spectral_tl_bench.utils.errors import ProtocolError
+from spectral_tl_bench.utils.registry import SAMPLERS
 
 SMALL = {
     "image_size": 16,
@@ -72,7 +73,7 @@ def test_scoring_serves_every_tile_once_and_whole(build):
     assert next(iter(held_out))[0]["mask"].shape == (32, 32)
 
 
-@pytest.mark.parametrize("sampler", ["uniform", "domain", "class"])
+@pytest.mark.parametrize("sampler", SAMPLERS.built_in)
 def test_every_sampler_draws_training_tiles_only(build, sampler):
     data = build(sampler=sampler)
     drawn = {position for position, _, _ in data.train_dataloader().batch_sampler.keys}

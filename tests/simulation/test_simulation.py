@@ -20,6 +20,7 @@ from spectral_tl_bench.simulation import (
 from spectral_tl_bench.simulation.archives import tile_counts
 from spectral_tl_bench.simulation.covers import DFC2020
 from spectral_tl_bench.simulation.landscape import Landscape
+from spectral_tl_bench.testing import check_dataset
 from spectral_tl_bench.utils.errors import DataError, UnknownNameError
 
 LABELLED_EVERYWHERE = {"dfc2020", "ohs_sentinel2"}
@@ -50,6 +51,11 @@ def test_reader_of_the_real_archive_accepts_the_simulated_one(archives, name):
     sample = dataset.read(0)
     assert sample["image"].shape == (len(dataset.sensor.bands), 32, 32)
     assert 0 < sample["image"].mean() < 0.6
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_every_dataset_keeps_every_contract(archives, name):
+    check_dataset(dataset_class(name), archives[name])
 
 
 @pytest.mark.parametrize("name", ARCHIVES)

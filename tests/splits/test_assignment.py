@@ -13,6 +13,7 @@ from spectral_tl_bench.datasets import open_dataset
 from spectral_tl_bench.datasets.archives.dfc2020 import DFC2020, GRID_WIDTHS, REGIONS
 from spectral_tl_bench.datasets.archives.mts12 import MTS12
 from spectral_tl_bench.datasets.archives.whuohs import WHUOHS
+from spectral_tl_bench.simulation import ARCHIVES
 from spectral_tl_bench.splits.assignment import split_tiles
 
 
@@ -191,7 +192,7 @@ def test_blocks_that_come_with_the_tiles_stay_whole(own):
     assert len(split.margin) == 9
 
 
-@pytest.mark.parametrize("name", ["dfc2020", "mts12", "whuohs", "ohs_sentinel2"])
+@pytest.mark.parametrize("name", ARCHIVES)
 def test_simulated_tiles_say_where_they_lie(name, tmp_path):
     """Those that are numbered alone lie where the simulator put them: edges of neighbours go on in one another."""
     from spectral_tl_bench.datasets import dataset_class

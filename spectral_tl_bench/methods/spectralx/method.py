@@ -53,6 +53,8 @@ class SpectralX(Method):
         balance_weight: Weight of the balance loss ("default" only).
     """
 
+    changes_start = "puts a new tokenizer in place of the patch embedding"
+
     extra_loss_name = "balance"
     learning_rate_factor = 4.0
 
