@@ -56,6 +56,7 @@ class TileDataset(NonGeoDataset):
         notes: What is worth knowing about the files, a line each: copies, files left out.
         unknown: Attributes that these files do not tell, and what to do to learn them.
         empty: Channels of the files, counted from 0, that are nodata in every tile, as far as it was looked for.
+        bad: Channels of the files that the header of some tile marks as bad.
         samples: Digest of a sample of each image's pixels, by what stores it: alike for copies, however packed.
         crossing: Which bands source and target show, where these differ.
         own_blocks: Whether ``block`` was given with the tiles rather than made from their order.
@@ -120,7 +121,7 @@ class TileDataset(NonGeoDataset):
         found = survey(self)
         index, self.problems = found.index, found.problems
         self.left_out, self.notes, self.unknown = found.left_out, found.notes, found.unknown
-        self.empty, self.samples = found.empty, found.samples
+        self.empty, self.bad, self.samples = found.empty, found.bad, found.samples
         if strict:
             raise_first(self.problems)
         if index.empty and not self.problems:
@@ -172,7 +173,7 @@ class TileDataset(NonGeoDataset):
 
     def image_header(self, path: Path) -> Header:
         """Read what an image's header says; a file that was cut short is refused."""
-        return raster_header(path, sample=True)
+        return raster_header(path, self.stored)
 
     def label_header(self, path: Path) -> Header:
         """Read what a label map's header says; a file that was cut short is refused."""
@@ -188,7 +189,7 @@ class TileDataset(NonGeoDataset):
 
     def read_image(self, path: Path, window: Window | None = None) -> tuple[np.ndarray, np.ndarray | None]:
         """Read a C x H x W image in the type on disk, and its H x W validity where some pixels have no data."""
-        return read_image(path, window)
+        return read_image(path, window, sensor=self.stored)
 
     def read_label(self, path: Path, window: Window | None = None) -> np.ndarray:
         """Read an H x W label map as integer codes."""

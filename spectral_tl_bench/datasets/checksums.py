@@ -18,9 +18,9 @@ import pandas as pd
 from pyarrow import ArrowException
 
 from spectral_tl_bench.datasets.cache import cache_folders, keep
+from spectral_tl_bench.datasets.io.formats import unreadable
 from spectral_tl_bench.datasets.io.label_codes import code_counts
 from spectral_tl_bench.datasets.io.listing import Problem, Role, Stored
-from spectral_tl_bench.datasets.io.raster import unreadable
 from spectral_tl_bench.utils.errors import DataError, RecordError
 from spectral_tl_bench.utils.files import replacing
 

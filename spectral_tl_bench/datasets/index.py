@@ -22,13 +22,13 @@ from spectral_tl_bench.sensors import Sensor
 from spectral_tl_bench.utils.errors import DataError, RecordError
 from spectral_tl_bench.utils.files import replacing
 
-_FORMAT = 4
+_FORMAT = 5
 """Raised when the columns or meaning of a cached index change."""
 
 FACTS = ("height", "width", "bands", "dtype", "label_height", "label_width", "geometry")
 """Columns of the index that come from the files' headers."""
 
-_CACHED = (*FACTS, "content", "empty")
+_CACHED = (*FACTS, "content", "empty", "bad", "calibration")
 
 
 class Archive(Protocol):
@@ -69,9 +69,10 @@ class Archive(Protocol):
 
 @dataclass(frozen=True)
 class Survey:
-    """What an archive holds: the tiles that can be used, what else :class:`Listing` says, and channels without data.
+    """What an archive holds: the tiles that can be used, what else :class:`Listing` says, and bands not to use.
 
-    ``samples`` holds the digest of a sample of each image's pixels, by the name of what stores it; see ``Header``.
+    ``empty`` are those without data in any tile, ``bad`` those that the header of some tile marks as bad. ``samples``
+    holds the digest of a sample of each image's pixels, by the name of what stores it; see ``Header``.
     """
 
     index: gpd.GeoDataFrame
@@ -80,6 +81,7 @@ class Survey:
     notes: list[str]
     unknown: dict[str, str]
     empty: frozenset[int]
+    bad: frozenset[int]
     samples: dict[str, str]
 
 
@@ -119,10 +121,24 @@ def survey(archive: Archive) -> Survey:
         example = os.path.relpath(left_out[0].path, archive.root)
         notes = [*notes, f"{len(left_out)} files without their partner are left out, for example {example}"]
     index = gpd.GeoDataFrame(frame, geometry="geometry", crs="EPSG:4326")
-    nothing = [frozenset(facts[row["tile"]]["empty"]) for row in usable]
-    empty = nothing[0].intersection(*nothing) if nothing else frozenset()
+    without_data = [frozenset(facts[row["tile"]]["empty"]) for row in usable]
+    empty = without_data[0].intersection(*without_data) if without_data else frozenset()
+    bad = frozenset(band for row in usable for band in facts[row["tile"]]["bad"])
+    notes = [*notes, *_about_calibration(archive, usable, facts)]
     samples = {archive.stored_at(row, "image").name: facts[row["tile"]]["content"] for row in usable}
-    return Survey(index, problems, left_out, notes, listing.unknown, empty, samples)
+    return Survey(index, problems, left_out, notes, listing.unknown, empty, bad, samples)
+
+
+def _about_calibration(archive: Archive, rows: Sequence[dict[str, Any]], facts: dict[str, dict[str, Any]]) -> list[str]:
+    """One line about the files that state a scale and an offset, which are applied."""
+    stated = {row["image"]: facts[row["tile"]]["calibration"] for row in rows if facts[row["tile"]]["calibration"]}
+    if not stated:
+        return []
+    path, what = next(iter(stated.items()))
+    images = len({row["image"] for row in rows})
+    example = os.path.relpath(path, archive.root)
+    share = f"{len(stated)} of {images} images"
+    return [f"{share} state how their values become reflectance, which is applied: {what} ({example})"]
 
 
 def _read_facts(archive: Archive, rows: Sequence[dict[str, Any]]) -> tuple[dict[str, dict[str, Any]], list[Problem]]:
@@ -149,7 +165,11 @@ def _read_headers(archive: Archive, rows: Sequence[dict[str, Any]]) -> tuple[dic
             message = str(error)
             return Problem("unreadable", row["label"] if row["label"] in message else row["image"], message)
         size = (image.height, image.width, image.bands, image.dtype, label.height, label.width)
-        return dict(zip(_CACHED, (*size, image.footprint, image.content, image.empty), strict=True))
+        return dict(
+            zip(
+                _CACHED, (*size, image.footprint, image.content, image.empty, image.bad, image.calibration), strict=True
+            )
+        )
 
     facts: dict[str, dict[str, Any]] = {}
     problems: list[Problem] = []

@@ -1,4 +1,4 @@
-"""A scene to be mapped: any raster that GDAL reads, checked against a run's sensor and read a few rows at a time."""
+"""A scene to be mapped, checked against a run's sensor and read a few rows at a time."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import rasterio
-from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
-from rasterio.windows import Window
 
 from spectral_tl_bench.datasets.io.band_metadata import described_bands
+from spectral_tl_bench.datasets.io.calibration import Calibration, stated_by
+from spectral_tl_bench.datasets.io.formats import FORMATS, unreadable
+from spectral_tl_bench.datasets.io.raster import data_channels, open_raster, read_values
 from spectral_tl_bench.sensors import Sensor, band_spelling
 from spectral_tl_bench.utils.errors import DataError
 
@@ -26,6 +27,7 @@ _FARTHEST = 50.0
 """How many times brighter or darker than the training data a scene may be before its scale is doubted."""
 _SAME_WAVELENGTH = 0.1
 """Nanometres: files round the wavelengths of one product differently."""
+_FORMATS = ", ".join([*FORMATS, "VRT"])
 _LEAST_CACHE, _MOST_CACHE = 64 * 2**20, 512 * 2**20
 
 
@@ -35,15 +37,21 @@ class Scene:
 
     Attributes:
         source: The raster.
+        path: Its file.
         bands: Its bands in the order of the sensor's, counted from 1.
-        scale: Stored value that means a reflectance of 1.
+        scale: Value that means a reflectance of 1.
         nodata: Stored value of pixels without data; None for what the raster says.
+        calibration: Turns stored values into those on ``scale``; None where they are.
+        notes: What the user should know about how it is read.
     """
 
     source: rasterio.DatasetReader
+    path: Path
     bands: tuple[int, ...]
     scale: float
     nodata: float | None = None
+    calibration: Calibration | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def height(self) -> int:
@@ -58,8 +66,8 @@ class Scene:
     def read(self, top: int, rows: int, left: int = 0, columns: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Read some rows.
 
-        A pixel has no data where any band is nodata or not finite, where the raster's own mask says so, and where all
-        bands are 0.
+        A pixel has no data where :func:`~spectral_tl_bench.datasets.io.raster.read_values` says so, the one reader of
+        tiles and scenes, and where all bands are 0, as around a scene that is turned in its grid.
 
         Args:
             top: First row.
@@ -68,28 +76,20 @@ class Scene:
             columns: How many; None for the rest.
 
         Returns:
-            C x rows x columns in the type on disk, 0 where there is no data; and rows x columns, whether there is any.
+            C x rows x columns in the type on disk or float32, 0 where there is no data; and rows x columns, whether
+            there is any.
 
         Raises:
             DataError: If the file is damaged.
         """
-        window = Window(left, top, self.width - left if columns is None else columns, rows)  # type: ignore[no-untyped-call, unused-ignore]
+        window = (top, left, rows, self.width - left if columns is None else columns)
         try:
-            pixels = self.source.read(self.bands, window=window)
-            valid = (pixels != 0).any(axis=0)
-            if MaskFlags.per_dataset in self.source.mask_flag_enums[self.bands[0] - 1]:
-                valid &= self.source.read_masks(self.bands[0], window=window) > 0
-            if ColorInterp.alpha in self.source.colorinterp:
-                # GDAL takes it for the mask of grey and colour pictures alone.
-                valid &= self.source.read(self.source.colorinterp.index(ColorInterp.alpha) + 1, window=window) > 0
+            stored, valid = read_values(self.source, window, [band - 1 for band in self.bands], self.nodata, None)
         except RasterioError as error:
-            raise DataError(f"cannot read {self.source.name}: {_reason(error)}; the file is damaged") from error
-        for band, plane in zip(self.bands, pixels, strict=True):
-            nodata = self.source.nodatavals[band - 1] if self.nodata is None else self.nodata
-            if nodata is not None and np.isfinite(nodata):
-                valid &= plane != nodata
-            if np.issubdtype(plane.dtype, np.floating):
-                valid &= np.isfinite(plane)
+            raise unreadable(self.path, error) from error
+        not_zero = np.asarray((stored != 0).any(axis=0))
+        valid = not_zero if valid is None else valid & not_zero
+        pixels = stored if self.calibration is None else self.calibration.apply(stored, [b - 1 for b in self.bands])
         pixels[:, ~valid] = 0
         return pixels, valid
 
@@ -114,44 +114,86 @@ def open_scene(
     *,
     bands: str | None = None,
     scale: float | None = None,
+    offset: float | None = None,
     without_crs: bool = False,
     brightness: float | None = None,
 ) -> Iterator[Scene]:
     """Open a scene and check that a model of a sensor can be used on it.
 
     Args:
-        path: A raster that GDAL reads.
+        path: A raster in one of the formats that tiles may have.
         sensor: What the model was trained for.
         bands: The scene's bands in the sensor's order: numbers from 1, ranges or names, with commas between them. None
             takes them as they are, or, where there are more, those that the file says lie at the sensor's wavelengths.
-        scale: Stored value that means a reflectance of 1; None for the sensor's, which the values are checked against.
+        scale: Stored value that means a reflectance of 1; None for what the file says, else the sensor's, which the
+            values are checked against.
+        offset: What is added to stored values; None likewise.
         without_crs: Accept a scene that does not say where it lies.
         brightness: Mean reflectance of what the model was trained on, to tell whether the scene's scale is the same.
 
     Raises:
         DataError: If it is no raster, lies nowhere, has other bands than the sensor, or values on another scale.
     """
-    if not path.exists():
-        raise DataError(f"there is no scene {path}")
+    _require_file(path)
     if scale is not None and not 0 < scale < math.inf:
         raise DataError(f"--scale {scale:g}: the stored value that means a reflectance of 1 is a number greater than 0")
+    if offset is not None and not math.isfinite(offset):
+        raise DataError(f"--offset {offset:g}: what is added to stored values is a finite number")
     try:
-        source = rasterio.open(path)
+        source = open_raster(path)
     except RasterioError as error:
-        raise DataError(f"{path} is not a raster that can be read: {_reason(error)}") from error
+        raise DataError(f"{path} is not a raster that can be read: {_reason(error)}; formats: {_FORMATS}") from error
     with source, rasterio.Env(GDAL_CACHEMAX=_cache(source)):
-        if source.count == 0:
-            raise DataError(f"{path} holds no bands of its own; name one of its subdatasets")
         if source.crs is None and not source.gcps[0] and not without_crs:
             raise DataError(
                 f"{path} has no coordinate reference system, so its map would lie nowhere; assign one "
                 "(rio edit-info --crs EPSG:CODE) or pass --without-crs"
             )
-        chosen = _bands(source, sensor, bands)
-        _check_wavelengths(source, chosen, sensor)
-        scene = Scene(source, chosen, scale if scale is not None else sensor.scale, sensor.nodata)
+        chosen = _bands(source, path, sensor, bands)
+        _check_wavelengths(source, path, chosen, sensor)
+        values, notes = _calibration(source, path, sensor, scale, offset)
+        scene = Scene(source, path, chosen, scale if scale is not None else sensor.scale, sensor.nodata, values, notes)
         _check_values(scene, sensor, None if scale is not None else brightness, given=scale is not None)
         yield scene
+
+
+def _require_file(path: Path) -> None:
+    """Refuse what is no file, with what to do about the other ways in which GDAL names rasters."""
+    if path.is_file():
+        return
+    text = str(path)
+    if text.startswith("/vsi"):
+        raise DataError(f"{path}: a scene is read from a file; unpack or download it, and give its path")
+    kind, colon, rest = text.partition(":")
+    if colon and rest and not path.exists() and kind.isalnum() and len(kind) > 1:
+        raise DataError(
+            f"{path}: a scene is read from a file; write this part of it as GeoTIFF: gdal_translate {text!r} scene.tif"
+        )
+    raise DataError(f"there is no scene {path}")
+
+
+def _calibration(
+    source: rasterio.DatasetReader, path: Path, sensor: Sensor, scale: float | None, offset: float | None
+) -> tuple[Calibration | None, tuple[str, ...]]:
+    """How a scene's values become reflectance: as the user says, else as the file does, else as the run's sensor does.
+
+    Raises:
+        DataError: If the run's offset differs by tile and neither user nor file says the scene's.
+    """
+    stated = stated_by(source)
+    if scale is not None or offset is not None:
+        note = () if stated is None else (f"{path} states {stated}; --scale and --offset count instead",)
+        return Calibration.adding(offset or 0.0, source.count), note
+    if stated is not None:
+        values = Calibration.of(stated, sensor.scale)
+        note = () if values is None else (f"{path} states {stated}, which is applied",)
+        return values, note
+    if isinstance(sensor.offset, str):
+        raise DataError(
+            f"the offset of the run's tiles is in the column {sensor.offset!r} of their table; pass the scene's with "
+            "--offset (0 where there is none)"
+        )
+    return Calibration.adding(sensor.offset, source.count), ()
 
 
 def _reason(error: Exception) -> str:
@@ -166,42 +208,41 @@ def _cache(source: Any) -> int:
     return min(max(2 * height * source.width * source.count * item, _LEAST_CACHE), _MOST_CACHE)
 
 
-def _bands(source: Any, sensor: Sensor, asked: str | None) -> tuple[int, ...]:
+def _bands(source: Any, path: Path, sensor: Sensor, asked: str | None) -> tuple[int, ...]:
     """The scene's bands in the sensor's order."""
     names = [band.name for band in sensor.bands]
-    data = [i for i, role in enumerate(source.colorinterp, start=1) if role != ColorInterp.alpha]
+    data = [channel + 1 for channel in data_channels(source, len(names))]
     described = {band_spelling(name): i for i, name in enumerate(source.descriptions, start=1) if name}
     order = f"{sensor.name}: {', '.join(names[:13])}{' ...' if len(names) > 13 else ''}"
     if asked is not None:
-        chosen = [band for part in asked.split(",") for band in _meant(part.strip(), source, described)]
+        chosen = [band for part in asked.split(",") for band in _meant(part.strip(), source, path, described)]
         if len(chosen) != len(names):
             raise DataError(
-                f"--bands names {len(chosen)} bands where the run has {len(names)}; name {source.name}'s bands in the "
+                f"--bands names {len(chosen)} bands where the run has {len(names)}; name {path}'s bands in the "
                 f"order of {order}"
             )
         return tuple(chosen)
     found = [described.get(band_spelling(name)) for name in names]
     if None not in found and found != data:
         raise DataError(
-            f"{source.name} names the run's bands, but in another order or among others; pass "
+            f"{path} names the run's bands, but in another order or among others; pass "
             f"--bands {','.join(map(str, found))}"
         )
     if len(data) != len(names):
-        matching = _by_wavelength(source, sensor)
+        matching = _by_wavelength(path, sensor)
         if matching is None:
             raise DataError(
-                f"{source.name} has {len(data)} bands where the run has {len(names)}; name its bands with --bands in "
+                f"{path} has {len(data)} bands where the run has {len(names)}; name its bands with --bands in "
                 f"the order of {order}"
             )
         return matching
     return tuple(data)
 
 
-def _by_wavelength(source: Any, sensor: Sensor) -> tuple[int, ...] | None:
+def _by_wavelength(path: Path, sensor: Sensor) -> tuple[int, ...] | None:
     """The scene's bands at the sensor's wavelengths; None where it does not say of each, and of one alone, which."""
-    path = Path(source.name)
     try:
-        described = described_bands(path, path.parent)
+        described = described_bands(path)
     except DataError:
         return None
     found = []
@@ -217,21 +258,21 @@ def _by_wavelength(source: Any, sensor: Sensor) -> tuple[int, ...] | None:
     return tuple(found)
 
 
-def _meant(part: str, source: Any, described: dict[str, int]) -> list[int]:
+def _meant(part: str, source: Any, path: Path, described: dict[str, int]) -> list[int]:
     """Bands that a part of ``--bands`` means: a number, a range or a name."""
     first, dash, last = part.partition("-")
     if first.isdecimal() and (not dash or last.isdecimal()):
         meant = list(range(int(first), int(last or first) + 1))
         if not meant or meant[0] < 1 or meant[-1] > source.count:
-            raise DataError(f"--bands {part}: {source.name} has the bands 1 to {source.count}")
+            raise DataError(f"--bands {part}: {path} has the bands 1 to {source.count}")
         return meant
     if band_spelling(part) in described:
         return [described[band_spelling(part)]]
     known = ", ".join(name for name in source.descriptions if name) or "no names"
-    raise DataError(f"--bands {part}: {source.name} has no band of that name; it has {known}; numbers count from 1")
+    raise DataError(f"--bands {part}: {path} has no band of that name; it has {known}; numbers count from 1")
 
 
-def _check_wavelengths(source: Any, bands: Sequence[int], sensor: Sensor) -> None:
+def _check_wavelengths(source: Any, path: Path, bands: Sequence[int], sensor: Sensor) -> None:
     """Compare the wavelengths that a file gives for its bands with the sensor's.
 
     Raises:
@@ -244,7 +285,7 @@ def _check_wavelengths(source: Any, bands: Sequence[int], sensor: Sensor) -> Non
         nanometres = 1000 * float(given)
         if abs(nanometres - wanted.wavelength) > 0.1 * wanted.wavelength:
             raise DataError(
-                f"band {band} of {source.name} is at {nanometres:g} nm, {wanted.name} of {sensor.name} at "
+                f"band {band} of {path} is at {nanometres:g} nm, {wanted.name} of {sensor.name} at "
                 f"{wanted.wavelength:g} nm; name the bands in the sensor's order with --bands"
             )
 
@@ -255,7 +296,7 @@ def _check_values(scene: Scene, sensor: Sensor, brightness: float | None, *, giv
     Raises:
         DataError: If they cannot.
     """
-    name = scene.source.name
+    name = scene.path
     kinds = {scene.source.dtypes[band - 1] for band in scene.bands}
     strange = sorted(kind for kind in kinds if "complex" in kind)
     if strange:

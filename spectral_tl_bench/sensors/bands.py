@@ -15,6 +15,9 @@ BandSelection = Annotated[tuple[StrictInt | StrictStr, ...], Field(min_length=1)
 """Some bands of a sensor in the order in which they are wanted: names ("B8A"), numbers from 1 (12), ranges of numbers
 ("1-130") and of centre wavelengths ("420-900 nm"); see :func:`select_bands`."""
 
+Offset = float | Annotated[StrictStr, Field(min_length=1)]
+"""What is added to stored values, or the column of the table of tiles that has it."""
+
 DEFAULT_BANDWIDTH = 30.0
 """Bandwidth in nm that models take for a band whose own is not known: about the median of Sentinel-2's thirteen."""
 
@@ -45,6 +48,8 @@ class UnreadSensor(Value):
         name: Short name.
         rgb: Names of the bands shown as red, green and blue; None for those nearest to these colours.
         scale: Stored value that means a reflectance of 1.
+        offset: What is added to stored values first (-1000 for Sentinel-2 since baseline 04.00), or the column of the
+            table that has it for each tile.
         ground_sampling_distance: Pixel size in metres.
         nodata: Stored value of pixels without data; None where the files say it themselves, or there is none.
         level: How far the values were processed, in the producer's words ("L1", "L2"); None where nobody says.
@@ -53,6 +58,7 @@ class UnreadSensor(Value):
     name: str
     rgb: tuple[str, str, str] | None = None
     scale: float = Field(default=10_000.0, gt=0)
+    offset: Offset = 0.0
     ground_sampling_distance: float = Field(default=10.0, gt=0)
     nodata: float | None = None
     level: str | None = Field(default=None, min_length=1)
@@ -75,6 +81,8 @@ class Sensor(Value):
         bands: Bands in the order of the file's channels.
         rgb: Names of the bands shown as red, green and blue; by default those nearest to these colours.
         scale: Stored value that means a reflectance of 1.
+        offset: What is added to stored values first (-1000 for Sentinel-2 since baseline 04.00), or the column of the
+            table that has it for each tile.
         ground_sampling_distance: Pixel size in metres.
         nodata: Stored value of pixels without data; None where the files say it themselves, or there is none.
         level: How far the values were processed, in the producer's words ("L1", "L2"); None where nobody says.
@@ -84,6 +92,7 @@ class Sensor(Value):
     bands: tuple[Band, ...] = Field(min_length=1)
     rgb: tuple[str, str, str]
     scale: float = Field(default=10_000.0, gt=0)
+    offset: Offset = 0.0
     ground_sampling_distance: float = Field(default=10.0, gt=0)
     nodata: float | None = None
     level: str | None = Field(default=None, min_length=1)
@@ -120,7 +129,7 @@ class Sensor(Value):
         """
         bands = tuple(self.bands[position] for position in positions)
         kept = set(self.rgb) <= {band.name for band in bands}
-        facts = {name: getattr(self, name) for name in Sensor.model_fields if name not in ("bands", "rgb")}
+        facts = {name: getattr(self, name) for name in self.model_fields_set - {"bands", "rgb"}}
         return Sensor.model_validate({**facts, "bands": bands, **({"rgb": self.rgb} if kept else {})})
 
     @property

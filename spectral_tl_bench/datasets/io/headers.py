@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +17,10 @@ from rasterio.warp import transform
 from rasterio.windows import Window
 from shapely.geometry import Polygon
 
-from spectral_tl_bench.datasets.io.band_metadata import require_agreement
-from spectral_tl_bench.datasets.io.raster import open_tile, unreadable, where_data
+from spectral_tl_bench.datasets.io.band_metadata import bad_bands, require_agreement
+from spectral_tl_bench.datasets.io.calibration import calibration, stated_by
+from spectral_tl_bench.datasets.io.formats import unreadable
+from spectral_tl_bench.datasets.io.raster import data_channels, masks, open_raster, rasterio_window, where_data
 from spectral_tl_bench.sensors import Sensor
 from spectral_tl_bench.utils.errors import DataError
 
@@ -43,7 +47,9 @@ class Header:
         footprint: Outline in WGS 84 (longitude, latitude), where the file says where it lies.
         content: Digest of a sample of the pixels: equal for copies, whatever their compression, type or place; empty
             where none was taken.
-        empty: Channels counted from 0 that are nodata everywhere, as far as it was looked for.
+        empty: Bands counted from 0 that are nodata everywhere, as far as it was looked for.
+        bad: Bands that the file's ENVI header marks as bad, as far as it was looked for.
+        calibration: Scale and offset that the file states and that are applied, in words.
     """
 
     height: int
@@ -53,6 +59,8 @@ class Header:
     footprint: Polygon | None = None
     content: str = ""
     empty: tuple[int, ...] = ()
+    bad: tuple[int, ...] = ()
+    calibration: str = ""
 
 
 def require_usable(path: Path | str, height: int, width: int, bands: int, dtype: str) -> None:
@@ -115,62 +123,78 @@ def _content(source: rasterio.DatasetReader, part: Part) -> str:
     return digest.hexdigest()[:16]
 
 
-def own_bands(path: Path | str, sensor: Sensor, part: Part | None = None) -> tuple[int, ...]:
-    """Look at the bands of an image of one's own: do they lie where the sensor's do, and which are nodata everywhere?
-
-    Args:
-        path: The file.
-        sensor: All bands of the file.
-        part: The part of the image that is looked at; None for all of it.
-
-    Returns:
-        Channels without any data, counted from 0.
-
-    Raises:
-        DataError: If the file cannot be read, or says other wavelengths than the sensor's.
-    """
-    try:
-        with rasterio.Env(), open_tile(path) as source:
-            require_agreement(Path(path), [source.tags(band, ns="IMAGERY") for band in source.indexes], sensor)
-            nodata = source.nodata if sensor.nodata is None else sensor.nodata
-            empty = list(range(source.count))
-            # A few rows tell of almost every band that it has data; only of the others all rows are read.
-            top, left, height, width = part or (0, 0, source.height, source.width)
-            step = max(1, source.block_shapes[0][0])
-            some = [(top + int(share * height), 1) for share in _SAMPLED_ROWS]
-            rest = [(row, min(step, top + height - row)) for row in range(top, top + height, step)]
-            for row, rows in (*some, *rest):
-                if not empty:
-                    break
-                window = Window(left, row, width, rows)
-                has_data = where_data(source.read([channel + 1 for channel in empty], window=window), nodata)
-                if has_data is None:
-                    return ()
-                filled = np.asarray(has_data.any(axis=(1, 2)))
-                empty = [channel for channel, some_data in zip(empty, filled, strict=True) if not some_data]
-    except (RasterioIOError, RasterioError) as error:
-        raise unreadable(path, error) from error
+def _empty_bands(
+    source: rasterio.DatasetReader, part: Part, channels: Sequence[int], nodata: float | None
+) -> tuple[int, ...]:
+    """Positions in ``channels`` of bands that have no data anywhere."""
+    top, left, height, width = part
+    values = [source.nodatavals[c] if nodata is None else nodata for c in channels]
+    empty = list(range(len(channels)))
+    # A few rows show of almost every band that it has data; only of the others all rows are read.
+    step = max(1, source.block_shapes[0][0])
+    some = [(top + int(share * height), 1) for share in _SAMPLED_ROWS]
+    rest = [(row, min(step, top + height - row)) for row in range(top, top + height, step)]
+    for row, rows in (*some, *rest):
+        if not empty:
+            break
+        window = (row, left, rows, width)
+        read = [channels[position] for position in empty]
+        pixels = source.read([channel + 1 for channel in read], window=rasterio_window(window))
+        has_data = where_data(pixels, [values[position] for position in empty])
+        for mask in masks(source, window, channels):
+            has_data = np.broadcast_to(mask, pixels.shape) if has_data is None else has_data & mask
+        if has_data is None:
+            return ()
+        filled = has_data.any(axis=(1, 2)).tolist()
+        empty = [position for position, any_data in zip(empty, filled, strict=True) if not any_data]
     return tuple(empty)
 
 
-def raster_header(path: Path | str, sample: bool = False, part: Part | None = None) -> Header:
+def raster_header(
+    path: Path | str,
+    sensor: Sensor | None = None,
+    part: Part | None = None,
+    offset: float | None = None,
+    *,
+    own: bool = False,
+) -> Header:
     """Read a raster's header and its last rows, which a file that was cut short no longer has.
 
     Args:
         path: The file.
-        sample: It is an image: take the digest of its pixels too. Of a label map only the first band counts.
+        sensor: All bands of an image; its digest is taken then. None for a label map, of which the first band counts.
         part: The part of the raster that is meant; None for all of it.
+        offset: Offset of this file, where the sensor's differs by tile.
+        own: The image is a user's own: compare its wavelengths, and look for bands that are empty or marked as bad.
 
     Raises:
-        DataError: If the file cannot be read to its end, or cannot be a tile's.
+        DataError: If the file cannot be read to its end, cannot be a tile's, or contradicts the sensor.
     """
     try:
-        with rasterio.Env(), open_tile(path) as source:
+        with rasterio.Env(), open_raster(path) as source:
             where = part or (0, 0, source.height, source.width)
-            require_usable(path, where[2], where[3], source.count if sample else 1, source.dtypes[0])
             rows = min(source.block_shapes[-1][0], source.height)
+            channels = data_channels(source, None if sensor is None else len(sensor.bands))
+            require_usable(path, where[2], where[3], 1 if sensor is None else len(channels), source.dtypes[0])
             source.read(source.count, window=Window(0, source.height - rows, source.width, rows))
-            content = _content(source, where) if sample else ""
-            return Header(where[2], where[3], source.count, source.dtypes[0], _footprint(source, where), content)
+            footprint = _footprint(source, where)
+            if sensor is None:
+                return Header(where[2], where[3], source.count, source.dtypes[0], footprint)
+            applied = calibration(source, path, sensor, offset)
+            stated = None if applied is None else stated_by(source)
+            header = Header(
+                where[2],
+                where[3],
+                len(channels),
+                source.dtypes[0],
+                footprint,
+                _content(source, where),
+                calibration="" if stated is None else str(stated),
+            )
+            if not own:
+                return header
+            require_agreement(Path(path), [source.tags(channel + 1, ns="IMAGERY") for channel in channels], sensor)
+            empty = _empty_bands(source, where, channels, sensor.nodata)
+            return dataclasses.replace(header, empty=empty, bad=bad_bands(source, path))
     except (RasterioIOError, RasterioError) as error:
         raise unreadable(path, error) from error

@@ -12,7 +12,7 @@ import numpy as np
 import scipy.io
 from scipy.io.matlab import MatReadError
 
-from spectral_tl_bench.datasets.io.raster import unreadable
+from spectral_tl_bench.datasets.io.formats import unreadable
 from spectral_tl_bench.utils.errors import DataError
 
 _HEADER_BYTES = 128

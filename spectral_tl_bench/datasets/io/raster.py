@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import rasterio
 import torch
-from rasterio.enums import Interleaving
+from rasterio.enums import ColorInterp, Interleaving, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.windows import Window as RasterioWindow
 
-from spectral_tl_bench.datasets.io.vrt import FORMATS, is_virtual, sources_of
+from spectral_tl_bench.datasets.io.calibration import Calibration, calibration
+from spectral_tl_bench.datasets.io.formats import open_plain, unreadable
+from spectral_tl_bench.datasets.io.vrt import checked_vrt, is_virtual
+from spectral_tl_bench.sensors import Sensor
 from spectral_tl_bench.sensors.classes import HIGHEST_CODE, UNLABELLED
 from spectral_tl_bench.utils.errors import DataError
 
@@ -31,12 +34,6 @@ _UNKNOWN = -1
 _IGNORED = -2
 
 
-def unreadable(path: Path | str, error: Exception) -> DataError:
-    """Return the error for a file that a reader gave up on, in one line."""
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return DataError(f"cannot read {path}: {reason}; the file is damaged or incomplete, fetch it again")
-
-
 def _mapped() -> rasterio.Env:
     """GDAL's settings for reading: an uncompressed file is mapped into memory instead of copied block by block.
 
@@ -45,20 +42,22 @@ def _mapped() -> rasterio.Env:
     return rasterio.Env(GTIFF_VIRTUAL_MEM_IO="IF_ENOUGH_RAM")
 
 
-def open_tile(path: Path | str) -> rasterio.DatasetReader:
-    """Open an image or a label map; only formats that hold their pixels themselves are tried, and own VRTs.
+def open_raster(path: Path | str) -> rasterio.DatasetReader:
+    """Open an image or a label map in one of the formats that are read, or a VRT of files in its own folder.
 
     Raises:
-        DataError: If it is a virtual raster that draws on files elsewhere.
+        DataError: If it makes GDAL open files elsewhere.
+        RasterioError: If it cannot be read.
     """
-    if is_virtual(path):
-        sources_of(path)
-        return rasterio.DatasetReader(path, driver=[*FORMATS, "VRT"])
-    # rasterio.open would try them all, or a single one.
-    return rasterio.DatasetReader(path, driver=FORMATS)
+    if not is_virtual(path):
+        return open_plain(path)
+    text = checked_vrt(path)
+    with rasterio.Env():
+        return rasterio.DatasetReader(text, driver=["VRT"])
 
 
-def _rasterio_window(window: Window | None) -> RasterioWindow | None:
+def rasterio_window(window: Window | None) -> RasterioWindow | None:
+    """The window as rasterio takes it."""
     if window is None:
         return None
     top, left, height, width = window
@@ -69,11 +68,11 @@ def _read_pixels(source: rasterio.DatasetReader, window: Window | None, channels
     """Read C x H x W pixels, each file in the order in which it stores them."""
     few = channels is not None and _FEW * len(channels) < source.count
     if few or source.count == 1 or source.interleaving != Interleaving.pixel:
-        return source.read(None if channels is None else [c + 1 for c in channels], window=_rasterio_window(window))
+        return source.read(None if channels is None else [c + 1 for c in channels], window=rasterio_window(window))
     # Asked for band after band, GDAL walks through a file that stores pixel after pixel once for each band.
     height, width = (source.height, source.width) if window is None else window[2:]
     stored = np.empty((height, width, source.count), dtype=source.dtypes[0])
-    source.read(out=stored.transpose(2, 0, 1), window=_rasterio_window(window))
+    source.read(out=stored.transpose(2, 0, 1), window=rasterio_window(window))
     wanted = None if channels is None else np.asarray(channels)
     pixels = np.empty((source.count if wanted is None else len(wanted), height, width), dtype=stored.dtype)
     for row in range(height):
@@ -83,12 +82,27 @@ def _read_pixels(source: rasterio.DatasetReader, window: Window | None, channels
     return pixels
 
 
+def data_channels(source: rasterio.DatasetReader, bands: int | None = None) -> tuple[int, ...]:
+    """The channels of a file, counted from 0, without an alpha band where the file has one more than wanted.
+
+    Args:
+        source: The file.
+        bands: How many are wanted; None for as many as there are without alpha.
+    """
+    channels = tuple(range(source.count))
+    if source.count == bands:
+        return channels
+    rest = tuple(channel for channel in channels if source.colorinterp[channel] != ColorInterp.alpha)
+    return rest if bands is None or len(rest) == bands else channels
+
+
 def read_image(
     path: Path | str,
     window: Window | None = None,
     *,
     channels: Sequence[int] | None = None,
-    nodata: float | None = None,
+    sensor: Sensor | None = None,
+    offset: float | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Read a raster of any integer or float type.
 
@@ -96,39 +110,100 @@ def read_image(
         path: File.
         window: Part to read; None reads it whole.
         channels: Bands to read, counted from 0, in this order; None reads all.
-        nodata: Stored value of pixels without data; None for what the file says.
+        sensor: All bands of the file, their nodata, scale and offset. None reads values as they are stored.
+        offset: Offset of this file, where the sensor's differs by tile.
 
     Returns:
-        The pixels, C x H x W in the type on disk, and either None (every pixel has data) or an H x W boolean map that
-        is False where any band that was read is nodata or not finite.
+        The pixels, C x H x W in the type on disk, or float32 where the file or the sensor states another offset or
+        scale; and either None (every pixel has data) or an H x W boolean map that is False where one has none.
 
     Raises:
-        DataError: If the file cannot be read.
+        DataError: If the file cannot be read, or contradicts the sensor.
     """
     try:
-        with _mapped(), open_tile(path) as source:
-            if channels is not None and max(channels) >= source.count:
-                raise DataError(f"{path} has {source.count} bands where band {max(channels) + 1} is read; restore it")
-            pixels = _read_pixels(source, window, channels)
-            nodata = source.nodata if nodata is None else nodata
+        with _mapped(), open_raster(path) as source:
+            data = tuple(range(source.count)) if sensor is None else data_channels(source, len(sensor.bands))
+            if channels is not None and max(channels) >= len(data):
+                raise DataError(f"{path} has {len(data)} bands where band {max(channels) + 1} is read; restore it")
+            wanted = data if channels is None else tuple(data[channel] for channel in channels)
+            values = None if sensor is None else calibration(source, path, sensor, offset)
+            return read_values(source, window, wanted, None if sensor is None else sensor.nodata, values)
     except (RasterioIOError, RasterioError) as error:
         raise unreadable(path, error) from error
-    has_data = where_data(pixels, nodata)
+
+
+def read_values(
+    source: rasterio.DatasetReader,
+    window: Window | None,
+    channels: Sequence[int],
+    nodata: float | None,
+    values: Calibration | None,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read pixels of an open raster and where they have data: the one reader of tiles and scenes.
+
+    A pixel has no data where a band that is read is nodata or not finite, or where the file's mask (internal, or a
+    ``.msk`` file) or an alpha band that is not read says so.
+
+    Args:
+        source: The raster.
+        window: Part to read; None reads it whole.
+        channels: Bands to read, counted from 0.
+        nodata: Stored value of pixels without data; None for what the file says of each band.
+        values: Turns stored values into the sensor's.
+
+    Returns:
+        As :func:`read_image`.
+    """
+    pixels = _read_pixels(source, window, None if tuple(channels) == tuple(range(source.count)) else channels)
+    has_data = where_data(pixels, [source.nodatavals[c] if nodata is None else nodata for c in channels])
     valid = None if has_data is None else np.asarray(has_data.all(axis=0))
+    for mask in masks(source, window, channels):
+        valid = mask if valid is None else valid & mask
     if valid is not None and valid.all():
         valid = None
-    return pixels, valid
+    return (pixels if values is None else values.apply(pixels, channels)), valid
 
 
-def where_data(pixels: np.ndarray, nodata: float | None) -> np.ndarray | None:
-    """Tell stored values from nodata, NaN and infinity; None where the type and the file know no such value."""
-    has_data: np.ndarray | None = None
-    if np.issubdtype(pixels.dtype, np.floating):
-        has_data = np.isfinite(pixels)
-    if nodata is not None and np.isfinite(nodata):
-        differs = pixels != nodata
-        has_data = differs if has_data is None else has_data & differs
-    return has_data
+def masks(source: rasterio.DatasetReader, window: Window | None, channels: Sequence[int]) -> Iterator[np.ndarray]:
+    """Where the masks and the alpha band of a raster say that there is data; H x W each."""
+    where = rasterio_window(window)
+    flags = source.mask_flag_enums
+    alpha = [c for c, role in enumerate(source.colorinterp) if role == ColorInterp.alpha and c not in channels]
+    if alpha:
+        yield source.read(alpha[0] + 1, window=where) > 0
+    of_all = False
+    for channel in channels:
+        named = flags[channel]
+        if MaskFlags.all_valid in named or MaskFlags.nodata in named or MaskFlags.alpha in named:
+            continue
+        if MaskFlags.per_dataset in named:
+            if of_all:
+                continue
+            of_all = True
+        yield source.readmasks(channel + 1, window=where) > 0
+
+
+def where_data(pixels: np.ndarray, nodata: Sequence[float | None]) -> np.ndarray | None:
+    """Tell stored values from nodata, NaN and infinity; None where type and file know no such value.
+
+    Args:
+        pixels: C x H x W.
+        nodata: Nodata of each band.
+    """
+    has_data: np.ndarray | None = np.isfinite(pixels) if np.issubdtype(pixels.dtype, np.floating) else None
+    finite = [value if value is not None and np.isfinite(value) else None for value in nodata]
+    if all(value is None for value in finite):
+        return has_data
+    if len(set(finite)) == 1:
+        differs: np.ndarray = pixels != finite[0]
+    else:
+        differs = np.stack(
+            [
+                np.ones(plane.shape, dtype=bool) if value is None else plane != value
+                for plane, value in zip(pixels, finite, strict=True)
+            ]
+        )
+    return differs if has_data is None else has_data & differs
 
 
 def read_label(path: Path | str, window: Window | None = None) -> np.ndarray:

@@ -15,7 +15,8 @@ import pandas as pd
 import rasterio
 from rasterio.errors import RasterioError
 
-from spectral_tl_bench.datasets.io.raster import Window, open_tile, unreadable
+from spectral_tl_bench.datasets.io.formats import unreadable
+from spectral_tl_bench.datasets.io.raster import Window, open_raster
 from spectral_tl_bench.sensors.classes import HIGHEST_CODE, LOWEST_CODE, UNLABELLED
 from spectral_tl_bench.utils.errors import DataError
 
@@ -57,7 +58,7 @@ def is_vector(path: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _grid(path: str, stamp: int) -> Grid:
-    with rasterio.Env(), open_tile(path) as source:
+    with rasterio.Env(), open_raster(path) as source:
         return Grid(source.height, source.width, source.crs, source.transform)
 
 

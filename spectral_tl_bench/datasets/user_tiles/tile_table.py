@@ -12,15 +12,15 @@ import pandas as pd
 
 from spectral_tl_bench.config.domains import attribute_column, cuts, renamed
 from spectral_tl_bench.config.tile_folder import TileFolder, fill, placeholders
+from spectral_tl_bench.datasets.io.formats import SUFFIXES, file_names
 from spectral_tl_bench.datasets.io.listing import Listing, Problem
-from spectral_tl_bench.datasets.user_tiles.polygons import SUFFIXES
+from spectral_tl_bench.datasets.user_tiles.polygons import SUFFIXES as VECTOR_SUFFIXES
 from spectral_tl_bench.splits import blocks
 from spectral_tl_bench.utils.errors import DataError
 from spectral_tl_bench.utils.paths import path_inside
 
 _FACTS = ("image", "label", "height", "width", "bands", "dtype", "label_height", "label_width", "geometry", "part")
 """Columns that the index has of itself; a user's columns of these names have others there."""
-_RASTERS = (".vrt", ".tif", ".tiff", ".img", ".dat", ".jp2", ".png", ".asc", ".bmp", ".ntf", ".pix")
 
 
 def locate(rows: Sequence[Mapping[Any, Any]], folder: TileFolder, root: Path) -> Listing:
@@ -64,10 +64,14 @@ def _existing(path: str, role: str) -> list[str]:
     """The file of that name, or those of that name and a suffix; the name itself where there is none."""
     if os.path.isfile(path):
         return [path]
-    suffixes = (*_RASTERS, *(SUFFIXES if role == "label" else ()))
+    suffixes = (*SUFFIXES, *(VECTOR_SUFFIXES if role == "label" else ()))
     stems = [path, *([os.path.splitext(path)[0]] if path.lower().endswith(suffixes) else [])]
     for stem in stems:
-        files = [stem + suffix for suffix in suffixes if os.path.isfile(stem + suffix)]
+        folder, name = os.path.split(stem)
+        present = file_names(folder)
+        files = [file for suffix in suffixes for file in present.get(name.lower() + suffix, ())]
+        files = [os.path.join(folder, file) for file in files if file.startswith(name)]
+        files = [file for file in files if os.path.isfile(file)]
         if files:
             return files
     return [path]

@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ from pydantic import ValidationError
 from spectral_tl_bench.config.protocols import ProtocolFile
 from spectral_tl_bench.config.tile_folder import TileFolder
 from spectral_tl_bench.datasets.base import Sample, TileDataset
-from spectral_tl_bench.datasets.io.band_metadata import described_bands, header_beside
-from spectral_tl_bench.datasets.io.headers import Header, own_bands, raster_header
+from spectral_tl_bench.datasets.io.band_metadata import described_bands
+from spectral_tl_bench.datasets.io.formats import sidecars
+from spectral_tl_bench.datasets.io.headers import Header, raster_header
 from spectral_tl_bench.datasets.io.label_codes import own_codes
 from spectral_tl_bench.datasets.io.listing import Listing, Role, Stored, raise_first
 from spectral_tl_bench.datasets.io.raster import Window, read_image
@@ -102,7 +103,7 @@ class Tiles(TileDataset):
         self.own_blocks = bool(self._rows.attrs["own_blocks"])
         near = file.ignore if file.ignore == "rest" else [c for c in file.ignore if LOWEST_CODE <= c <= HIGHEST_CODE]
         super().__init__(root, split, transforms, download, ignore=near, strict=strict)
-        self._leave_out_empty(wanted)
+        self._leave_out_unusable(wanted)
         if split is None:
             self.notes = [*self.notes, *size_notes(file, self.index, self.sensor.ground_sampling_distance)]
 
@@ -113,8 +114,9 @@ class Tiles(TileDataset):
 
     @property
     def read_as(self) -> str:
-        """What headers are read with: a sensor with other wavelengths agrees with other files."""
-        return self._stored.model_dump_json(include={"bands", "nodata"})
+        """What headers are read with: another sensor may contradict the files."""
+        given = sorted(self._stored.model_fields_set & {"scale", "offset"})
+        return self._stored.model_dump_json(include={"bands", "nodata", *given})
 
     def _sensor_of_files(self, sensor: Sensor | UnreadSensor) -> Sensor:
         if isinstance(sensor, Sensor):
@@ -124,29 +126,45 @@ class Tiles(TileDataset):
             raise_first(listed.problems)
         first = listed.rows[0]["image"]
         try:
-            return sensor.with_bands(described_bands(Path(first), Path(os.path.abspath(self.root))))
+            return sensor.with_bands(described_bands(Path(first)))
         except ValueError as error:
             said = first_problem(error) if isinstance(error, ValidationError) else str(error)
             raise DataError(f"{first}: the bands that it describes do not suit the protocol file: {said}") from error
 
-    def _leave_out_empty(self, wanted: Sequence[int]) -> None:
-        """Use the bands that hold data in some tile, and say which do not."""
-        channels = [channel for channel in wanted if channel not in self.empty]
-        if len(channels) < len(wanted):
-            names = [self._stored.bands[channel].name for channel in wanted if channel in self.empty]
-            shown = ", ".join(names[:12]) + (" ..." if len(names) > 12 else "")
+    def _leave_out_unusable(self, wanted: Sequence[int]) -> None:
+        """Use the bands that have data in some tile and that no header marks as bad; name the others in notes."""
+        channels = self._leave_out(wanted, self.empty, "bands without data in any tile are left out")
+        if not channels:
+            raise DataError(
+                f"no tile of {self.root} has data in any band: all values are nodata or not finite; correct "
+                "'nodata' under 'sensor' in the protocol file"
+            )
+        if self._files_describe:
+            channels = self._leave_out(channels, self.bad, "bands that the headers mark as bad (bbl) are left out")
             if not channels:
                 raise DataError(
-                    f"no tile of {self.root} has data in any band: all values are nodata or not finite; correct "
-                    "'nodata' under 'sensor' in the protocol file"
+                    f"the headers of {self.root} mark every band that is used as bad (bbl); correct them, or list the "
+                    "bands under 'sensor' in the protocol file"
                 )
-            self.notes = [*self.notes, f"bands without data in any tile are left out, {len(names)} of them: {shown}"]
+        else:
+            self._leave_out(
+                channels, self.bad, "bands that the headers mark as bad (bbl) are used, as the sensor lists them"
+            )
+        if len(channels) < len(wanted):
             self.sensor = self._stored.subset(channels)
         self.channels = None if channels == list(range(len(self._stored.bands))) else tuple(channels)
 
+    def _leave_out(self, channels: Sequence[int], unusable: Collection[int], what: str) -> list[int]:
+        """The other channels; a note names those that are left out."""
+        names = [self._stored.bands[channel].name for channel in channels if channel in unusable]
+        if names:
+            shown = ", ".join(names[:12]) + (" ..." if len(names) > 12 else "")
+            self.notes = [*self.notes, f"{what}, {len(names)} of them: {shown}"]
+        return [channel for channel in channels if channel not in unusable]
+
     def read_image(self, path: Path, window: Window | None = None) -> tuple[np.ndarray, np.ndarray | None]:
         """Read the bands of an image that are used, and where all of them have data."""
-        return read_image(path, window, channels=self.channels, nodata=self._stored.nodata)
+        return read_image(path, window, channels=self.channels, sensor=self._stored)
 
     def channels_at(
         self, row: Mapping[Any, Any], channels: Sequence[int], window: Window | None = None
@@ -175,8 +193,7 @@ class Tiles(TileDataset):
     def headers_at(self, row: Mapping[Any, Any]) -> tuple[Header, Header]:
         """Read the headers of a row; polygons have that of the image on whose grid they are burnt."""
         part = row.get("part")
-        header = raster_header(row["image"], sample=True, part=part)
-        image = dataclasses.replace(header, empty=own_bands(row["image"], self._stored, part))
+        image = raster_header(row["image"], self._stored, part, self._offset(row), own=True)
         if not is_vector(row["label"]):
             placement = self._placement(row)
             self._codes(row["label"], (0, 0, 1, 1))
@@ -197,8 +214,8 @@ class Tiles(TileDataset):
         path, part = row[role], row.get("part")
         place = "" if part is None else " " + "_".join(map(str, part))
         files = (path, *(sources_of(path) if is_virtual(path) else ()))
-        header = header_beside(Path(path), self.root.absolute()) if self._files_describe and role == "image" else None
-        files = (*files, *([] if header is None else [str(header)]))
+        header = sidecars(path).get("hdr") if self._files_describe and role == "image" else None
+        files = (*files, *([] if header is None else [header]))
         if role == "label" and is_vector(path):
             # The same polygons are another label map on another grid.
             place = f" on {row['image'].removeprefix(os.path.abspath(self.root))}{place}"
@@ -208,7 +225,22 @@ class Tiles(TileDataset):
 
     def image_at(self, row: Mapping[Any, Any], window: Window | None = None) -> tuple[np.ndarray, np.ndarray | None]:
         """Read the bands of the image of a row that are used, or a window of it."""
-        return self.read_image(Path(row["image"]), _within(row, window))
+        window, offset = _within(row, window), self._offset(row)
+        return read_image(row["image"], window, channels=self.channels, sensor=self._stored, offset=offset)
+
+    def _offset(self, row: Mapping[Any, Any]) -> float | None:
+        """The offset of a tile where the protocol names the column that has it."""
+        column = self._stored.offset
+        if not isinstance(column, str):
+            return None
+        try:
+            return float(row[column]) if str(row[column]).strip() else None
+        except (KeyError, ValueError):
+            what = f"is {row[column]!r} for tile {row['tile']!r}" if column in row else "does not exist"
+            raise DataError(
+                f"{self.root / self.folder.index}: column {column!r}, the 'offset' of the sensor, {what}; give numbers "
+                "such as -1000, or name another column"
+            ) from None
 
     def pixels_at(self, row: Mapping[Any, Any]) -> np.ndarray:
         """Read all bands of the image of a row as they are stored."""
