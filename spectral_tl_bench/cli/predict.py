@@ -30,6 +30,7 @@ def predict(
     confidence: Path | None,
     bands: str | None,
     scale: float | None,
+    offset: float | None,
     weights: str | None,
     device: str,
     without_crs: bool,
@@ -46,6 +47,7 @@ def predict(
         confidence: Gets the confidence, if given.
         bands: The scene's bands in the sensor's order.
         scale: Stored value that means a reflectance of 1 in the scene.
+        offset: What is added to the scene's stored values first.
         weights: Pretrained weights, where the run's own cannot be found.
         device: "auto", "cpu" or "cuda".
         without_crs: Accept a scene that lies nowhere.
@@ -64,11 +66,21 @@ def predict(
 
     run = restore_run(folder, weights, trust_code=trust_code)
     sensor = run.adapter.sensor
-    opened = open_scene(scene, sensor, bands=bands, scale=scale, without_crs=without_crs, brightness=run.brightness)
+    opened = open_scene(
+        scene,
+        sensor,
+        bands=bands,
+        scale=scale,
+        offset=offset,
+        without_crs=without_crs,
+        brightness=run.brightness,
+        channels=run.adapter.channels,
+        file_bands=run.adapter.file_bands,
+    )
     with opened as source:
         say(f"{heading(run.adapter.spec)}: {source.width} x {source.height} px of {scene}")
-        if bands is None and source.bands != tuple(range(1, len(source.bands) + 1)):
-            say(f"note: of the scene's {source.source.count} bands those at the run's {len(source.bands)} wavelengths")
+        for note in source.notes:
+            say(note)
         pixel = source.ground_sampling_distance()
         if pixel is not None and not 0.8 <= pixel / sensor.ground_sampling_distance <= 1.25:
             say(

@@ -194,7 +194,11 @@ def predict(
         typer.Option(help="The scene's bands in the sensor's order, by number or name: 2,3,4,8 or 3-34 or B02,B03."),
     ] = None,
     scale: Annotated[
-        float | None, typer.Option(help="Stored value that means a reflectance of 1 in the scene; default the run's.")
+        float | None,
+        typer.Option(help="Stored value that means a reflectance of 1; default the file's, else the run's."),
+    ] = None,
+    offset: Annotated[
+        float | None, typer.Option(help="What is added to stored values first; default the file's, else the run's.")
     ] = None,
     weights: Annotated[
         str | None, typer.Option(help="Pretrained weights of the run, where they have moved: a file, hub or embedded.")
@@ -217,6 +221,7 @@ def predict(
         confidence=confidence,
         bands=bands,
         scale=scale,
+        offset=offset,
         weights=weights,
         device=device,
         without_crs=without_crs,

@@ -136,6 +136,11 @@ class TileDataset(NonGeoDataset):
         return self.sensor
 
     @property
+    def file_channels(self) -> tuple[int, ...]:
+        """Which bands of the files the source tiles show, counted from 0."""
+        return tuple(range(len(self.sensor.bands))) if self.crossing is None else self.crossing.source
+
+    @property
     def read_as(self) -> str:
         """What headers are read with; where it changes, they are read again."""
         return ""

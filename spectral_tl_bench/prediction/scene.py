@@ -117,6 +117,8 @@ def open_scene(
     offset: float | None = None,
     without_crs: bool = False,
     brightness: float | None = None,
+    channels: Sequence[int] | None = None,
+    file_bands: int | None = None,
 ) -> Iterator[Scene]:
     """Open a scene and check that a model of a sensor can be used on it.
 
@@ -130,6 +132,8 @@ def open_scene(
         offset: What is added to stored values; None likewise.
         without_crs: Accept a scene that does not say where it lies.
         brightness: Mean reflectance of what the model was trained on, to tell whether the scene's scale is the same.
+        channels: Which bands of the run's own files it used, counted from 0: those of a scene with as many bands.
+        file_bands: How many bands these files have.
 
     Raises:
         DataError: If it is no raster, lies nowhere, has other bands than the sensor, or values on another scale.
@@ -149,10 +153,13 @@ def open_scene(
                 f"{path} has no coordinate reference system, so its map would lie nowhere; assign one "
                 "(rio edit-info --crs EPSG:CODE) or pass --without-crs"
             )
-        chosen = _bands(source, path, sensor, bands)
+        own = channels if channels is not None and file_bands == len(data_channels(source, file_bands)) else None
+        chosen, among = _bands(source, path, sensor, bands, own)
         _check_wavelengths(source, path, chosen, sensor)
         values, notes = _calibration(source, path, sensor, scale, offset)
-        scene = Scene(source, path, chosen, scale if scale is not None else sensor.scale, sensor.nodata, values, notes)
+        scene = Scene(
+            source, path, chosen, scale if scale is not None else sensor.scale, sensor.nodata, values, (*among, *notes)
+        )
         _check_values(scene, sensor, None if scale is not None else brightness, given=scale is not None)
         yield scene
 
@@ -182,11 +189,11 @@ def _calibration(
     """
     stated = stated_by(source)
     if scale is not None or offset is not None:
-        note = () if stated is None else (f"{path} states {stated}; --scale and --offset count instead",)
+        note = () if stated is None else (f"note: {path} states {stated}; --scale and --offset count instead",)
         return Calibration.adding(offset or 0.0, source.count), note
     if stated is not None:
         values = Calibration.of(stated, sensor.scale)
-        note = () if values is None else (f"{path} states {stated}, which is applied",)
+        note = () if values is None else (f"note: {path} states {stated}, which is applied",)
         return values, note
     if isinstance(sensor.offset, str):
         raise DataError(
@@ -208,8 +215,10 @@ def _cache(source: Any) -> int:
     return min(max(2 * height * source.width * source.count * item, _LEAST_CACHE), _MOST_CACHE)
 
 
-def _bands(source: Any, path: Path, sensor: Sensor, asked: str | None) -> tuple[int, ...]:
-    """The scene's bands in the sensor's order."""
+def _bands(
+    source: Any, path: Path, sensor: Sensor, asked: str | None, own: Sequence[int] | None
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """The scene's bands in the sensor's order, and a note where they are some of more."""
     names = [band.name for band in sensor.bands]
     data = [channel + 1 for channel in data_channels(source, len(names))]
     described = {band_spelling(name): i for i, name in enumerate(source.descriptions, start=1) if name}
@@ -221,22 +230,27 @@ def _bands(source: Any, path: Path, sensor: Sensor, asked: str | None) -> tuple[
                 f"--bands names {len(chosen)} bands where the run has {len(names)}; name {path}'s bands in the "
                 f"order of {order}"
             )
-        return tuple(chosen)
-    found = [described.get(band_spelling(name)) for name in names]
-    if None not in found and found != data:
-        raise DataError(
-            f"{path} names the run's bands, but in another order or among others; pass "
-            f"--bands {','.join(map(str, found))}"
-        )
+        return tuple(chosen), ()
+    among = f"note: of the scene's {source.count} bands those at the run's {len(names)} wavelengths"
+    by_name = [described.get(band_spelling(name)) for name in names]
     if len(data) != len(names):
         matching = _by_wavelength(path, sensor)
-        if matching is None:
-            raise DataError(
-                f"{path} has {len(data)} bands where the run has {len(names)}; name its bands with --bands in "
-                f"the order of {order}"
-            )
-        return matching
-    return tuple(data)
+        if matching is None and own is not None:
+            matching = tuple(channel + 1 for channel in own)
+            among = f"note: of the scene's {source.count} bands the {len(names)} that the run used of its own files"
+        if matching is not None and by_name in ([None] * len(names), list(matching)):
+            return matching, (among,)
+    if None not in by_name and by_name != data:
+        raise DataError(
+            f"{path} names the run's bands, but in another order or among others; pass "
+            f"--bands {','.join(map(str, by_name))}"
+        )
+    if len(data) != len(names):
+        raise DataError(
+            f"{path} has {len(data)} bands where the run has {len(names)}; name its bands with --bands in "
+            f"the order of {order}"
+        )
+    return tuple(data), ()
 
 
 def _by_wavelength(path: Path, sensor: Sensor) -> tuple[int, ...] | None:

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, PositiveInt, ValidationError
+from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
 from torch import Tensor
 
 from spectral_tl_bench.config.spec import RunSpec
@@ -37,6 +37,8 @@ class Adapter(Value):
         step: Optimiser step that the weights are from.
         tile: Height and width in pixels of the median training tile.
         pretrained: Digest of the pretrained weights that the file leaves out; None where there are none.
+        channels: Which bands of the tiles' files the run used, counted from 0; None where nothing is recorded.
+        file_bands: How many bands these files have.
     """
 
     format: Literal[2] = 2
@@ -47,6 +49,8 @@ class Adapter(Value):
     step: int = Field(ge=0)
     tile: tuple[PositiveInt, PositiveInt]
     pretrained: str | None
+    channels: tuple[NonNegativeInt, ...] | None = None
+    file_bands: PositiveInt | None = None
 
 
 def write_adapter(path: Path, adapter: Adapter, segmenter: dict[str, Tensor], radiometry: Radiometry) -> None:

@@ -249,6 +249,8 @@ class NetworkRun:
             step=step,
             tile=(int(training_tiles["height"].median()), int(training_tiles["width"].median())),
             pretrained=self.pretrained_digest,
+            channels=self.plan.dataset.file_channels,
+            file_bands=len(self.plan.dataset.stored.bands),
         )
         write_adapter(self.folder / ADAPTER, adapter, selected, self.data.radiometry)
 

@@ -68,16 +68,13 @@ def stated_by(source: Any) -> Stated | None:
     gains, offsets = list(source.scales), list(source.offsets)
     if source.driver == "ENVI" and all(gain == 1 for gain in gains) and not any(offsets):
         header = source.tags(ns="ENVI")
-        one = _numbers(header, "reflectance_scale_factor", 1)
-        gains = _numbers(header, "data_gain_values", source.count) or (
-            [1 / one[0]] * source.count if any(one) else gains
-        )
+        divisor = _numbers(header, "reflectance_scale_factor", 1)
+        if any(divisor):
+            gains = [1 / divisor[0]] * source.count
+        gains = _numbers(header, "data_gain_values", source.count) or gains
         offsets = _numbers(header, "data_offset_values", source.count) or offsets
-    if (
-        not all(map(math.isfinite, (*gains, *offsets)))
-        or not all(gains)
-        or (all(g == 1 for g in gains) and not any(offsets))
-    ):
+    usable = all(map(math.isfinite, (*gains, *offsets))) and all(gains)
+    if not usable or (all(gain == 1 for gain in gains) and not any(offsets)):
         return None
     return Stated(tuple(gains), tuple(offsets))
 

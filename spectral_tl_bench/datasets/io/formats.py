@@ -180,7 +180,10 @@ def parse_xml(path: Path) -> ElementTree.Element:
         raise DataError(f"{path} is larger than {_LARGEST_XML // 2**20} MiB, too large for a description of a raster")
     # Encodings other than UTF-8 could hide a declaration.
     if b"<!" in text.replace(b"<!--", b"") or b"\0" in text or text.count(b"<") > 10**6:
-        raise DataError(f"{path} is no plain XML: it defines entities or holds binary data; write it with GDAL again")
+        raise DataError(
+            f"{path} is no virtual raster or metadata file: it defines entities or holds binary data; write it with "
+            "GDAL again"
+        )
     try:
         return ElementTree.fromstring(text)
     except (ElementTree.ParseError, ValueError, LookupError) as error:

@@ -180,7 +180,7 @@ def masks(source: rasterio.DatasetReader, window: Window | None, channels: Seque
             if of_all:
                 continue
             of_all = True
-        yield source.readmasks(channel + 1, window=where) > 0
+        yield source.read_masks(channel + 1, window=where) > 0
 
 
 def where_data(pixels: np.ndarray, nodata: Sequence[float | None]) -> np.ndarray | None:

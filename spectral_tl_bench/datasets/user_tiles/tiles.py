@@ -113,6 +113,12 @@ class Tiles(TileDataset):
         return self._stored
 
     @property
+    def file_channels(self) -> tuple[int, ...]:
+        """Which bands of the files the source tiles show, counted from 0."""
+        shown = super().file_channels
+        return shown if self.channels is None else tuple(self.channels[channel] for channel in shown)
+
+    @property
     def read_as(self) -> str:
         """What headers are read with: another sensor may contradict the files."""
         given = sorted(self._stored.model_fields_set & {"scale", "offset"})
