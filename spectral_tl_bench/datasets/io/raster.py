@@ -220,8 +220,8 @@ def read_label(path: Path | str, window: Window | None = None) -> np.ndarray:
         DataError: If the file cannot be read or holds fractions.
     """
     try:
-        with _mapped(), open_tile(path) as source:
-            return whole_numbers(source.read(1, window=_rasterio_window(window)), path)
+        with _mapped(), open_raster(path) as source:
+            return whole_numbers(source.read(1, window=rasterio_window(window)), path)
     except (RasterioIOError, RasterioError) as error:
         raise unreadable(path, error) from error
 

@@ -15,7 +15,8 @@ from rasterio.warp import transform as transform_points
 from rasterio.windows import Window as RasterioWindow
 
 from spectral_tl_bench.config.tile_folder import ONE_HOT, LabelBand
-from spectral_tl_bench.datasets.io.raster import Window, open_tile, unreadable
+from spectral_tl_bench.datasets.io.formats import unreadable
+from spectral_tl_bench.datasets.io.raster import Window, open_raster
 from spectral_tl_bench.datasets.user_tiles.polygons import Grid
 from spectral_tl_bench.sensors.classes import UNLABELLED
 from spectral_tl_bench.utils.errors import DataError
@@ -155,7 +156,7 @@ def read_codes(
     """
     where = None if window is None else RasterioWindow(window[1], window[0], window[3], window[2])  # type: ignore[no-untyped-call, unused-ignore]
     try:
-        with rasterio.Env(GTIFF_VIRTUAL_MEM_IO="IF_ENOUGH_RAM"), open_tile(path) as source:
+        with rasterio.Env(GTIFF_VIRTUAL_MEM_IO="IF_ENOUGH_RAM"), open_raster(path) as source:
             if band == ONE_HOT:
                 if source.count != len(classes):
                     raise DataError(
