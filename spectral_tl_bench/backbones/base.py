@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterable, Iterator
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -146,12 +147,14 @@ class Backbone(nn.Module):
     Attributes:
         tokenizer: B x C x H x W -> B x T x D.
         blocks: The transformer blocks.
-        taps: Indices of the four blocks whose output the decoder sees: quarter, half, three quarters, last.
+        taps: Indices of the four blocks whose output the decoder sees: quarter, half, three quarters, last. In a
+            model of fewer than four blocks some are the same.
         after_tap: One module a tap.
         layout: Prefix tokens and grid of the current forward pass, for modules inside the blocks.
         sensor: Sensor of the images.
         width: D.
         patch_size: Side of a patch in pixels.
+        knows_positions: Whether features depend on where a patch lies; False of models of single pixels.
         pretrained_grid: Rows and columns of patches of the images it was pretrained with; None where that is not known.
         recomputes: Whether the activations of blocks are computed again on the way back instead of kept.
         metres_a_pixel: What positions are counted by, for families that count them on the ground; None for others.
@@ -163,6 +166,7 @@ class Backbone(nn.Module):
     """
 
     pretrained_grid: tuple[int, int] | None = None
+    knows_positions: ClassVar[bool] = True
 
     def __init__(
         self, tokenizer: Tokenizer, blocks: Iterable[nn.Module], *, sensor: Sensor, width: int, patch_size: int
@@ -172,7 +176,7 @@ class Backbone(nn.Module):
         self.tokenizer = tokenizer
         self.blocks = nn.ModuleList(blocks)
         depth = len(self.blocks)
-        self.taps = tuple(depth * quarter // NUM_TAPS - 1 for quarter in range(1, NUM_TAPS + 1))
+        self.taps = tuple(max(0, depth * quarter // NUM_TAPS - 1) for quarter in range(1, NUM_TAPS + 1))
         self.after_tap = nn.ModuleList(TapModule() for _ in self.taps)
         self.layout = Layout()
         self.sensor = sensor
@@ -185,6 +189,11 @@ class Backbone(nn.Module):
         self.drawn: frozenset[str] = frozenset()
         self.pretrained_parameters: frozenset[int] = frozenset()
         self.kept_alive: tuple[nn.Parameter, ...] = ()
+
+    @property
+    def unread_bands(self) -> frozenset[str]:
+        """Names of the sensor's bands that features do not depend on."""
+        return frozenset()
 
     def position(self, patches: Tensor, grid: tuple[int, int], context: dict[str, Tensor]) -> Tokens:
         """Add the position code to B x T x D patch tokens and make the prefix tokens."""
@@ -280,9 +289,9 @@ class Backbone(nn.Module):
                 x = checkpoint(self.run_block, block, x, tokens, use_reentrant=False)
             else:
                 x = self.run_block(block, x, tokens)
-            if index in self.taps:
+            for _ in range(self.taps.count(index)):
                 patches = x[:, prefix:]
-                pooled = patches if several == 1 else patches.unflatten(1, (-1, several)).mean(dim=2)
+                pooled = self.pool(patches, several, index)
                 refined = self.after_tap[len(features)](pooled, tokens)
                 if several > 1:
                     update = (refined - pooled).unsqueeze(2).expand(-1, -1, several, -1)
@@ -290,6 +299,10 @@ class Backbone(nn.Module):
                 x = torch.cat([x[:, :prefix], refined if several == 1 else patches], dim=1)
                 features.append(refined)
         return features
+
+    def pool(self, patches: Tensor, tokens_a_patch: int, index: int) -> Tensor:
+        """Turn the B x (T * G) x D patch tokens after block ``index`` into B x T x D features, their mean over G."""
+        return patches if tokens_a_patch == 1 else patches.unflatten(1, (-1, tokens_a_patch)).mean(dim=2)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the features after each tap as maps, B x D x h x w each."""

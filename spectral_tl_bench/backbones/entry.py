@@ -12,7 +12,7 @@ import torch
 from spectral_tl_bench.backbones.loading import StateDict, adapt_projection, existing, load_state, read_state
 from spectral_tl_bench.sensors import Sensor
 from spectral_tl_bench.utils.built_in import USUAL_ORDER
-from spectral_tl_bench.utils.errors import CheckpointError
+from spectral_tl_bench.utils.errors import CheckpointError, SpectralBenchError
 from spectral_tl_bench.utils.weight_metadata import fingerprint
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ class BackboneEntry:
         band_tokens: Whether it makes a token of each band; training settings of that name bound how many.
         small: Whether it is of the size that the preset "quick" is about: it learns at that preset's rates, larger ones
             at those of "standard".
+        normalisation: Gives, for each band of a sensor, what is subtracted from its reflectance and what divides it in
+            the model's own pretraining, for ``radiometry=backbone``; None where that is not stated.
         order: Position in lists.
     """
 
@@ -58,7 +60,29 @@ class BackboneEntry:
     from_wavelengths: bool = False
     band_tokens: bool = False
     small: bool = False
+    normalisation: Callable[[Sensor], tuple[list[float], list[float]]] | None = None
     order: int = USUAL_ORDER
+
+    def stated_normalisation(self, sensor: Sensor) -> tuple[list[float], list[float]]:
+        """What the model's own pretraining subtracts from the reflectance of each of a sensor's bands, and divides by.
+
+        Raises:
+            SpectralBenchError: If none is stated.
+        """
+        return self.require_normalisation()(sensor)
+
+    def require_normalisation(self) -> Callable[[Sensor], tuple[list[float], list[float]]]:
+        """Return :attr:`normalisation`.
+
+        Raises:
+            SpectralBenchError: If none is stated.
+        """
+        if self.normalisation is None:
+            raise SpectralBenchError(
+                f"radiometry=backbone: {self.name} states no normalisation of its own; leave it out, or take one that "
+                "does, such as --backbone galileo_nano"
+            )
+        return self.normalisation
 
     @property
     def default_weights(self) -> str:

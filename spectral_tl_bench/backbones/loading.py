@@ -124,6 +124,11 @@ def torchgeo_weights(enumeration: str, member: str) -> Callable[[], StateDict]:
     return fetch
 
 
+def url_weights(url: str, name: str) -> Callable[[], StateDict]:
+    """Take weights from torch's cache, where they are kept as ``name``, or download them from ``url``."""
+    return lambda: _download(url, name)
+
+
 def _download(url: str, name: str, known_as: str = "") -> StateDict:
     """Read what lies at ``url``, kept as ``name`` where torchgeo's own downloads are kept."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / name

@@ -72,7 +72,8 @@ class TrainingSpec(Value):
         reconstruction_decoder_heads: Its attention heads; must divide the width.
         mask_ratio: Share of patches hidden in masked reconstruction.
         radiometry: Normalise by the source training tiles' statistics, or by each image's own minimum and maximum, then
-            those of the whole tile even where it is resized.
+            those of the whole tile even where it is resized, or as in the backbone's own pretraining where it states
+            that.
         validations: How many times the held-out source tiles are scored during segmentation.
         selection: Whether the headline comes from the step best on held-out source tiles, or from the last.
         precision: Lightning's name for the arithmetic.
@@ -121,7 +122,7 @@ class TrainingSpec(Value):
     reconstruction_decoder_depth: int = Field(gt=0)
     reconstruction_decoder_heads: int = Field(gt=0)
     mask_ratio: float = Field(default=0.75, gt=0, lt=1)
-    radiometry: Literal["source_statistics", "minmax"] = "source_statistics"
+    radiometry: Literal["source_statistics", "minmax", "backbone"] = "source_statistics"
     validations: int = Field(gt=0)
     selection: Literal["best", "last"] = "best"
     precision: Literal["32-true", "bf16-mixed"] = "32-true"

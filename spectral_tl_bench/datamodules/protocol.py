@@ -47,6 +47,7 @@ class ProtocolDataModule(ResumableData, NonGeoDataModule):
         *,
         seed: int,
         num_workers: int = 0,
+        normalisation: tuple[list[float], list[float]] | None = None,
     ) -> None:
         """Prepare the parts of a split.
 
@@ -56,6 +57,7 @@ class ProtocolDataModule(ResumableData, NonGeoDataModule):
             training: Window size, batch sizes, samplers.
             seed: Fixes the order of training windows and the choice of few labels.
             num_workers: Reading processes; changes the speed only.
+            normalisation: What the backbone states, for ``radiometry=backbone``.
         """
         super().__init__(type(dataset), batch_size=training.batch_size, num_workers=num_workers)
         self.split = split
@@ -66,7 +68,7 @@ class ProtocolDataModule(ResumableData, NonGeoDataModule):
         self.scored: set[TileKey] = set()
         self._batches = 0
         self.training = labelled_tiles(split, dataset.index, training.label_fraction, seed)
-        self.radiometry = build_radiometry(training.radiometry, dataset, split.training.tolist())
+        self.radiometry = build_radiometry(training.radiometry, dataset, split.training.tolist(), normalisation)
         self.radiometry_of_target = self._of_other_bands()
         self.augmentation = Augmentation(training.rotation_degrees) if training.augmentation else None
 

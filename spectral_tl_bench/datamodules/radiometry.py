@@ -38,7 +38,10 @@ class Radiometry(nn.Module):
 
 
 class SourceStatistics(Radiometry):
-    """Standardise every band with the mean and standard deviation of the source's training tiles."""
+    """Standardise every band with the mean and standard deviation of the source's training tiles.
+
+    Also with what a backbone's own pretraining subtracted and divided by.
+    """
 
     mean: Tensor
     std: Tensor
@@ -121,11 +124,25 @@ def _strips(height: int, width: int, bands: int) -> list[tuple[int, int, int, in
 
 
 def build_radiometry(
-    name: Literal["source_statistics", "minmax"], dataset: TileDataset, positions: Iterable[int]
+    name: Literal["source_statistics", "minmax", "backbone"],
+    dataset: TileDataset,
+    positions: Iterable[int],
+    stated: tuple[list[float], list[float]] | None = None,
 ) -> Radiometry:
-    """Build the normalisation a run asks for, from its training tiles."""
+    """Build the normalisation a run asks for, from its training tiles or from what its backbone states.
+
+    Args:
+        name: Which one.
+        dataset: The archive.
+        positions: Rows of its index that train.
+        stated: For "backbone", what is subtracted from each band's reflectance and what divides it.
+    """
     if name == "minmax":
         return MinMax()
+    if name == "backbone":
+        assert stated is not None
+        mean, std = stated
+        return SourceStatistics(torch.tensor(mean), torch.tensor(std))
     return SourceStatistics(*band_statistics(dataset, positions))
 
 

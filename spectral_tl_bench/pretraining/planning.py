@@ -173,6 +173,10 @@ def _check(entry: BackboneEntry, sensor: Sensor, training: TrainingSpec) -> None
         raise SpectralBenchError(
             f"image_size {training.image_size} is no multiple of the {backbone.patch_size} px of a patch"
         )
+    if training.radiometry == "backbone":
+        raise SpectralBenchError(
+            "pretrain normalises each archive by its own statistics: leave radiometry=backbone out"
+        )
     if training.band_dropping and not pretraining_kind(backbone).drops_bands:
         raise SpectralBenchError(
             f"{entry.name} is pretrained on all bands at once: leave band_dropping out; spectral_mae_* and specaware_* "

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from spectral_tl_bench import records
-from spectral_tl_bench.backbones import build_backbone
+from spectral_tl_bench.backbones import backbone_entry, build_backbone
 from spectral_tl_bench.config.spec import StageName
 from spectral_tl_bench.datamodules.protocol import ProtocolDataModule
 from spectral_tl_bench.methods import Method
@@ -66,8 +66,14 @@ class NetworkRun:
         self.checkpoints = Checkpoints(
             folder, self.spec.digest, provenance.software, across_versions=options.resume_across_versions
         )
+        entry, sensor = backbone_entry(self.spec.backbone), plan.dataset.sensor
         self.data = ProtocolDataModule(
-            plan.split, plan.dataset, self.training, seed=plan.spec.seed, num_workers=options.workers
+            plan.split,
+            plan.dataset,
+            self.training,
+            seed=plan.spec.seed,
+            num_workers=options.workers,
+            normalisation=entry.stated_normalisation(sensor) if self.training.radiometry == "backbone" else None,
         )
         seed_all(self.spec.seed)
         self.backbone: Backbone = build_backbone(self.spec.backbone, plan.dataset.sensor, plan.weights)

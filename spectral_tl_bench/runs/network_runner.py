@@ -63,6 +63,8 @@ class NetworkRunner(MethodRunner):
                     f"{name} is about backbones with a token for each band of a patch, and {choices.backbone} has one "
                     "for all; leave it out, or take --backbone spectral_mae_micro"
                 )
+        if choices.training.radiometry == "backbone":
+            backbone_entry(choices.backbone).require_normalisation()
 
     def other_bands(self, method: Method, backbone: str) -> OtherBands:
         """By wavelength where the backbone's own tokenizer knows wavelengths, else resampled."""

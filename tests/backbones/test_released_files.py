@@ -14,7 +14,7 @@ from spectral_tl_bench.utils.registry import BACKBONES
 
 MADE_HERE = {"vit_micro", "spectral_mae_micro", "spectral_mae_b", "specaware_micro", "specaware_l"}
 """No publisher has released files of these."""
-ELSEWHERE = {"specaware_b"}
+ELSEWHERE = {"specaware_b", "galileo_nano", "presto"}
 """Tested where its equations are."""
 
 

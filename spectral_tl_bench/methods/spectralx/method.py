@@ -115,7 +115,7 @@ class SpectralX(Method):
         else:
             backbone.tokenizer.requires_grad_(True)
         if self.aomoa:
-            for tap in backbone.taps:
+            for tap in dict.fromkeys(backbone.taps):
                 self._mix(backbone.blocks[tap], tap)
         self.begin_stage(backbone, self.stages[0])
 

@@ -20,7 +20,7 @@ _IMAGES_AT_ONCE = 8
 
 def mixtures(backbone: Backbone) -> Iterator[tuple[int, str, AoMoALinear]]:
     """Every mixture with its tap, from 1, and the name of the layer that it stands beside."""
-    for number, tap in enumerate(backbone.taps, start=1):
+    for number, tap in enumerate(dict.fromkeys(backbone.taps), start=1):
         mlp = backbone.blocks[tap].get_submodule("mlp")
         for name in _LAYERS:
             layer = getattr(mlp, name, None)
