@@ -45,7 +45,7 @@ def runs(tmp_path_factory):
             table.add("best", part[0], f"tile-{tile}", part[1], matrix, 4096)
         tables.append(table.frame())
     classes = tuple(ClassLegend(name=f"class {n}", color="#102030") for n in range(CLASSES))
-    tiles = TileCounts(train=100, held_out=8, target=TILES)
+    tiles = TileCounts(train=100, held_out=8, target=TILES, margin=0)
     template = record(classes=classes, tiles=tiles)
     contents = []
     for table in tables:

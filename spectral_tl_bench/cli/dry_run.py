@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from spectral_tl_bench.records import RECORD
+from spectral_tl_bench.records import has_record
 from spectral_tl_bench.records.run_yaml import run_yaml
 from spectral_tl_bench.runs.estimate import Estimate
 from spectral_tl_bench.runs.method_runner import runner_of
@@ -46,8 +46,8 @@ def describe(plan: Plan, out: Path, device: torch.device, console: Console) -> N
                 f"that is more than the {cost.free_mib / 1024:.1f} GiB free here: lower --train batch_size or "
                 "image_size, or take a smaller --backbone",
             )
-    state = "with a complete record" if (folder / RECORD).is_file() else "unfinished: it would go on"
-    say(console, f"folder: {folder}, {state if folder.exists() else 'new'}")
+    state = "with a complete record" if has_record(folder) else "unfinished: it would go on"
+    say(console, f"folder: {folder}, {state if folder.exists() or has_record(folder) else 'new'}")
 
 
 def _costs(cost: Estimate, device: torch.device) -> Table:

@@ -169,11 +169,18 @@ def leaderboard(
     site: Annotated[
         Path | None, typer.Option(help="Write the page of `report` into this folder too; records are read once.")
     ] = None,
+    pack: Annotated[
+        Path | None,
+        typer.Option(
+            help="First add the records of --runs to the packed records in this folder, two files for each board, as "
+            "in leaderboards/records; the boards then show all of them."
+        ),
+    ] = None,
 ) -> None:
     """Regenerate the leaderboards from the records of runs."""
     from spectral_tl_bench.cli import results
 
-    results.leaderboard(runs, out, console(), against=against or [], check=check, site=site)
+    results.leaderboard(runs, out, console(), against=against or [], check=check, site=site, pack=pack)
 
 
 @app.command()

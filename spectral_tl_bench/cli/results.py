@@ -1,4 +1,4 @@
-"""What runs say: leaderboards, one run, two methods against one another."""
+"""Results of runs: leaderboards, one run, the comparison of two methods, the page of all."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from spectral_tl_bench.report.compare import Comparison
 
 
+def _say(line: str, console: Console) -> None:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 def _left_out(skipped: Sequence[str], console: Console) -> None:
     from rich.text import Text
 
@@ -25,41 +29,77 @@ def _left_out(skipped: Sequence[str], console: Console) -> None:
 
 
 def leaderboard(
-    runs: Path, out: Path, console: Console, *, against: Sequence[str], check: bool, site: Path | None
+    runs: Path,
+    out: Path,
+    console: Console,
+    *,
+    against: Sequence[str],
+    check: bool,
+    site: Path | None,
+    pack: Path | None = None,
 ) -> None:
     """Regenerate the leaderboards, or compare them with the records, and say what went in and what did not.
 
+    Args:
+        runs: Folder of runs.
+        out: Folder of leaderboards.
+        console: Where to print.
+        against: Methods that rows are compared with, besides the fixed comparator.
+        check: Whether to compare only.
+        site: Folder of the page; None writes none.
+        pack: Folder of packed records that the runs are added to before; the boards then show all that it holds.
+
     Raises:
-        SpectralBenchError: If ``check``, which writes nothing, comes with a ``site``.
+        SpectralBenchError: If ``check``, which writes nothing, comes with a ``site`` or a ``pack``.
         RunFailedError: If ``check`` finds a disagreement.
     """
     from spectral_tl_bench.report import leaderboard as boards
     from spectral_tl_bench.report.formatting import count
     from spectral_tl_bench.report.run_collection import Standings
 
-    if check and site is not None:
-        raise SpectralBenchError("--check writes nothing: leave --site out, or --check")
+    if check and (site is not None or pack is not None):
+        option = "--site" if pack is None else "--pack"
+        raise SpectralBenchError(f"--check writes nothing: leave {option} out, or --check")
+    if not check:
+        boards.check_folder(out)
+    if site is not None:
+        from spectral_tl_bench.report.site.build import check_folder
+
+        check_folder(site, "--site")
+    if pack is not None:
+        runs = _packed(runs, pack, console)
     standings = Standings.below(runs, against)
     if check:
         built, wrong = boards.check(standings, out)
     else:
         built, wrong = boards.build(standings, out), ()
     _left_out(built.skipped, console)
-    console.print(boards.summary_line(built), highlight=False)
+    _say(boards.summary_line(built), console)
     for path in built.unsupported if not check else ():
-        console.print(f"no record supports {path}; delete it", highlight=False, markup=False, soft_wrap=True)
+        _say(f"no record supports {path}; delete it", console)
     written = list(built.boards)
     if site is not None:
         from spectral_tl_bench.report.site import write_site
 
         written.append(write_site(standings, site).index)
     for line in wrong or (() if check else [f"written: {path}" for path in written]):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        _say(line, console)
     if wrong:
         places = count(len(wrong), "place")
         raise RunFailedError(f"boards and records disagree in {places}; `spectral-bench leaderboard` makes them anew")
     if check:
-        console.print("boards and records agree", highlight=False)
+        _say("boards and records agree", console)
+
+
+def _packed(runs: Path, pack: Path, console: Console) -> Path:
+    """Add runs to the packed records in a folder, and return the folder."""
+    from spectral_tl_bench.records.packing import pack_runs
+
+    files, left_out = pack_runs(runs, pack)
+    _left_out(left_out, console)
+    for path in files:
+        _say(f"packed: {path}", console)
+    return pack
 
 
 def find_run(name: str, runs: Path) -> Run:
@@ -68,15 +108,17 @@ def find_run(name: str, runs: Path) -> Run:
     Raises:
         RecordError: If there is none, or more than one.
     """
-    from spectral_tl_bench.records import find_runs, read_run
+    from spectral_tl_bench.records import find_runs, has_record, read_run
 
-    if Path(name).is_dir():
+    if Path(name).is_dir() or has_record(Path(name)):
         return read_run(Path(name))
-    found = [folder for folder in find_runs(runs) if name in folder.relative_to(runs).as_posix()]
-    if len(found) != 1:
-        what = f"{len(found)} runs below {runs} are called that" if found else f"no folder, nor a run below {runs}"
+    matching = [folder for folder in find_runs(runs) if name in folder.relative_to(runs).as_posix()]
+    if len(matching) != 1:
+        what = (
+            f"{len(matching)} runs below {runs} are called that" if matching else f"no folder, nor a run below {runs}"
+        )
         raise RecordError(f"{name}: {what}; name a run's folder or its digest")
-    return read_run(found[0])
+    return read_run(matching[0])
 
 
 def show(name: str, runs: Path, console: Console, *, maps: int, trust_code: bool) -> None:
@@ -106,32 +148,34 @@ def compare(first: str, second: str, runs: Path, console: Console) -> None:
 
     summaries, skipped = collect(runs)
     _left_out(skipped, console)
-    for found in do(summaries, first, second):
-        _print(found, console)
+    for comparison in do(summaries, first, second):
+        _print(comparison, console)
 
 
-def _print(found: Comparison, console: Console) -> None:
+def _print(comparison: Comparison, console: Console) -> None:
     from spectral_tl_bench.records.titles import SIMULATED
     from spectral_tl_bench.report.run_summary import comparison_table, verdict
     from spectral_tl_bench.report.tables import terminal_table
 
-    first, second = found.names
+    first, second = comparison.names
     heading = f"{first} minus {second}, target mIoU"
-    heading = f"{SIMULATED}: {heading}" if found.simulated else heading
+    heading = f"{SIMULATED}: {heading}" if comparison.simulated else heading
     caption = "percent; p: paired t-test over seeds, from three on, corrected over the table (Holm)"
-    console.print(terminal_table(comparison_table(found), heading, caption))
-    console.print(verdict(found), highlight=False, markup=False, soft_wrap=True)
+    console.print(terminal_table(comparison_table(comparison), heading, caption))
+    _say(verdict(comparison), console)
 
 
 def report(names: Sequence[str], runs: Path | None, out: Path, console: Console) -> None:
     """Write the page of boards and runs and say what went in and what did not."""
     from spectral_tl_bench.report.formatting import count
     from spectral_tl_bench.report.site import build_site
+    from spectral_tl_bench.report.site.build import check_folder
 
+    check_folder(out)
     everything = Path("runs")
     chosen = [find_run(name, runs or everything).folder for name in names]
     built = build_site(out, runs if runs is not None or chosen else everything, chosen)
     _left_out(built.skipped, console)
     pages = f"{count(built.runs, 'run')}, {count(built.boards, 'board')}, {count(built.run_pages, 'page')} of runs"
-    console.print(pages, highlight=False)
-    console.print(f"written: {built.index}", highlight=False, markup=False, soft_wrap=True)
+    _say(pages, console)
+    _say(f"written: {built.index}", console)

@@ -251,15 +251,6 @@ class RunSpec(RunChoices):
     other_bands: Literal["resampled", "wavelengths"] | None = None
     sources: dict[str, str] = Field(default_factory=dict)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _two_facts_in_one(cls, value: Any) -> Any:
-        """Read records of before ``split`` was a field of its own: it followed ``data`` after a dash."""
-        if isinstance(value, dict) and "split" not in value and "-" in str(value.get("data")):
-            data, _, split = str(value["data"]).rpartition("-")
-            value = {**value, "data": data, "split": split}
-        return value
-
     @property
     def method_name(self) -> str:
         """What the method is called in folder names and tables."""

@@ -2,10 +2,7 @@
 
 from spectral_tl_bench.records.confusion import PARTS, ConfusionTable, Part, Scored, Selection, TileKey, matrices, total
 from spectral_tl_bench.records.provenance import Provenance, provenance
-from spectral_tl_bench.records.run import (
-    HISTORY,
-    MAPS,
-    RECORD,
+from spectral_tl_bench.records.record import (
     ClassLegend,
     GuessErrors,
     ParameterCounts,
@@ -15,7 +12,14 @@ from spectral_tl_bench.records.run import (
     Selected,
     StageRecord,
     TileCounts,
+)
+from spectral_tl_bench.records.run import (
+    HISTORY,
+    MAPS,
+    RECORD,
+    damaged_files,
     find_runs,
+    has_record,
     read_run,
     write_run,
 )
@@ -43,7 +47,9 @@ __all__ = [
     "TileCounts",
     "TileKey",
     "Where",
+    "damaged_files",
     "find_runs",
+    "has_record",
     "inside",
     "matrices",
     "prepare_folder",

@@ -31,7 +31,7 @@ KEYS = ("selection", "part", "tile", "subdomain")
 COUNTS = {"truth": np.int16, "prediction": np.int16, "count": np.int64}
 """Columns of the counts."""
 PIXELS = "pixels"
-"""Column of each tile's height times width; records of earlier versions lack it."""
+"""Column of each tile's height times width; models without a backbone do not record it."""
 
 
 @dataclass

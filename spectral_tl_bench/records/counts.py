@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +17,15 @@ from spectral_tl_bench.utils.errors import RecordError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
     from numpy.typing import NDArray
 
 Refuse = Callable[[str], NoReturn]
 
 MOST_CLASSES = 255
 """Label maps hold one byte a pixel, and 255 is no class."""
-MOST_ROWS = 50_000_000
+_MOST_ROWS = 50_000_000
+_MOST_COLUMNS = 64
 _MOST_PIXELS = 2**40
 _MOST_LABELS = 2**28
 
@@ -87,6 +90,20 @@ class Counts:
         lengths = np.diff(starts, append=table.num_rows)
         truth, prediction, count = (numbers[name] for name in COUNTS)
         return cls(names, codes, lengths, truth, prediction, count, None if pixels is None else pixels[starts])
+
+    def digest(self) -> str:
+        """Checksum of the rows in their order, whatever file they are in; the class ids must have been checked."""
+        content = hashlib.sha256()
+        for key in KEYS:
+            content.update("\0".join(self.names[key]).encode())
+            content.update(self.codes[key].astype("<i4").data)
+        content.update(self.lengths.astype("<i8").data)
+        for ids in (self.truth, self.prediction):
+            content.update(ids.astype("u1").data)
+        content.update(self.count.astype("<i8").data)
+        if self.pixels is not None:
+            content.update(self.pixels.astype("<i8").data)
+        return f"sha256:{content.hexdigest()[:32]}"
 
     def frame(self) -> pd.DataFrame:
         """Return the table with its names as text."""
@@ -177,6 +194,62 @@ class Counts:
         return names, self._added(places, number + 1, num_classes)[:number]
 
 
+def open_table(source: Path | bytes, place: Path) -> pq.ParquetFile:
+    """Open a Parquet file of pixel counts.
+
+    Args:
+        source: The file, or what it holds.
+        place: The file, for messages.
+
+    Raises:
+        RecordError: If it cannot be read, or has more rows or columns than any run writes.
+    """
+    try:
+        file = _opened(source)
+    except _unreadable() as error:
+        raise RecordError(f"{place} is not readable as Parquet; run it again") from error
+    for number, most, what in (
+        (file.metadata.num_rows, _MOST_ROWS, "rows"),
+        (file.metadata.num_columns, _MOST_COLUMNS, "columns"),
+    ):
+        if number > most:
+            raise RecordError(f"{place} claims {number} {what}, which no run writes")
+    return file
+
+
+def _opened(source: Path | bytes) -> pq.ParquetFile:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    content = pa.BufferReader(source) if isinstance(source, bytes) else source
+    try:
+        # Names as categories: there are thousands of rows of a few names each.
+        return pq.ParquetFile(content, read_dictionary=list(KEYS))
+    except KeyError:  # a column is missing, which Counts.of reports
+        return pq.ParquetFile(content)
+
+
+def _unreadable() -> tuple[type[Exception], ...]:
+    """What pyarrow raises of a damaged file."""
+    import pyarrow as pa
+
+    return OSError, ValueError, OverflowError, MemoryError, pa.ArrowException
+
+
+def read_table(file: pq.ParquetFile, place: Path, row_group: int | None = None) -> pa.Table:
+    """Read a file of pixel counts, or a row group of it.
+
+    Raises:
+        RecordError: If it is damaged.
+    """
+    try:
+        if row_group is None:
+            return file.read(use_threads=False)
+        return file.read_row_group(row_group, use_threads=False)
+    except _unreadable() as error:
+        raise RecordError(f"{place} is not readable as Parquet; run it again") from error
+
+
 def _encoded(column: pa.ChunkedArray, key: str, path: Path) -> tuple[list[str], NDArray[np.int32]]:
     """The values of a column of text, and the place of every row's among them."""
     import pyarrow as pa
@@ -184,9 +257,9 @@ def _encoded(column: pa.ChunkedArray, key: str, path: Path) -> tuple[list[str], 
     column = column.unify_dictionaries() if pa.types.is_dictionary(column.type) else column
     try:
         encoded = (column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()).dictionary_encode()
-    except pa.ArrowException as error:
+        values = encoded.dictionary.to_pylist()
+    except (pa.ArrowException, ValueError) as error:
         raise RecordError(f"{path} is damaged: its column {key} holds no text") from error
-    values = encoded.dictionary.to_pylist()
     if encoded.null_count or not all(isinstance(value, str) for value in values):
         raise RecordError(f"{path} is damaged: rows without a {key}")
     return values, encoded.indices.to_numpy(zero_copy_only=False)

@@ -29,10 +29,8 @@ class Provenance(Value):
         platform: Operating system and architecture.
         cpu: Name of the processor.
         gpu: Name of the accelerator used, None for a run on the processor.
-        threads: Threads of torch, whose number can change the last bit of a sum; None in records from before it was
-            kept.
-        devices: Devices on each node, each with a process of its own; None in records from before there could be
-            several, as of what follows.
+        threads: Threads of torch, whose number can change the last bit of a sum.
+        devices: Devices on each node, each with a process of its own.
         num_nodes: Nodes.
         strategy: How several processes shared the run.
         date: Start of the run, ISO 8601, UTC.
@@ -47,10 +45,10 @@ class Provenance(Value):
     platform: str
     cpu: str
     gpu: str | None = None
-    threads: int | None = Field(default=None, ge=1)
-    devices: int | None = Field(default=None, ge=1)
-    num_nodes: int | None = Field(default=None, ge=1)
-    strategy: str | None = None
+    threads: int = Field(ge=1)
+    devices: int = Field(default=1, ge=1)
+    num_nodes: int = Field(default=1, ge=1)
+    strategy: str = "auto"
     date: str
     resumed_from: tuple[dict[str, str], ...] = ()
 
@@ -110,7 +108,7 @@ def _cpu() -> str:
     return platform.processor() or platform.machine()
 
 
-def provenance(threads: int | None = None) -> Provenance:
+def provenance(threads: int) -> Provenance:
     """Describe this process: software, hardware and time.
 
     Args:

@@ -31,11 +31,10 @@ class Stage1(Value):
         seconds: How long that took.
         trainable: Names of the backbone's parameters that trained.
         gradient_receiving: Names of those that received a gradient.
-        tiles: Names of the source tiles that it was trained on.
-        images: Digests of their images by name; empty in files from before they were kept.
-        errors: Of reconstruction on held-out source tiles; None in files from before they were kept.
-        history: The training curve, empty in files from before it was kept.
-        software: Versions and commit that trained it; empty in files from before they were kept.
+        images: Digests of the images that it was trained on, by the names of their tiles.
+        errors: Of reconstruction on held-out source tiles.
+        history: The training curve.
+        software: Versions and commit that trained it.
     """
 
     stage: str
@@ -45,11 +44,10 @@ class Stage1(Value):
     seconds: float = Field(ge=0)
     trainable: tuple[str, ...]
     gradient_receiving: tuple[str, ...]
-    tiles: tuple[str, ...]
-    images: dict[str, str] = Field(default_factory=dict)
-    errors: ReconstructionErrors | None = None
-    history: tuple[dict[str, Any], ...] = ()
-    software: dict[str, str] = Field(default_factory=dict)
+    images: dict[str, str]
+    errors: ReconstructionErrors
+    history: tuple[dict[str, Any], ...]
+    software: dict[str, str]
 
 
 def read_stage1(path: Path) -> Stage1:
@@ -106,21 +104,12 @@ def check_stage1(path: Path, spec: RunSpec, sensor: Sensor, unseen: Mapping[str,
             f"--stage1 {path} was trained with another version of the file of {short_name(spec.method)} "
             f"({theirs.method_source}), this run has {spec.method_source}; train stage 1 again"
         )
-    seen = _seen(given, spec, unseen)
+    seen = already_seen(given.images.values(), unseen)
     if seen:
         raise CheckpointError(
             f"--stage1 {path} was trained on the source of {theirs.protocol}, {len(seen)} tiles of which "
             f"({seen[0]} ...) select or test the model of {spec.protocol}; give one trained on the same source"
         )
-
-
-def _seen(given: Stage1, spec: RunSpec, unseen: Mapping[str, str]) -> list[str]:
-    """Names of the tiles that trained them among those that must not have."""
-    if given.images:
-        return already_seen(given.images.values(), unseen)
-    # A file from before digests were kept is not given the benefit of the doubt.
-    same_archive = (given.spec.dataset, given.spec.simulated) == (spec.dataset, spec.simulated)
-    return sorted(name for name in unseen if same_archive and name in given.tiles)
 
 
 def origin(given: Stage1, spec: RunSpec) -> str:

@@ -21,6 +21,7 @@ from spectral_tl_bench.report.robustness_plot import robustness_png
 from spectral_tl_bench.report.run_collection import Standings
 from spectral_tl_bench.report.summary import RUNS_OF_A_PROCESS
 from spectral_tl_bench.utils.errors import RecordError
+from spectral_tl_bench.utils.files import check_writable
 from spectral_tl_bench.utils.parallel import side_by_side
 
 SIMULATED_FOLDER, DETAILS_FOLDER = "simulated", "details"
@@ -107,6 +108,20 @@ def _built(out: Path, files: Iterable[Path], standings: Standings) -> Built:
     return Built(tuple(out / path for path in boards), len(standings.runs), standings.skipped, _unsupported(out, files))
 
 
+def check_folder(out: Path) -> None:
+    """Check that boards can be written into a folder, and change nothing.
+
+    Raises:
+        RecordError: If they cannot, or its README.md is not an index of leaderboards.
+    """
+    index = out / "README.md"
+    if index.exists() and not index.read_text(encoding="utf-8", errors="replace").startswith(INDEX_HEADING):
+        raise RecordError(
+            f"{index} is not an index of leaderboards and stays as it is; choose another folder with --out"
+        )
+    check_writable(out)
+
+
 def build(standings: Standings, out: Path) -> Built:
     """Write boards.
 
@@ -123,11 +138,7 @@ def build(standings: Standings, out: Path) -> Built:
     Raises:
         RecordError: If ``out`` cannot be written.
     """
-    index = out / "README.md"
-    if index.exists() and not index.read_text(encoding="utf-8", errors="replace").startswith(INDEX_HEADING):
-        raise RecordError(
-            f"{index} is not an index of leaderboards and stays as it is; choose another folder with --out"
-        )
+    check_folder(out)
     pictures = _pictures(standings)
     # Begun first: of many runs other processes draw while this one writes tables.
     drawn = side_by_side(_draw, list(pictures.values()), len(standings.runs) // RUNS_OF_A_PROCESS)

@@ -43,6 +43,14 @@ can turn a difference round. To make them again, run the suite that they came fr
     spectral-bench leaderboard
 """
 
+_RECORDS_NOTE = """Boards are made from packed records, two files for each board: `NAME.runs.jsonl.gz` with what ran, and
+`NAME.parquet` with its pixel counts. Every command that takes `--runs` reads them as it reads folders of runs, and a
+sweep with `--out leaderboards/records` skips what they hold. To add finished runs, or to compare boards and records:
+
+    spectral-bench leaderboard --runs runs --pack leaderboards/records
+    spectral-bench leaderboard --runs leaderboards/records --check
+"""
+
 _TRANSFERS_NOTE = """Target mIoU over all transfers, of what ran on every one of them with the same seeds. *mean*: over
 transfers, then mean over seeds ± sample standard deviation; *source*: held-out source tiles. *vs*: mean difference to
 the row named there, with its 95 % interval for other transfers and seeds; *signs*: in how many transfers the difference
@@ -225,6 +233,7 @@ def index_page(
             "Made by `spectral-bench leaderboard` from the records of runs; do not edit.\n",
             f"## Real archives\n\n{listing(False)}",
             f"## Simulated tiles\n\n{_SIMULATED_NOTE}\n{listing(True)}",
+            f"## Records\n\n{_RECORDS_NOTE}",
             f"{PUBLISHED_HEADING}\n\n`published.csv`: {PUBLISHED_NOTE}",
         ]
     )

@@ -151,7 +151,6 @@ class NetworkRun:
                 "seconds": seconds,
                 "trainable": sorted(self.trainable),
                 "gradient_receiving": sorted(self.receiving),
-                "tiles": tiles,
                 "images": {tile: self.plan.contents[tile].image for tile in tiles},
                 "errors": shown.errors.model_dump(),
                 "history": self.history,

@@ -49,13 +49,16 @@ def execute(plan: Plan, out: Path, options: RuntimeOptions | None = None) -> rec
 
         def claim() -> Path | None:
             """The folder to run in; None where a complete run exists."""
+            packed = records.has_record(folder) and not (folder / records.RECORD).is_file()
+            if packed and not options.force and _is_finished(folder, options):
+                return None
             records.prepare_folder(folder)
             stack.enter_context(exclusive_folder(folder))
             if (replacement / records.RECORD).is_file():
                 # An earlier process ended after its record was complete and before it had replaced the old one.
                 _replace(folder, replacement)
             records.remove_temporary_files(folder)
-            if not options.force and _is_finished(folder, options):
+            if not options.force and not packed and _is_finished(folder, options):
                 return None
             if not (folder / records.RECORD).is_file():
                 return folder
@@ -82,10 +85,12 @@ def execute(plan: Plan, out: Path, options: RuntimeOptions | None = None) -> rec
 
 def _is_finished(folder: Path, options: RuntimeOptions) -> bool:
     """Whether a folder has a complete and readable record."""
-    if not (folder / records.RECORD).is_file():
+    if not records.has_record(folder):
         return False
     try:
-        records.read_run(folder)
+        damaged = records.damaged_files(records.read_run(folder))
+        if damaged:
+            raise RecordError(f"{', '.join(damaged)} in {folder} is not as the run wrote it")
     except RecordError as error:
         options.say(f"not complete: {error}")
         return False

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import hashlib
 import os
 import re
 import stat
@@ -30,6 +32,28 @@ def prepare_folder(folder: Path) -> None:
     except OSError as error:
         reason = "a file of that name is in the way" if isinstance(error, FileExistsError) else error.strerror
         raise RecordError(f"cannot write to folder {folder}: {reason}; choose another with --out") from error
+
+
+def check_writable(folder: Path, option: str = "--out") -> None:
+    """Check that a folder can be made or written into, and change nothing.
+
+    Args:
+        folder: The folder.
+        option: What names another one, for the message.
+
+    Raises:
+        RecordError: If it cannot.
+    """
+    place = folder.absolute()
+    while not os.path.lexists(place):
+        place = place.parent
+    if not place.is_dir():
+        reason = f"{place} is no folder"
+    elif not os.access(place, os.W_OK | os.X_OK):
+        reason = os.strerror(errno.EACCES)
+    else:
+        return
+    raise RecordError(f"cannot write to folder {folder}: {reason}; choose another with {option}")
 
 
 def inside(folder: Path, name: str) -> Path:
@@ -91,6 +115,32 @@ def replacing(path: Path) -> Iterator[Path]:
         raise RecordError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_regular_file(path: Path, most: int) -> bytes:
+    """Read a file of bounded size; a pipe or a device, which might never end, is not opened.
+
+    Args:
+        path: The file.
+        most: Bytes that it may have.
+
+    Raises:
+        OSError: If it is missing, cannot be read, is no ordinary file, or is larger.
+    """
+    state = path.stat()
+    if stat.S_ISDIR(state.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
+    if not stat.S_ISREG(state.st_mode):
+        raise OSError(errno.EINVAL, "it is no ordinary file", str(path))
+    if state.st_size > most:
+        raise OSError(errno.EFBIG, f"it is {state.st_size / 2**20:.0f} MiB large", str(path))
+    return path.read_bytes()
+
+
+def file_digest(path: Path) -> str:
+    """Checksum of a file as records hold it."""
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 def write_bytes(path: Path, content: bytes) -> None:

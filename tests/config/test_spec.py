@@ -187,13 +187,6 @@ def test_a_users_file_enters_the_digest_by_its_content_not_its_place(seam):
     assert run("here", "ab") == run("there", "ab") != run("here", "cd")
 
 
-def test_data_and_split_in_one_text_are_still_read():
-    content = spec().model_dump(mode="json")
-    del content["split"]
-    old = RunSpec.model_validate(content | {"data": "0123abcd-4567cdef"})
-    assert (old.data, old.split) == ("0123abcd", "4567cdef")
-
-
 def test_what_saves_memory_is_in_the_digest_only_where_it_changes_the_result():
     def digest(**changes):
         return spec().model_copy(update={"training": override(spec().training, changes)}).digest

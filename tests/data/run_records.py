@@ -1,5 +1,6 @@
 """Small finished runs, written for the tests."""
 
+import json
 from functools import cache
 
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 from spectral_tl_bench.config.presets import PRESETS
 from spectral_tl_bench.config.spec import RunSpec
 from spectral_tl_bench.records import (
+    PARTS,
     ClassLegend,
     ConfusionTable,
     ParameterCounts,
@@ -19,9 +21,11 @@ from spectral_tl_bench.records import (
     write_run,
     write_run_yaml,
 )
+from spectral_tl_bench.records.counts import Counts, open_table, read_table
+from spectral_tl_bench.records.record import sealed
 
 CLASSES = ("water", "forest", "urban")
-HERE = cache(provenance)
+HERE = cache(lambda: provenance(threads=1))
 """Asked once: it starts git, and reads the metadata of packages."""
 
 
@@ -30,7 +34,8 @@ def spec(**changes):
         "protocol": "whu_region/s2t",
         "protocol_digest": "0123abcd",
         "dataset": "whuohs",
-        "data": "tiles-7",
+        "data": "tiles",
+        "split": "7",
         "simulated": False,
         "method": "lora",
         "method_options": {"alpha": 16.0, "rank": 8},
@@ -53,7 +58,8 @@ def record(run_spec=None, **changes):
         "parameters": ParameterCounts(allocated=3_000_000, trainable=40_000, gradient_receiving=40_000),
         "parameters_with_decoder": ParameterCounts(allocated=3_500_000, trainable=540_000, gradient_receiving=540_000),
         "selected": Selected(best_step=240, last_step=300),
-        "tiles": TileCounts(train=20, held_out=3, target=12),
+        "held_out_rule": "blocks",
+        "tiles": TileCounts(train=20, held_out=3, target=12, margin=0),
     }
     return RunRecord(**{**values, **changes})
 
@@ -86,7 +92,16 @@ def write(root, run_spec=None, confusion=None, **levels):
     if confusion is None:
         confusion = counts(seed=run_spec.seed, **levels)
     scored = confusion[confusion["selection"] == run_spec.training.selection].groupby("part")["tile"].nunique()
-    tiles = TileCounts(train=20, held_out=int(scored.get("held_out_source", 0)), target=int(scored.get("target", 0)))
+    held_out, target = (int(scored.get(part, 0)) for part in PARTS)
+    tiles = TileCounts(train=20, held_out=held_out, target=target, margin=0)
     write_run(folder, record(run_spec, tiles=tiles), confusion, pd.DataFrame({"step": [60], "loss": [0.5]}))
     write_run_yaml(folder, run_spec, {"root": "data"})
     return folder
+
+
+def reseal(folder):
+    """Give the files of a run that a test has changed the checksums of what they hold now."""
+    path, counted = folder / "run.json", folder / "confusion.parquet"
+    content = json.loads(path.read_text())
+    content["counts"] = Counts.of(read_table(open_table(counted, counted), counted), counted).digest()
+    path.write_text(json.dumps(sealed(content)))

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from run_records import CLASSES, counts, matrix, record, spec, write
+from run_records import CLASSES, counts, matrix, record, reseal, spec, write
 
 from spectral_tl_bench.records import (
     ConfusionTable,
@@ -27,6 +27,7 @@ from spectral_tl_bench.records.provenance import git_state, provenance
 from spectral_tl_bench.report.summary import Summary
 from spectral_tl_bench.report.tables import protocol_table
 from spectral_tl_bench.utils.errors import RecordError
+from spectral_tl_bench.utils.files import file_digest
 
 
 @pytest.fixture
@@ -44,7 +45,8 @@ def refusal(function, *arguments):
 
 def test_a_run_reads_back_as_it_was_written(folder):
     run = read_run(folder)
-    assert run.record == record(spec(), provenance=run.record.provenance)
+    written = {"counts": run.table.digest(), "files": {"history.csv": file_digest(folder / "history.csv")}}
+    assert run.record == record(spec(), provenance=run.record.provenance, **written)
     pd.testing.assert_frame_equal(run.confusion, counts(), check_dtype=False)
     assert sorted(p.name for p in folder.iterdir()) == ["confusion.parquet", "history.csv", "run.json", "run.yaml"]
 
@@ -127,6 +129,9 @@ def test_damaged_and_foreign_files_are_refused_in_one_line(folder, name, content
 def test_a_record_that_does_not_follow_the_format_is_refused(folder, change, message):
     path = folder / "run.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    refusal(read_run, folder)
+    if isinstance(change.get("spec", {}), dict):
+        reseal(folder)
     assert message in refusal(read_run, folder)
 
 
@@ -290,8 +295,8 @@ WRITTEN_BEFORE = sorted(path.parent for path in (Path(__file__).parents[1] / "da
 
 
 @pytest.mark.parametrize("folder", WRITTEN_BEFORE, ids=lambda folder: folder.name)
-def test_records_of_earlier_versions_are_read_and_score_as_they_did(folder):
-    """Records are never made again: what an earlier version wrote and printed must still come out."""
+def test_records_written_before_score_as_they_did(folder):
+    """Records are never made again: what was printed of this one when it was made must still come out."""
     run = read_run(folder)
     spec, _ = read_run_yaml(folder / "run.yaml")
     assert run.record.spec == spec
@@ -325,6 +330,7 @@ def test_counts_that_contradict_their_record_are_refused_with_the_reason(folder,
     path = folder / "confusion.parquet"
     honest = pd.read_parquet(path).assign(pixels=1200)
     honest.to_parquet(path)
+    reseal(folder)
     assert "pixels" in read_run(folder).confusion
     change(honest).to_parquet(path)
     assert message in refusal(read_run, folder)
@@ -337,6 +343,7 @@ def test_rows_may_come_in_any_order(folder, order):
     frame = pd.read_parquet(path).assign(pixels=1200)
     frame = frame.sample(frac=1, random_state=0) if order == "shuffled" else frame.sort_values(["prediction", "count"])
     frame.to_parquet(path)
+    reseal(folder)
     run = read_run(folder)
     pd.testing.assert_frame_equal(run.confusion, frame.reset_index(drop=True), check_dtype=False)
     assert len(run.counts("held_out_source", "last")) == len(written.counts("held_out_source", "last"))

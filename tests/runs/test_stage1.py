@@ -11,6 +11,8 @@ from spectral_tl_bench.utils.tensors import save_weights
 
 RUN = {"method": "spectralx", "method_options": {"variant": "default", "are_adapter": True}, "data": "aa-1"}
 
+ERRORS = {"model": 0.1, "mean_of_visible": 0.2, "nearest_visible": 0.3}
+
 
 @pytest.fixture
 def file(tmp_path):
@@ -25,8 +27,10 @@ def file(tmp_path):
             "seconds": 3.5,
             "trainable": ["backbone.tokenizer.scale"],
             "gradient_receiving": [],
-            "tiles": ["a", "b"],
             "images": {"a": "a0", "b": "b0"},
+            "errors": {"pixels": ERRORS, "spectra": ERRORS},
+            "history": [],
+            "software": {},
         }
         path = tmp_path / "stage1.safetensors"
         save_weights(path, {"tokenizer.scale": torch.ones(3)}, content | (metadata or {}))
@@ -87,22 +91,15 @@ def test_tiles_of_another_archive_may_have_the_same_names(file):
     check_stage1(file(), spec(**RUN), OHS, {"a": "other", "b": "pixels"})
 
 
-def test_a_file_that_does_not_say_which_pixels_it_saw_is_judged_by_the_names_of_its_archive(file):
-    old = file({"images": {}})
-    assert "1 tiles" in refusal(old, unseen={"z": "z0", "b": "b0"})
-    check_stage1(old, spec(**(RUN | {"dataset": "tiles"})), OHS, {"b": "b0"})
-    check_stage1(old, spec(**(RUN | {"simulated": True})), OHS, {"b": "b0"})
-
-
 def test_weights_of_another_stage_or_version_are_refused(file):
     assert "stage segmentation" in refusal(file({"stage": "segmentation"}))
     assert "another version" in refusal(file({"surprise": 1}))
-    assert "tiles" in refusal(file({"tiles": None}))
+    assert "images" in refusal(file({"images": None}))
 
 
 def test_what_is_written_reads_back(file):
     given = read_stage1(file())
-    assert given.tiles == ("a", "b")
+    assert given.images == {"a": "a0", "b": "b0"}
     assert given.seconds == 3.5
     assert given.spec == spec(**RUN)
 

@@ -21,6 +21,7 @@ from spectral_tl_bench.report.site.runs import run_page
 from spectral_tl_bench.report.site.table_cells import Cell, Column, Table, assemble, number, numbers, words
 from spectral_tl_bench.report.summary import Summary, grouped
 from spectral_tl_bench.utils.errors import RecordError
+from spectral_tl_bench.utils.files import check_writable
 from spectral_tl_bench.utils.hashing import text_digest
 
 MOST_RUN_PAGES = 200
@@ -87,7 +88,7 @@ def write_site(standings: Standings, out: Path, chosen: Sequence[Path] = ()) -> 
     Raises:
         RecordError: If a chosen run cannot be read, or ``out`` cannot be written.
     """
-    _refuse_strangers(out)
+    check_folder(out)
     digests = {read_run(folder).record.spec.digest for folder in chosen}
     if not chosen and len(standings.runs) <= MOST_RUN_PAGES:
         digests = {run.spec.digest for run in standings.runs}
@@ -211,12 +212,22 @@ def _overviews(frame: pd.DataFrame, lacking: pd.DataFrame, against: Sequence[str
     return {"overview": overview, "incomplete": incomplete}
 
 
-def _refuse_strangers(out: Path) -> None:
+def check_folder(out: Path, option: str = "--out") -> None:
+    """Check that pages can be written into a folder, and change nothing.
+
+    Args:
+        out: The folder.
+        option: What names another one, for the message.
+
+    Raises:
+        RecordError: If they cannot, or it holds an index of another origin.
+    """
     index = out / INDEX
-    if index.exists() and _MADE_BY not in index.read_bytes():
+    if index.exists() and not (index.is_file() and _MADE_BY in index.read_bytes()):
         raise RecordError(
-            f"{index} was not made by `spectral-bench report` and stays; choose another folder with --out"
+            f"{index} was not made by `spectral-bench report` and stays; choose another folder with {option}"
         )
+    check_writable(out, option)
 
 
 def _write(out: Path, pages: dict[str, _Page], assets: Assets) -> None:

@@ -130,7 +130,7 @@ def hostile_run(root):
     legend = tuple(
         ClassLegend(name=HOSTILE + str(i), color="red;background:url(https://example.org)") for i in range(3)
     )
-    tiles = TileCounts(train=20, held_out=3, target=4)
+    tiles = TileCounts(train=20, held_out=3, target=4, margin=0)
     write_run(
         folder, record(run_spec, tiles=tiles, classes=legend, title=HOSTILE), confusion, pd.DataFrame({"step": [1]})
     )
