@@ -262,7 +262,10 @@ def _encoded(column: pa.ChunkedArray, key: str, path: Path) -> tuple[list[str], 
         raise RecordError(f"{path} is damaged: its column {key} holds no text") from error
     if encoded.null_count or not all(isinstance(value, str) for value in values):
         raise RecordError(f"{path} is damaged: rows without a {key}")
-    return values, encoded.indices.to_numpy(zero_copy_only=False)
+    indices = encoded.indices.to_numpy(zero_copy_only=False)
+    if indices.size and not 0 <= indices.min() <= indices.max() < len(values):
+        raise RecordError(f"{path} is damaged: rows without a {key}")
+    return values, indices
 
 
 def _starts(columns: Sequence[NDArray[np.int64] | NDArray[np.int32]]) -> NDArray[np.int64]:

@@ -71,6 +71,8 @@ class Pack:
         Raises:
             RecordError: If it is not in the pack, or damaged.
         """
+        if not folder.is_relative_to(self.folder):
+            raise RecordError(f"{folder} is a pack of runs; name the folder of one of them")
         name = folder.relative_to(self.folder).as_posix()
         place = f"{self.folder}{RECORDS_SUFFIX}: {name}"
         if name not in self.records:
@@ -92,6 +94,8 @@ def pack_of(folder: Path) -> Pack | None:
     Raises:
         RecordError: If the pack that covers the folder cannot be read.
     """
+    if folder.name.endswith(RECORDS_SUFFIX):
+        return open_pack(folder)
     for covered in [folder, *folder.parents][: _LEVELS + 1]:
         file = Path(f"{covered}{RECORDS_SUFFIX}")
         if covered.name and file.is_file():

@@ -43,9 +43,9 @@ can turn a difference round. To make them again, run the suite that they came fr
     spectral-bench leaderboard
 """
 
-_RECORDS_NOTE = """Boards are made from packed records, two files for each board: `NAME.runs.jsonl.gz` with what ran, and
-`NAME.parquet` with its pixel counts. Every command that takes `--runs` reads them as it reads folders of runs, and a
-sweep with `--out leaderboards/records` skips what they hold. To add finished runs, or to compare boards and records:
+_RECORDS_NOTE = """Boards are made from packed records, two files for each board: `NAME.runs.jsonl.gz` with what ran,
+and `NAME.parquet` with its pixel counts. Every command that takes `--runs` reads them as it reads folders of runs, and
+a sweep with `--out leaderboards/records` skips what they hold. To add finished runs, or to compare boards and records:
 
     spectral-bench leaderboard --runs runs --pack leaderboards/records
     spectral-bench leaderboard --runs leaderboards/records --check

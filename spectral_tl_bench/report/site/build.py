@@ -95,12 +95,15 @@ def write_site(standings: Standings, out: Path, chosen: Sequence[Path] = ()) -> 
     with_page = [run for run in standings.runs if run.spec.digest in digests]
     assets = Assets()
     pages: dict[str, _Page] = {}
+    problems = list(standings.skipped)
     homes = {kind: INDEX if kind == standings.kinds[0] else OTHER_INDEX for kind in standings.kinds}
     for simulated in standings.kinds:
         own = [run for run in with_page if run.spec.simulated == simulated]
         made = _boards(standings, own, simulated, homes[simulated])
         pages |= {name: page for name, (page, _) in made.items()}
-        pages |= {_run_file(run): _run_page(run, assets, homes[simulated]) for run in own}
+        for run in own:
+            pages[_run_file(run)] = page = _run_page(run, assets, homes[simulated])
+            problems += page.values["files"].problems
         values = {
             "title": f"{SIMULATED}: leaderboards" if simulated else "Leaderboards",
             "trail": [],
@@ -109,12 +112,12 @@ def write_site(standings: Standings, out: Path, chosen: Sequence[Path] = ()) -> 
             "other": _other(simulated, homes),
             "runs": _run_list(own) if own else None,
             "many": 0 if own else len(standings.of_kind(simulated)),
-            "skipped": [plain(line) for line in standings.skipped],
+            "skipped": [plain(line) for line in problems],
             **_overviews(*standings.overviews[simulated], comparators(standings.against)),
         }
         pages[homes[simulated]] = _Page("index.html", values, simulated)
     _write(out, pages, assets)
-    return Built(out / INDEX, len(standings.runs), len(standings.boards), len(with_page), standings.skipped)
+    return Built(out / INDEX, len(standings.runs), len(standings.boards), len(with_page), tuple(problems))
 
 
 def _file_name(text: str) -> str:

@@ -171,6 +171,29 @@ def test_a_run_shows_the_pictures_that_its_folder_holds_and_its_legend(tmp_path)
     assert "Experts" not in text
 
 
+def test_whatever_a_third_party_method_drew_or_listed_is_on_the_page_of_its_run(tmp_path):
+    folder = write(tmp_path / "runs", spec(method="mine.py:Mine", method_source="12ab"))
+    (folder / "band_weights.png").write_bytes(PNG + b"weights")
+    (folder / "gates.csv").write_text(f"layer,{HOSTILE}\n1,0.25\n2\n3,\x1b[2J\u202e4,surplus\n")
+    (folder / "wide.csv").write_text(",".join(map(str, range(100_000))) + "\n")
+    (folder / "long.csv").write_text("step\n" + "1\n" * 5_000)
+    (folder / "notes.txt").write_text("not shown")
+    build_site(tmp_path / "site", tmp_path / "runs")
+    (name,) = (tmp_path / "site").glob("run-*.html")
+    text = name.read_text()
+    assert "<h2>Band weights</h2>" in text
+    assert "<h2>Gates</h2>" in text
+    assert cells(text, "diagnostics-0") == [
+        {"layer": "1", html.escape(HOSTILE): "0.25"},
+        {"layer": "2", html.escape(HOSTILE): ""},
+        {"layer": "3", html.escape(HOSTILE): "[2J4"},
+    ]
+    assert len(cells(text, "diagnostics-1")) == 100
+    assert text.count("the run&#39;s folder has more") == 2
+    assert "not shown" not in text
+    assert len(text) < 200_000
+
+
 def test_named_runs_alone_get_pages_and_without_a_folder_alone_enter_the_boards(tmp_path):
     runs = some_runs(tmp_path / "runs", seeds=1)
     chosen = runs / spec(method="lora").folder
