@@ -1,7 +1,7 @@
 """What a run's page shows of the files in its folder: training curves, maps, and what the method drew or listed.
 
-A PNG or CSV file in the folder that is none of the bench's files was written by the method's ``diagnostics()``; its title is
-the name of the file. Whoever made a file, the page is written: what cannot be shown is left out.
+A PNG or CSV file in the folder that is none of the bench's files was written by the method's ``diagnostics()``; its
+title is the name of the file. Whoever made a file, the page is written: what cannot be shown is left out.
 """
 
 from __future__ import annotations
