@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from spectral_tl_bench.records.confusion import Part, Selection
 from spectral_tl_bench.records.counts import MOST_CLASSES, Counts
 from spectral_tl_bench.records.provenance import Provenance
 from spectral_tl_bench.utils.errors import RecordError, first_problem
+from spectral_tl_bench.utils.hashing import json_digest
 from spectral_tl_bench.utils.validation import Value, parse_json
 
 FORMAT: Literal[1] = 1
@@ -183,8 +183,7 @@ class Run:
 def sealed(content: dict[str, Any]) -> dict[str, Any]:
     """Return the content of a record with its checksum, which covers everything else in whatever layout."""
     unsealed = {key: value for key, value in content.items() if key != CHECKSUM}
-    text = json.dumps(unsealed, sort_keys=True, separators=(",", ":"))
-    return {**unsealed, CHECKSUM: f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"}
+    return {**unsealed, CHECKSUM: f"sha256:{json_digest(unsealed, 64)}"}
 
 
 def record_json(record: RunRecord, indent: int | None = 2) -> str:

@@ -20,7 +20,8 @@ from spectral_tl_bench.records.pack import RECORDS_SUFFIX, open_pack, pack_of
 from spectral_tl_bench.records.record import Run, RunRecord, parse_record, record_json, record_of
 from spectral_tl_bench.records.run_yaml import CONFIG
 from spectral_tl_bench.utils.errors import RecordError
-from spectral_tl_bench.utils.files import file_digest, inside, prepare_folder, read_regular_file, write_bytes
+from spectral_tl_bench.utils.files import inside, prepare_folder, read_regular_file, write_bytes
+from spectral_tl_bench.utils.hashing import file_digest
 
 RECORD, CONFUSION, HISTORY, MAPS = "run.json", "confusion.parquet", "history.csv", "maps"
 WEIGHTS_SUFFIX = ".safetensors"
@@ -55,10 +56,15 @@ def write_run(folder: Path, record: RunRecord, confusion: pd.DataFrame, history:
     write_bytes(folder / RECORD, record_json(record.model_copy(update=checksums)).encode())
 
 
+def checksum(path: Path) -> str:
+    """Checksum of a file as records hold it."""
+    return f"sha256:{file_digest(path, 64)}"
+
+
 def _checksums(folder: Path) -> dict[str, str]:
     """Checksums of the training curve and the weights in a folder, by the names of their files."""
     kept = [path for path in sorted(folder.iterdir()) if path.name == HISTORY or path.suffix == WEIGHTS_SUFFIX]
-    return {path.name: file_digest(path) for path in kept if path.is_file() and not path.name.startswith(".")}
+    return {path.name: checksum(path) for path in kept if path.is_file() and not path.name.startswith(".")}
 
 
 def _check(counts: Counts, record: RunRecord, path: Path) -> None:
@@ -118,7 +124,7 @@ def damaged_files(run: Run, names: Iterable[str] | None = None) -> list[str]:
     damaged = []
     for name in checksums.keys() & names if names is not None else checksums:
         path = inside(run.folder, name)
-        if os.path.lexists(path) and (not path.is_file() or file_digest(path) != checksums[name]):
+        if os.path.lexists(path) and (not path.is_file() or checksum(path) != checksums[name]):
             damaged.append(name)
     return sorted(damaged)
 

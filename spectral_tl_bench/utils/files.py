@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import re
 import stat
@@ -135,12 +134,6 @@ def read_regular_file(path: Path, most: int) -> bytes:
     if state.st_size > most:
         raise OSError(errno.EFBIG, f"it is {state.st_size / 2**20:.0f} MiB large", str(path))
     return path.read_bytes()
-
-
-def file_digest(path: Path) -> str:
-    """Checksum of a file as records hold it."""
-    with path.open("rb") as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 def write_bytes(path: Path, content: bytes) -> None:

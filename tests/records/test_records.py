@@ -24,10 +24,10 @@ from spectral_tl_bench.records import (
     write_run_yaml,
 )
 from spectral_tl_bench.records.provenance import git_state, provenance
+from spectral_tl_bench.records.run import checksum
 from spectral_tl_bench.report.summary import Summary
 from spectral_tl_bench.report.tables import protocol_table
 from spectral_tl_bench.utils.errors import RecordError
-from spectral_tl_bench.utils.files import file_digest
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def refusal(function, *arguments):
 
 def test_a_run_reads_back_as_it_was_written(folder):
     run = read_run(folder)
-    written = {"counts": run.table.digest(), "files": {"history.csv": file_digest(folder / "history.csv")}}
+    written = {"counts": run.table.digest(), "files": {"history.csv": checksum(folder / "history.csv")}}
     assert run.record == record(spec(), provenance=run.record.provenance, **written)
     pd.testing.assert_frame_equal(run.confusion, counts(), check_dtype=False)
     assert sorted(p.name for p in folder.iterdir()) == ["confusion.parquet", "history.csv", "run.json", "run.yaml"]
