@@ -121,10 +121,39 @@ def kappa(confusion: Matrix) -> Floats:
 def without_absent_predictions(confusion: Matrix) -> Matrix:
     """Zero the columns of classes that the ground truth lacks: pixels predicted as those leave the count.
 
-    This is how figures published for these protocols were scored (``reference`` scoring). It flatters a model that
-    predicts classes the target does not have, so it is never a headline. A class wholly predicted as absent ones scores
-    0 there and does not leave the mean; so its row stays as it is.
+    This is how figures published for these protocols were scored (``reference`` scoring), overall accuracy and kappa
+    included. It flatters a model that predicts classes the target does not have, so it is never a headline.
     """
-    kept = np.where(present(confusion)[..., None, :], confusion, 0)
-    lost = kept.sum(axis=-1) == 0
-    return np.where(lost[..., None], confusion, kept)
+    kept: Matrix = np.where(present(confusion)[..., None, :], confusion, 0)
+    return kept
+
+
+def reference_iou(confusion: Matrix) -> Floats:
+    """IoU per class in ``reference`` scoring.
+
+    A class whose pixels are all predicted as absent classes is undefined, NaN, unless pixels of others are predicted as
+    it; then it is 0.
+    """
+    hits, true, predicted = _counts(without_absent_predictions(confusion))
+    return _divide(hits, true + predicted - hits)
+
+
+def reference_f1(confusion: Matrix) -> Floats:
+    """F1 per class in ``reference`` scoring, NaN as in :func:`reference_iou`."""
+    hits, true, predicted = _counts(without_absent_predictions(confusion))
+    return _divide(2 * hits, true + predicted)
+
+
+def reference_mean_iou(confusion: Matrix) -> Floats:
+    """Mean IoU in ``reference`` scoring over the classes where it is defined."""
+    return _mean_where_defined(reference_iou(confusion))
+
+
+def reference_mean_f1(confusion: Matrix) -> Floats:
+    """Mean F1 in ``reference`` scoring over the classes where it is defined."""
+    return _mean_where_defined(reference_f1(confusion))
+
+
+def _mean_where_defined(values: Floats) -> Floats:
+    defined = ~np.isnan(values)
+    return _divide(np.where(defined, values, 0.0).sum(axis=-1), defined.sum(axis=-1).astype(np.float64))

@@ -26,20 +26,23 @@ class Score:
         name: What it is called in files: a column of CSV.
         label: What it is called in tables for people.
         of: Takes matrices, ... x K x K with rows of truth, and returns one fraction a matrix, NaN where undefined.
+        reference: The same in ``reference`` scoring, where that is more than ``of`` without predictions of absent
+            classes.
         order: Position in lists, tables and boards.
     """
 
     name: str
     label: str
     of: Callable[[Matrix], Floats]
+    reference: Callable[[Matrix], Floats] | None = None
     order: int = USUAL_ORDER
 
 
-HEADLINE = Score("miou", "mIoU", metrics.mean_iou, order=0)
+HEADLINE = Score("miou", "mIoU", metrics.mean_iou, metrics.reference_mean_iou, order=0)
 """The score that selects models, ranks boards and is compared."""
 
 OVERALL_ACCURACY = Score("oa", "OA", metrics.overall_accuracy, order=1)
-MEAN_F1 = Score("mean_f1", "mean F1", metrics.mean_f1, order=1)
+MEAN_F1 = Score("mean_f1", "mean F1", metrics.mean_f1, metrics.reference_mean_f1, order=1)
 KAPPA = Score("kappa", "kappa", metrics.kappa, order=1)
 
 
@@ -78,9 +81,11 @@ def evaluate(score: Score, confusion: Matrix, scoring: Scoring = "native") -> Fl
     Returns:
         Shape ..., NaN where the score is undefined.
     """
-    if scoring == "reference":
-        confusion = metrics.without_absent_predictions(confusion)
-    return 100 * score.of(confusion)
+    if scoring == "native":
+        return 100 * score.of(confusion)
+    if score.reference is not None:
+        return 100 * score.reference(confusion)
+    return 100 * score.of(metrics.without_absent_predictions(confusion))
 
 
 def headline(confusion: Matrix, scoring: Scoring = "native") -> Floats:
@@ -90,6 +95,4 @@ def headline(confusion: Matrix, scoring: Scoring = "native") -> Floats:
 
 def per_class_iou(confusion: Matrix, scoring: Scoring = "native") -> Floats:
     """Return the IoU of every class in percent, ... x K; NaN for classes that the ground truth lacks."""
-    if scoring == "reference":
-        confusion = metrics.without_absent_predictions(confusion)
-    return 100 * metrics.iou(confusion)
+    return 100 * (metrics.reference_iou if scoring == "reference" else metrics.iou)(confusion)

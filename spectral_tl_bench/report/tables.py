@@ -85,8 +85,8 @@ def class_table(run: Run) -> pd.DataFrame:
         {
             "class": [c.name for c in run.record.classes],
             "pixels": target.sum(axis=1),
-            "IoU": 100 * metrics.iou(scored),
-            "F1": 100 * metrics.f1(scored),
+            "IoU": per_class_iou(target, scoring),
+            "F1": 100 * (metrics.reference_f1 if scoring == "reference" else metrics.f1)(target),
             "producer's": 100 * metrics.recall(scored),
             "user's": 100 * metrics.precision(scored),
             f"IoU {HELD_OUT}": per_class_iou(source, scoring),

@@ -48,6 +48,23 @@ def test_reference_scoring_gives_a_class_wholly_predicted_as_absent_ones_0():
     assert evaluate(HEADLINE, np.stack([confusion, np.eye(3, dtype=int)]), "reference").tolist() == [37.5, 100.0]
 
 
+def test_a_class_wholly_predicted_as_absent_ones_leaves_the_mean_as_in_the_released_function():
+    confusion = np.array([[85, 15, 0, 0], [15, 85, 0, 0], [0, 0, 0, 60], [0, 0, 0, 0]])
+    figures = {score.name: float(evaluate(score, confusion, "reference")) for score in scores.scores()}
+    assert figures["miou"] == pytest.approx(73.9, abs=0.05)
+    assert (figures["oa"], figures["kappa"]) == (pytest.approx(85.0), pytest.approx(70.0))
+    assert np.isnan(per_class_iou(confusion, "reference")[2:]).all()
+    # Natively these 60 pixels are misses and their class counts as 0.
+    assert evaluate(HEADLINE, confusion) == pytest.approx(73.91 * 2 / 3, abs=0.01)
+
+
+def test_pixels_predicted_as_absent_classes_leave_accuracy_and_kappa_too():
+    confusion = np.array([[6, 2, 0], [0, 0, 4], [0, 0, 0]])
+    figures = {score.name: float(evaluate(score, confusion, "reference")) for score in scores.scores()}
+    # The second class has lost all its pixels, but two of the first are predicted as it: it is 0.
+    assert (figures["miou"], figures["oa"]) == (pytest.approx(37.5), pytest.approx(75.0))
+
+
 def test_every_score_is_undefined_for_nothing_and_perfect_for_everything_right():
     for score in scores.scores():
         assert np.isnan(evaluate(score, np.zeros((3, 3), dtype=np.int64)))
