@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import rasterio
-from archives import utm, write_tif
+from archives import utm, write_mat, write_tif
 from command_line import command
 from shapely.geometry import box
 from tiny_run import TINIEST
@@ -104,6 +104,23 @@ def test_the_files_say_bands_nodata_and_place(folder):
     assert (mask[:, 15] == 255).all()
     assert (mask[3:, :8] == 0).all()
     assert (mask[:, 8:15] == 1).all()
+
+
+def test_the_ground_truth_scene_of_the_page_is_cut_and_planned(tmp_path):
+    rows, columns = 610, 32
+    codes = np.random.default_rng(0).integers(0, 10, (rows, columns)).astype("uint8")
+    cube = np.random.default_rng(1).integers(200, 4000, (rows, columns, 103)).astype("uint16")
+    write_mat(tmp_path / "root" / "PaviaU.mat", paviaU=cube)
+    write_mat(tmp_path / "root" / "PaviaU_gt.mat", paviaU_gt=codes)
+    (tmp_path / "pavia.yaml").write_text(blocks("yaml")[2])
+    (request,) = requests(
+        "frozen", str(tmp_path / "pavia.yaml"), root=tmp_path / "root", preset_name="quick", weights="none"
+    )
+    ready = plan(request)
+    assert len(ready.dataset) == 38 * 2
+    assert len(ready.split.target) == 18 * 2
+    assert len(ready.split.training) + len(ready.split.held_out) == 19 * 2
+    np.testing.assert_array_equal(ready.dataset[0]["mask"].numpy(), np.where(codes == 0, 255, codes - 1.0)[:16, :16])
 
 
 def test_nothing_was_written_beside_the_files_but_what_is_remembered(folder):
