@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
+from rasterio._err import CPLE_BaseError
 from rasterio.errors import CRSError, RasterioError, RasterioIOError
 from rasterio.warp import transform
 from rasterio.windows import Window
@@ -104,7 +105,7 @@ def _footprint(source: rasterio.DatasetReader, part: Part) -> Polygon | None:
     ys = [grid.d * column + grid.e * row + grid.f for column, row in corners]
     try:
         longitudes, latitudes = transform(source.crs, "EPSG:4326", xs, ys)
-    except (CRSError, RasterioError):
+    except (CRSError, RasterioError, CPLE_BaseError):
         # A local system of coordinates has no place on the globe.
         return None
     if not all(abs(value) <= 180 for value in longitudes) or not all(abs(value) <= 90 for value in latitudes):

@@ -13,6 +13,7 @@ from rasterio.enums import ColorInterp, Interleaving, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.windows import Window as RasterioWindow
 
+from spectral_tl_bench.datasets.io.arrays import is_array, open_array
 from spectral_tl_bench.datasets.io.calibration import Calibration, calibration
 from spectral_tl_bench.datasets.io.formats import open_plain, unreadable
 from spectral_tl_bench.datasets.io.vrt import checked_vrt, is_virtual
@@ -49,6 +50,8 @@ def open_raster(path: Path | str) -> rasterio.DatasetReader:
         DataError: If it makes GDAL open files elsewhere.
         RasterioError: If it cannot be read.
     """
+    if is_array(path):
+        return open_array(path)
     if not is_virtual(path):
         return open_plain(path)
     text = checked_vrt(path)

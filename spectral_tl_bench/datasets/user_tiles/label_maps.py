@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import rasterio
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp
 from rasterio.errors import CRSError, RasterioError
 from rasterio.warp import transform as transform_points
@@ -127,7 +128,7 @@ def _require_cover(placement: Placement, label: Grid, window: Window, path: str)
 def _transformed(source: Any, target: Any, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     try:
         xs, ys = transform_points(source, target, x.tolist(), y.tolist())
-    except (CRSError, RasterioError):
+    except (CRSError, RasterioError, CPLE_BaseError):
         return np.full_like(x, np.inf), np.full_like(y, np.inf)
     return np.asarray(xs), np.asarray(ys)
 

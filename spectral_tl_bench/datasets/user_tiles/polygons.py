@@ -15,6 +15,7 @@ import pandas as pd
 import rasterio
 from rasterio.errors import RasterioError
 
+from spectral_tl_bench.datasets.io.arrays import file_of
 from spectral_tl_bench.datasets.io.formats import unreadable
 from spectral_tl_bench.datasets.io.raster import Window, open_raster
 from spectral_tl_bench.sensors.classes import HIGHEST_CODE, LOWEST_CODE, UNLABELLED
@@ -69,7 +70,7 @@ def grid_of(path: Path | str) -> Grid:
         DataError: If the file cannot be read.
     """
     try:
-        return _grid(str(path), os.stat(path).st_mtime_ns)
+        return _grid(str(path), os.stat(file_of(path)).st_mtime_ns)
     except (OSError, RasterioError) as error:
         raise unreadable(path, error) from error
 

@@ -12,8 +12,9 @@ import pandas as pd
 
 from spectral_tl_bench.config.domains import attribute_column, cuts, renamed
 from spectral_tl_bench.config.tile_folder import TileFolder, fill, placeholders
+from spectral_tl_bench.datasets.io.arrays import ARRAYS, file_of, is_array, name_array
 from spectral_tl_bench.datasets.io.formats import SUFFIXES, file_names
-from spectral_tl_bench.datasets.io.listing import Listing, Problem
+from spectral_tl_bench.datasets.io.listing import Listing, Problem, Role
 from spectral_tl_bench.datasets.user_tiles.polygons import SUFFIXES as VECTOR_SUFFIXES
 from spectral_tl_bench.splits import blocks
 from spectral_tl_bench.utils.errors import DataError
@@ -23,13 +24,14 @@ _FACTS = ("image", "label", "height", "width", "bands", "dtype", "label_height",
 """Columns that the index has of itself; a user's columns of these names have others there."""
 
 
-def locate(rows: Sequence[Mapping[Any, Any]], folder: TileFolder, root: Path) -> Listing:
+def locate(rows: Sequence[Mapping[Any, Any]], folder: TileFolder, root: Path, bands: int | None = None) -> Listing:
     """Find the files of every row.
 
     Args:
         rows: The table.
         folder: Templates of their paths.
         root: What these are relative to.
+        bands: Bands of the images, where the protocol file lists them.
 
     Returns:
         The rows with ``image`` and ``label``, absolute paths, and a problem for each row without one.
@@ -38,8 +40,9 @@ def locate(rows: Sequence[Mapping[Any, Any]], folder: TileFolder, root: Path) ->
     found: list[dict[str, Any]] = []
     problems: list[Problem] = []
     for row in rows:
-        paths = {}
-        for role, template in (("image", folder.images), ("label", folder.labels)):
+        paths: dict[Role, list[str]] = {}
+        roles: tuple[tuple[Role, str], ...] = (("image", folder.images), ("label", folder.labels))
+        for role, template in roles:
             named = fill(template, row)
             if named is None:
                 raise DataError(
@@ -50,8 +53,13 @@ def locate(rows: Sequence[Mapping[Any, Any]], folder: TileFolder, root: Path) ->
         problem = _missing(paths, folder, root)
         if problem is not None:
             problems.append(problem)
-        else:
-            found.append(index_columns(row) | {r: f[0] for r, f in paths.items()})
+            continue
+        try:
+            read = {role: _as_read(files[0], role, bands) for role, files in paths.items()}
+        except DataError as error:
+            problems.append(Problem("unreadable", paths["image"][0], str(error)))
+            continue
+        found.append(index_columns(row) | read)
     return Listing(found, problems)
 
 
@@ -60,30 +68,37 @@ def index_columns(row: Mapping[Any, Any], *own: str) -> dict[str, Any]:
     return {renamed(str(name)) if name in (*_FACTS, *own) else str(name): value for name, value in row.items()}
 
 
-def _existing(path: str, role: str) -> list[str]:
+def _as_read(path: str, role: Role, bands: int | None) -> str:
+    return name_array(path, role, bands) if is_array(path) else path
+
+
+def _existing(path: str, role: Role) -> list[str]:
     """The file of that name, or those of that name and a suffix; the name itself where there is none."""
-    if os.path.isfile(path):
+    if os.path.isfile(file_of(path)) and not path.lower().endswith(".hdr"):
         return [path]
-    suffixes = (*SUFFIXES, *(VECTOR_SUFFIXES if role == "label" else ()))
-    stems = [path, *([os.path.splitext(path)[0]] if path.lower().endswith(suffixes) else [])]
-    for stem in stems:
-        folder, name = os.path.split(stem)
-        present = file_names(folder)
-        files = [file for suffix in suffixes for file in present.get(name.lower() + suffix, ())]
-        files = [os.path.join(folder, file) for file in files if file.startswith(name)]
-        files = [file for file in files if os.path.isfile(file)]
-        if files:
-            return files
+    stem, suffix = os.path.splitext(path)
+    rasters = (*SUFFIXES, *(VECTOR_SUFFIXES if role == "label" else ()))
+    stems = [path, *([stem] if suffix.lower() in (*rasters, *ARRAYS, ".hdr") else [])]
+    # An array beside a raster of the same name is a copy of it.
+    for suffixes in (rasters, ARRAYS):
+        for stem in stems:
+            folder, name = os.path.split(stem)
+            present = file_names(folder)
+            files = [file for suffix in suffixes for file in present.get(name.lower() + suffix, ())]
+            files = [os.path.join(folder, file) for file in files if file.startswith(name)]
+            files = [file for file in files if os.path.isfile(file)]
+            if files:
+                return files
     return [path]
 
 
-def _missing(paths: Mapping[str, Sequence[str]], folder: TileFolder, root: Path) -> Problem | None:
+def _missing(paths: Mapping[Role, Sequence[str]], folder: TileFolder, root: Path) -> Problem | None:
     for files in paths.values():
         if len(files) > 1:
             both = f"{files[0]} and {os.path.basename(files[1])}"
             message = f"{both} may both be meant; write the suffix under 'folder' in the protocol file"
             return Problem("duplicate", files[0], message)
-        if not os.path.isfile(files[0]):
+        if not os.path.isfile(file_of(files[0])):
             message = (
                 f"{files[0]} does not exist, but {root / folder.index} lists its tile; "
                 "add the file, or correct 'images' and 'labels' under 'folder' in the protocol file"

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from spectral_tl_bench.config.protocols import ProtocolFile
 from spectral_tl_bench.config.tile_folder import TileFolder
 from spectral_tl_bench.datasets.base import Sample, TileDataset
+from spectral_tl_bench.datasets.io.arrays import file_of
 from spectral_tl_bench.datasets.io.band_metadata import described_bands
 from spectral_tl_bench.datasets.io.formats import sidecars
 from spectral_tl_bench.datasets.io.headers import Header, raster_header
@@ -92,6 +93,7 @@ class Tiles(TileDataset):
         words = (*labels, file.ignore, [(c.code, c.name) for c in file.classes])
         self._labels_read_as = hashlib.blake2b(repr(words).encode(), digest_size=6).hexdigest()
         self._files_describe = isinstance(file.sensor, UnreadSensor)
+        self._bands_known = None if isinstance(file.sensor, UnreadSensor) else len(file.sensor.bands)
         self._listing: Listing | None = None
         self._rows = read_table(Path(root).expanduser() / self.folder.index, self.folder, self._group_by)
         self.splits = tuple(dict.fromkeys(self._rows["split"]))
@@ -187,7 +189,7 @@ class Tiles(TileDataset):
         return self._listing
 
     def _find(self) -> Listing:
-        found = locate(self._rows.to_dict("records"), self.folder, self.root)
+        found = locate(self._rows.to_dict("records"), self.folder, self.root, self._bands_known)
         cut = self.folder.tiles
         if cut is None:
             return found
@@ -219,14 +221,14 @@ class Tiles(TileDataset):
         """Say which files hold the image or the label map of a row."""
         path, part = row[role], row.get("part")
         place = "" if part is None else " " + "_".join(map(str, part))
-        files = (path, *(sources_of(path) if is_virtual(path) else ()))
+        files = (file_of(path), *(sources_of(path) if is_virtual(path) else ()))
         header = sidecars(path).get("hdr") if self._files_describe and role == "image" else None
         files = (*files, *([] if header is None else [header]))
         if role == "label" and is_vector(path):
             # The same polygons are another label map on another grid.
             place = f" on {row['image'].removeprefix(os.path.abspath(self.root))}{place}"
-            files = (*files, row["image"])
-        whole = not place
+            files = (*files, file_of(row["image"]))
+        whole = not place and path == files[0]
         return Stored(f"{path}{place}", files, whole, "" if role == "image" else self._labels_read_as)
 
     def image_at(self, row: Mapping[Any, Any], window: Window | None = None) -> tuple[np.ndarray, np.ndarray | None]:
