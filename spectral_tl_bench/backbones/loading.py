@@ -154,13 +154,17 @@ def adapt_projection(state: StateDict, sensor: Sensor) -> StateDict:
     kernel differs by random weights (from torch's generator) whose sum over the bands is 0: a grey image gives the
     tokens that the RGB model gives it. Their norm, by that of the RGB kernels, is 0.5 beside colours. Beside the spread
     kernels, which tell no spectra apart, it is 1: weaker ones drown in brightness.
+
+    Three bands that are red, green and blue, in any order, get the kernels alone: no band is invisible then.
     """
     from timm.models import adapt_input_conv
 
     projection, bands = state.get(PATCH_PROJECTION), len(sensor.bands)
-    if projection is None or projection.ndim != 4 or projection.shape[1] != 3 or bands == 3:
+    if projection is None or projection.ndim != 4 or projection.shape[1] != 3:
         return state
     shares = colour_shares(sensor.wavelengths)
+    if shares is not None and bands == 3 and torch.equal(shares.sum(dim=0), torch.ones(3)):
+        return state | {PATCH_PROJECTION: projection[:, shares.argmax(dim=0)]}
     if shares is None:
         kernels, strength = adapt_input_conv(bands, projection), 1.0
     else:

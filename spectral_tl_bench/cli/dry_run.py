@@ -9,6 +9,7 @@ from rich.table import Table
 
 from spectral_tl_bench.records import has_record
 from spectral_tl_bench.records.run_yaml import run_yaml
+from spectral_tl_bench.records.titles import labels_used
 from spectral_tl_bench.runs.estimate import Estimate
 from spectral_tl_bench.runs.method_runner import runner_of
 from spectral_tl_bench.utils.text import duration, say
@@ -32,8 +33,8 @@ def describe(plan: Plan, out: Path, device: torch.device, console: Console) -> N
     folder = out / plan.spec.folder
     say(console, run_yaml(plan.spec, plan.request.where.absolute()).rstrip())
     split = plan.split
-    labelled = plan.spec.training.label_fraction
-    share = "" if labelled == 1 else f" (labels of {100 * labelled:g} % of them)"
+    labels = plan.spec.labels
+    share = "" if labels is None else f" ({labels_used(labels)}, {labels.pixels:,} px)"
     margin = f" with a margin of {len(split.margin)} around them" if len(split.margin) else ""
     held_out = f"{len(split.held_out)} held out{margin}"
     say(console, f"tiles: {len(split.training)} train{share}, {held_out}, {len(split.target)} target")

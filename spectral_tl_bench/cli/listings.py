@@ -75,11 +75,12 @@ def parameters(accounts: Sequence[Account], details: str) -> Table:
 
 def protocols() -> Table:
     """Shipped protocols with source, target and published tile counts."""
-    table = _table("name", "train on", "test on", "tiles", "table rows by")
+    table = _table("name", "version", "train on", "test on", "tiles", "table rows by")
     for protocol in shipped_protocols().values():
         transfer = protocol.transfer
         tiles = " / ".join(map(str, transfer.tiles)) if transfer.tiles else ""
-        table.add_row(protocol.name, str(transfer.source), str(transfer.target), tiles, transfer.by)
+        version = str(protocol.file.version)
+        table.add_row(protocol.name, version, str(transfer.source), str(transfer.target), tiles, transfer.by)
     return table
 
 

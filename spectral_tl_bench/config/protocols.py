@@ -48,8 +48,13 @@ among them unless it is named here: a mean over nine would not compare with one 
 
 
 class ProtocolFile(Value):
-    """A whole YAML file; see docs/protocols.md."""
+    """A whole YAML file; see docs/protocols.md.
 
+    Attributes:
+        version: Raised when a change of the file changes scores, so that tables show which protocol they are of.
+    """
+
+    version: int = Field(default=1, ge=1, strict=True)
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_]*$")
     title: str
     dataset: str
@@ -180,6 +185,7 @@ class Protocol(Value):
             "transfer": self.transfer.model_dump(exclude={"title", "tiles"}, exclude_defaults=True),
             # A file of before bands could be chosen is the same protocol still.
             **({} if file.bands is None else {"bands": file.bands}),
+            **({} if file.version == 1 else {"version": file.version}),
         }
         return text_digest(json.dumps(content, sort_keys=True))
 

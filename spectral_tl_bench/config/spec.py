@@ -87,7 +87,8 @@ class TrainingSpec(Value):
         augmentation: Whether flips and rotations are applied to training tiles.
         rotation_degrees: By how much training tiles are rotated at most, either way. Below 90, by quarter turns too.
         sampler: Registered name: draw training tiles uniform, or balanced by domain or by class.
-        label_fraction: Share of the source training tiles whose labels may be used.
+        label_fraction: Share of the source training tiles' labels that may be used: whole tiles of every sub-domain and
+            a window of one more. Smaller shares are among larger ones.
         held_out_fraction: Share of the source tiles kept from training for model selection.
         held_out_rule: "cells" keeps tiles from training that lie within one tile of a held-out one, wherever files tell
             where their tiles lie; "blocks" holds out whole blocks without that.
@@ -212,6 +213,20 @@ class RunChoices(Value):
             raise ValueError(f"{error}; options must be numbers, text, booleans or lists of them") from error
 
 
+class LabelCount(Value):
+    """The labels that a run with few of them trains on.
+
+    Attributes:
+        tiles: Tiles with a label, whole or in part.
+        pixels: Labelled pixels in them.
+        share: Area of the labelled parts, by that of all source training tiles.
+    """
+
+    tiles: int = Field(ge=1)
+    pixels: int = Field(ge=1)
+    share: float = Field(gt=0, le=1)
+
+
 class RunSpec(RunChoices):
     """Everything that determines a run's result; two runs with the same digest are the same run.
 
@@ -223,10 +238,12 @@ class RunSpec(RunChoices):
         method_defaults: Names of those that have their default.
         method_source: Digest of the method's file, None for an installed method.
         protocol: The protocol's name, ``group/member`` or ``group``.
+        protocol_version: Version of the protocol's file.
         protocol_digest: Digest of what the protocol says that trains and scores; see ``Protocol.digest``.
         dataset: Name of the dataset.
         data: Fingerprint of what the files of its tiles hold.
         split: Digest of which tiles train, select and test.
+        labels: What ``label_fraction`` came to; None where all labels are used.
         simulated: Whether the archive is simulated; such a run never enters a real leaderboard.
         weights: Fingerprint of the backbone's weights: "none", "hub", or "sha256:..." of a file, embedded or given.
         weights_file: What that file was called when given, without folder and ending: a name for tables, no part of the
@@ -240,10 +257,12 @@ class RunSpec(RunChoices):
     method_defaults: tuple[str, ...] = ()
     method_source: str | None = None
     protocol: str = Field(min_length=1)
+    protocol_version: int = Field(default=1, ge=1)
     protocol_digest: str
     dataset: str
     data: str
     split: str = ""
+    labels: LabelCount | None = None
     simulated: bool
     weights: str = "none"
     weights_file: str | None = None

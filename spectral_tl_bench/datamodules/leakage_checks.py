@@ -20,7 +20,8 @@ from spectral_tl_bench.datasets.cross_sensor import crossed
 from spectral_tl_bench.datasets.io.listing import Problem
 from spectral_tl_bench.datasets.io.raster import unknown_code_error, unknown_codes
 from spectral_tl_bench.sensors.classes import UNLABELLED
-from spectral_tl_bench.splits.assignment import Split, labelled_tiles, split_tiles
+from spectral_tl_bench.splits.assignment import Split, split_tiles
+from spectral_tl_bench.splits.few_labels import labelled_tiles
 from spectral_tl_bench.utils.errors import DataError, ProtocolError
 
 HELD_OUT_FRACTION: float = TrainingSpec.model_fields["held_out_fraction"].default
@@ -55,7 +56,7 @@ class Parts:
         self._by_cells = by_cells
         self._name, self._dataset, self._split, self._contents = name, dataset, split, contents
         self._names = dataset.index["tile"].astype(str).to_numpy()
-        self._labelled = labelled_tiles(split, dataset.index, label_fraction, seed)
+        self._labelled = labelled_tiles(split, dataset.index, label_fraction, seed).rows
 
     def problems(self) -> Iterator[Problem]:
         """Name what a run refuses; pixels are looked at once nothing else is wrong."""

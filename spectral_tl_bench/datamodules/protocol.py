@@ -21,11 +21,13 @@ from spectral_tl_bench.datamodules.windows import (
     as_list,
     blank_outside,
     class_histogram,
+    with_labels_used,
 )
 from spectral_tl_bench.datasets.base import Sample, TileDataset
 from spectral_tl_bench.records.confusion import PARTS, Part, TileKey
 from spectral_tl_bench.sensors.resampling import resampling_matrix
-from spectral_tl_bench.splits.assignment import Split, domains_of, labelled_tiles
+from spectral_tl_bench.splits.assignment import Split, domains_of
+from spectral_tl_bench.splits.few_labels import labelled_tiles
 from spectral_tl_bench.utils.random_state import seed_step
 from spectral_tl_bench.utils.registry import SAMPLERS
 
@@ -35,7 +37,8 @@ class ProtocolDataModule(ResumableData, NonGeoDataModule):
 
     Attributes:
         split: The protocol's tiles as rows of the dataset's index.
-        training: Rows whose labels train; fewer than ``split.training`` with ``label_fraction``.
+        labelled: Training tiles with the windows whose labels train; fewer or smaller with ``label_fraction``.
+        training: Rows of these tiles.
         scored: Tiles that :meth:`test_dataloader` leaves out because an earlier process has scored them.
     """
 
@@ -67,7 +70,8 @@ class ProtocolDataModule(ResumableData, NonGeoDataModule):
         self.stage: StageName = "segmentation"
         self.scored: set[TileKey] = set()
         self._batches = 0
-        self.training = labelled_tiles(split, dataset.index, training.label_fraction, seed)
+        self.labelled = labelled_tiles(split, dataset.index, training.label_fraction, seed)
+        self.training = self.labelled.rows
         self.radiometry = build_radiometry(training.radiometry, dataset, split.training.tolist(), normalisation)
         self.radiometry_of_target = self._of_other_bands()
         self.augmentation = Augmentation(training.rotation_degrees) if training.augmentation else None
@@ -92,7 +96,8 @@ class ProtocolDataModule(ResumableData, NonGeoDataModule):
     def _weights(self, positions: np.ndarray) -> np.ndarray | None:
         def histograms() -> np.ndarray:
             num_classes = len(self.tiles.classes)
-            masks = (self.tiles.read_stored(int(p))["mask"] for p in positions)
+            samples = ((int(p), self.tiles.read_stored(int(p))) for p in positions)
+            masks = (with_labels_used(sample, p, self.labelled)["mask"] for p, sample in samples)
             return np.stack([class_histogram(mask, num_classes) for mask in masks])
 
         labelled = histograms if self.stage == "segmentation" else None
@@ -108,18 +113,22 @@ class ProtocolDataModule(ResumableData, NonGeoDataModule):
             self.training_spec.image_size,
             resize=self.training_spec.resolution == "resize",
             normalise=self._normalise if self._normalised_before_resizing else None,
+            labelled=self.labelled if self.stage == "segmentation" else None,
         )
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Return the training batches of the current stage that are left, of exactly as many as its steps."""
         positions = self.training if self.stage == "segmentation" else self.split.training
         windows = self.windows()
+        heights, widths = windows.heights, windows.widths
+        if windows.labelled is not None:
+            heights, widths = windows.labelled.sides(heights, widths)
         stage = self.training_spec.stage(self.stage)
         done = self.steps_done
         sampler = WindowSampler(
             positions.tolist(),
-            windows.heights,
-            windows.widths,
+            heights,
+            widths,
             size=self.training_spec.image_size,
             count=stage.steps * stage.batch_size,
             seed=self.seed,

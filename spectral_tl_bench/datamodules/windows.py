@@ -14,6 +14,7 @@ from torch.utils.data import Dataset, default_collate
 from spectral_tl_bench.datasets.base import Sample, TileDataset
 from spectral_tl_bench.datasets.io.raster import Window
 from spectral_tl_bench.sensors.classes import IGNORE_INDEX
+from spectral_tl_bench.splits.few_labels import LabelledTiles
 
 WindowKey = tuple[int, int, int]
 """(row of the dataset's index, top, left)."""
@@ -76,7 +77,13 @@ class TrainingWindows(Dataset[Sample]):
     """
 
     def __init__(
-        self, dataset: TileDataset, size: int, *, resize: bool, normalise: Callable[[Tensor], Tensor] | None = None
+        self,
+        dataset: TileDataset,
+        size: int,
+        *,
+        resize: bool,
+        normalise: Callable[[Tensor], Tensor] | None = None,
+        labelled: LabelledTiles | None = None,
     ) -> None:
         """Serve windows.
 
@@ -85,11 +92,13 @@ class TrainingWindows(Dataset[Sample]):
             size: Side of a window in pixels.
             resize: Serve whole tiles resampled to the size instead.
             normalise: What to make of the stored values of a batch of tiles before they are resampled.
+            labelled: Tiles with the windows whose labels are used; None where all are.
         """
         self.dataset = dataset
         self.size = size
         self.resize = resize
         self.normalise = normalise
+        self.labelled = labelled
         self.heights = dataset.index["height"].to_numpy()
         self.widths = dataset.index["width"].to_numpy()
         # Of all tiles, so that every window of a batch says it or none does.
@@ -98,16 +107,36 @@ class TrainingWindows(Dataset[Sample]):
     def __getitem__(self, key: WindowKey) -> Sample:
         position, top, left = key
         if self.resize:
-            sample = self.dataset.read_stored(position)
+            sample = with_labels_used(self.dataset.read_stored(position), position, self.labelled)
             if self.normalise is not None:
                 sample = {**sample, "image": self.normalise(sample["image"][None])[0]}
             return resize_sample(sample, self.size)
         height = min(self.size, int(self.heights[position]))
         width = min(self.size, int(self.widths[position]))
         sample = self.dataset.read_stored(position, (top, left, height, width))
+        sample = with_labels_used(sample, position, self.labelled, top, left)
         if self.pads:
             sample = {**sample, "inside": inside(height, width, self.size)}
         return pad_sample(sample, self.size, self.size)
+
+
+def with_labels_used(sample: Sample, row: int, labelled: LabelledTiles | None, top: int = 0, left: int = 0) -> Sample:
+    """Ignore the labels of a sample that may not be used.
+
+    Args:
+        sample: A tile, or a window of one.
+        row: Its row of the index.
+        labelled: Which labels may be used; None for all.
+        top: First row of the window in the tile.
+        left: First column.
+    """
+    if labelled is None or labelled.whole:
+        return sample
+    height, width = labelled.window(row)
+    mask = sample["mask"].clone()
+    mask[max(0, height - top) :] = IGNORE_INDEX
+    mask[:, max(0, width - left) :] = IGNORE_INDEX
+    return {**sample, "mask": mask}
 
 
 def inside(height: int, width: int, size: int) -> Tensor:

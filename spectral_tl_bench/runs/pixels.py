@@ -19,13 +19,13 @@ from spectral_tl_bench.config.presets import (
     preset,
     training_without_backbone,
 )
-from spectral_tl_bench.datamodules.windows import resize_sample
+from spectral_tl_bench.datamodules.windows import resize_sample, with_labels_used
 from spectral_tl_bench.datasets.base import Sample
 from spectral_tl_bench.records.metrics import Matrix, confusion_matrix
 from spectral_tl_bench.runs.method_runner import MethodRunner
 from spectral_tl_bench.runs.plan import Resolved, Selection
 from spectral_tl_bench.sensors.classes import IGNORE_INDEX
-from spectral_tl_bench.splits.assignment import labelled_tiles
+from spectral_tl_bench.splits.few_labels import LabelledTiles, labelled_tiles
 from spectral_tl_bench.training.fit import Stopwatch, peak_memory_mib
 from spectral_tl_bench.utils.errors import DataError, SpectralBenchError
 
@@ -46,7 +46,12 @@ _NO_PARAMETERS = records.ParameterCounts(allocated=0, trainable=0, gradient_rece
 
 
 def draw_pixels(
-    dataset: TileDataset, positions: Sequence[int], pixels: int, seed: int, watch: Watch = lambda rows, what: rows
+    dataset: TileDataset,
+    positions: Sequence[int],
+    pixels: int,
+    seed: int,
+    watch: Watch = lambda rows, what: rows,
+    labelled: LabelledTiles | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw labelled pixels, the same number of every tile as far as it has them.
 
@@ -56,6 +61,7 @@ def draw_pixels(
         pixels: How many in all; at least one a tile.
         seed: Fixes the draw.
         watch: Shows progress over the rows.
+        labelled: Which labels of these tiles may be used; None for all.
 
     Returns:
         N x C float32 reflectance and N class ids.
@@ -67,7 +73,7 @@ def draw_pixels(
     share = -(-pixels // max(1, len(positions)))
     spectra, labels = [], []
     for position in watch(positions, "drawing pixels"):
-        sample = dataset.read(int(position))
+        sample = with_labels_used(dataset.read(int(position)), int(position), labelled)
         mask = sample["mask"].numpy().ravel()
         chosen = rng.permutation(np.flatnonzero(mask != IGNORE_INDEX))[:share]
         spectra.append(sample["image"].numpy().reshape(len(sample["image"]), -1)[:, chosen].T)
@@ -204,13 +210,14 @@ def fit_and_score(
             progress.show(what, done, len(rows))
             yield row
 
-    rows = labelled_tiles(split, plan.dataset.index, spec.training.label_fraction, spec.seed).tolist()
+    labelled = labelled_tiles(split, plan.dataset.index, spec.training.label_fraction, spec.seed)
+    rows = labelled.rows.tolist()
     classifier = model.classifier(spec.seed)
     threads = torch.get_num_threads()
     # Threads change how long it takes and nothing else: each tree of a forest has its own seed.
     fitting = Stopwatch()
     with joblib.parallel_config(backend="threading", n_jobs=threads):
-        classifier.fit(*draw_pixels(plan.dataset, rows, model.pixels, spec.seed, watch))
+        classifier.fit(*draw_pixels(plan.dataset, rows, model.pixels, spec.seed, watch, labelled))
     seconds = {"fit": fitting.seconds}
     scoring = Stopwatch()
     table = _score(plan, classifier, threads, watch)

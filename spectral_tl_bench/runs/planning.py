@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectral_tl_bench.backbones import backbone_entry, weights_fingerprint
-from spectral_tl_bench.config.spec import RunChoices, RunSpec
+from spectral_tl_bench.config.spec import LabelCount, RunChoices, RunSpec
 from spectral_tl_bench.datamodules.leakage_checks import Parts
 from spectral_tl_bench.datasets import archive_root, open_dataset
 from spectral_tl_bench.datasets.checksums import data_fingerprint
@@ -18,9 +18,11 @@ from spectral_tl_bench.records.run_yaml import NAMED_WEIGHTS
 from spectral_tl_bench.records.stage1 import check_stage1
 from spectral_tl_bench.runs.method_runner import runner_of
 from spectral_tl_bench.runs.plan import Plan, Request
+from spectral_tl_bench.sensors.classes import IGNORE_INDEX
 from spectral_tl_bench.simulation import read_marker
-from spectral_tl_bench.splits.assignment import split_tiles
-from spectral_tl_bench.utils.errors import SpectralBenchError
+from spectral_tl_bench.splits.assignment import Split, split_tiles
+from spectral_tl_bench.splits.few_labels import labelled_tiles
+from spectral_tl_bench.utils.errors import DataError, SpectralBenchError
 from spectral_tl_bench.utils.registry import short_name, source_digest
 from spectral_tl_bench.utils.weight_metadata import fingerprint
 
@@ -62,6 +64,23 @@ def _require_as_recorded(recorded: RunSpec, spec: RunSpec) -> None:
                 f"--config: {words} differ from what that run recorded ({before}, now {now}); bring them back, or "
                 "start a run of its own with --method and --protocol"
             )
+
+
+def _labels(dataset: TileDataset, split: Split, fraction: float, seed: int) -> LabelCount | None:
+    """Count the labels of a run that uses a share of them.
+
+    Raises:
+        DataError: If the share has no labelled pixel.
+    """
+    if fraction >= 1:
+        return None
+    labelled = labelled_tiles(split, dataset.index, fraction, seed)
+    windows = zip(labelled.rows.tolist(), labelled.heights.tolist(), labelled.widths.tolist(), strict=True)
+    masks = (dataset.read_stored(row, (0, 0, height, width))["mask"] for row, height, width in windows)
+    pixels = sum(int((mask != IGNORE_INDEX).sum()) for mask in masks)
+    if not pixels:
+        raise DataError(f"label_fraction {fraction:g} leaves no labelled pixel; raise it, or take another --seed")
+    return LabelCount(tiles=len(labelled.rows), pixels=pixels, share=round(labelled.share, 6))
 
 
 def plan(request: Request, opened: dict[tuple[str, Path], TileDataset] | None = None) -> Plan:
@@ -117,10 +136,12 @@ def plan(request: Request, opened: dict[tuple[str, Path], TileDataset] | None = 
         method_defaults=method.defaults(),
         method_source=source_digest(choices.method),
         protocol=request.protocol.name,
+        protocol_version=file.version,
         protocol_digest=request.protocol.digest,
         dataset=short_name(file.dataset),
         data=data_fingerprint(contents),
         split=split.digest(dataset.index),
+        labels=_labels(dataset, split, training.label_fraction, choices.seed),
         simulated=simulated,
         weights="none" if weights == "none" else weights_fingerprint(choices.backbone, weights),
         weights_file=None if weights in NAMED_WEIGHTS else Path(weights).stem,

@@ -152,31 +152,3 @@ def held_out_tiles(index: pd.DataFrame, by: str, fraction: float) -> np.ndarray:
 def domains_of(split: Split, index: pd.DataFrame, positions: np.ndarray) -> pd.Series:
     """Sub-domain of each of some rows of the index."""
     return index["tile"].iloc[positions].astype(str).map(split.subdomains)
-
-
-def few_labels(domains: pd.Series, fraction: float, seed: int) -> np.ndarray:
-    """Keep a share of the labelled tiles, the same share of every sub-domain and at least one of each.
-
-    Subsets are nested: with one seed, 5 % are among the 10 %.
-
-    Args:
-        domains: Sub-domain of each training tile.
-        fraction: Share to keep, in (0, 1].
-        seed: Fixes the choice.
-
-    Returns:
-        Sorted positions into ``domains``.
-    """
-    generator = np.random.default_rng(seed)
-    kept: list[int] = []
-    for _, members in sorted(domains.reset_index(drop=True).groupby(domains.to_numpy())):
-        order = generator.permutation(members.index.to_numpy())
-        kept.extend(order[: max(1, round(fraction * len(order)))].tolist())
-    return np.array(sorted(kept))
-
-
-def labelled_tiles(split: Split, index: pd.DataFrame, fraction: float, seed: int) -> np.ndarray:
-    """Return the rows whose labels train: all training tiles, or a share of those of every sub-domain."""
-    if fraction >= 1:
-        return split.training
-    return split.training[few_labels(domains_of(split, index, split.training), fraction, seed)]

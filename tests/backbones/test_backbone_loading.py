@@ -1,6 +1,7 @@
 """Checkpoints with the names of the real releases, read from files as a user passes them."""
 
 import argparse
+import itertools
 import pathlib
 
 import pytest
@@ -146,6 +147,31 @@ def test_the_kernels_of_colours_go_to_the_bands_of_their_wavelengths(wavelengths
     for row, bands in zip(shares, (red, green, blue), strict=True):
         assert row.nonzero().flatten().tolist() == bands
         assert row[bands].tolist() == pytest.approx([1 / len(bands)] * len(bands))
+
+
+def three_bands(*wavelengths):
+    bands = tuple(Band(name=str(w), wavelength=w) for w in wavelengths)
+    return Sensor(name="three", bands=bands, rgb=tuple(band.name for band in bands))
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_three_colours_in_any_order_get_the_kernels_of_their_wavelengths(tmp_path, order):
+    torch.save(released("vit_b_mae", encoder("vit_b_mae")), tmp_path / "release.pth")
+    entry = small_entry("vit_b_mae")
+    rgb = entry.build(RGB, str(tmp_path / "release.pth")).eval()
+    other = entry.build(three_bands(*(RGB.wavelengths[i] for i in order)), str(tmp_path / "release.pth")).eval()
+    image = torch.randn(1, 3, 32, 32)
+    for a, b in zip(rgb(image), other(image[:, list(order)]), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_three_bands_that_are_not_the_colours_get_kernels_as_other_sensors_do(tmp_path):
+    torch.save(released("vit_b_mae", encoder("vit_b_mae")), tmp_path / "release.pth")
+    entry = small_entry("vit_b_mae")
+    rgb = entry.build(RGB, str(tmp_path / "release.pth")).tokenizer.projection.weight
+    infrared = entry.build(three_bands(840, 665, 560), str(tmp_path / "release.pth")).tokenizer.projection.weight
+    torch.testing.assert_close(infrared.sum(dim=1), rgb.sum(dim=1), rtol=0, atol=1e-4)
+    assert not torch.allclose(infrared, rgb, atol=1e-3)
 
 
 def test_a_sensor_without_colours_gets_every_kernel_on_every_band(tmp_path):

@@ -1,3 +1,5 @@
+import re
+from importlib.resources import files
 from pathlib import Path
 
 import pandas as pd
@@ -230,3 +232,32 @@ def test_a_value_that_no_tile_has_is_named_with_the_nearest(value, note):
     domain = Domain.model_validate({"domain": ["lowland", value, value]})
     assert list(domain.unmatched(INDEX)) == [note]
     assert not list(Domain.model_validate({"domain": ["lowland", "Midland"]}).unmatched(INDEX))
+
+
+WHU = "title: T\ndataset: whuohs\nsource: {side: S}\ntarget: {side: T}\nby: city\n"
+
+
+def versioned(tmp_path, version):
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        f"version: {version}\ntitle: T\ndataset: whuohs\nsource: {{side: S}}\ntarget: {{side: T}}\nby: city\n"
+    )
+    return load_protocols(str(path))[0]
+
+
+def test_every_shipped_protocol_file_has_a_version():
+    for path in sorted(Path(str(files("spectral_tl_bench.benchmarks"))).glob("*.yaml")):
+        assert re.search(r"^version: [1-9]\d*$", path.read_text(), flags=re.MULTILINE), path.name
+
+
+def test_version_1_is_the_default_and_another_version_is_another_protocol(tmp_path):
+    (tmp_path / "plain.yaml").write_text(f"name: mine\n{WHU}")
+    (plain,) = load_protocols(str(tmp_path / "plain.yaml"))
+    assert plain.file.version == 1
+    assert plain.digest == versioned(tmp_path, 1).digest != versioned(tmp_path, 2).digest
+
+
+@pytest.mark.parametrize("version", ["0", "-1", "1.5", "two", "true", "[1]"])
+def test_a_version_that_is_no_whole_number_from_1_is_refused(tmp_path, version):
+    with pytest.raises(ProtocolError, match="version"):
+        versioned(tmp_path, version)

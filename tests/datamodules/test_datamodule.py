@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from spectral_tl_bench.datamodules.protocol import ProtocolDataModule
 from spectral_tl_bench.datamodules.radiometry import MinMax
 from spectral_tl_bench.datamodules.windows import resize_sample
 from spectral_tl_bench.datasets.archives.whuohs import WHUOHS
+from spectral_tl_bench.sensors.classes import IGNORE_INDEX
 from spectral_tl_bench.splits.assignment import split_tiles
 from spectral_tl_bench.utils.errors import ProtocolError
 from spectral_tl_bench.utils.registry import SAMPLERS
@@ -78,6 +81,33 @@ def test_every_sampler_draws_training_tiles_only(build, sampler):
     data = build(sampler=sampler)
     drawn = {position for position, _, _ in data.train_dataloader().batch_sampler.keys}
     assert drawn <= set(data.training)
+
+
+def labelled_pixels(data):
+    """Labelled pixels of every training tile, as segmentation sees them in one window the size of a tile."""
+    windows = data.windows()
+    windows.size = int(max(windows.heights.max(), windows.widths.max()))
+    return {int(p): windows[int(p), 0, 0]["mask"] != IGNORE_INDEX for p in data.training}
+
+
+def test_every_share_of_labels_exists_and_is_among_the_larger_ones(build):
+    few = [labelled_pixels(build(label_fraction=fraction)) for fraction in (0.01, 0.02, 0.05, 0.15, 0.5)]
+    counts = [sum(int(mask.sum()) for mask in tiles.values()) for tiles in few]
+    assert 0 < counts[0] < counts[1] < counts[2] < counts[3] < counts[4]
+    for small, large in itertools.pairwise(few):
+        assert all(not (mask & ~large[row]).any() for row, mask in small.items())
+    everything = build()
+    area = (everything.tiles.index["height"] * everything.tiles.index["width"]).iloc[everything.split.training].sum()
+    assert build(label_fraction=0.05).labelled.share == pytest.approx(0.05, rel=0.1)
+    assert counts[4] <= 0.55 * area
+
+
+def test_training_windows_of_few_labels_have_labels(build):
+    data = build(label_fraction=0.01, image_size=16)
+    assert not data.labelled.whole
+    for key in set(data.train_dataloader().batch_sampler.keys):
+        mask = data.windows()[key]["mask"]
+        assert (mask != IGNORE_INDEX).any(), key
 
 
 def test_few_labels_thin_segmentation_but_not_reconstruction(build):

@@ -1,3 +1,4 @@
+import itertools
 from collections import Counter
 
 import numpy as np
@@ -5,7 +6,8 @@ import pandas as pd
 import pytest
 
 from spectral_tl_bench.datamodules.samplers import BatchShares, WindowSampler, class_weights, domain_weights
-from spectral_tl_bench.splits.assignment import few_labels, held_out_tiles
+from spectral_tl_bench.splits.assignment import held_out_tiles
+from spectral_tl_bench.splits.few_labels import shares
 
 SIZES = np.full(20, 100)
 
@@ -62,12 +64,21 @@ def test_class_weights_prefer_tiles_with_rare_classes():
     assert weights[3] == weights[0]
 
 
-def test_few_labels_take_the_same_share_of_every_domain_and_are_nested():
+FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.5, 0.99)
+
+
+def test_few_labels_take_the_same_share_of_every_domain():
     domains = pd.Series(["a"] * 40 + ["b"] * 20 + ["c"] * 2)
-    few, more = few_labels(domains, 0.1, seed=1), few_labels(domains, 0.5, seed=1)
-    assert Counter(domains[few]) == {"a": 4, "b": 2, "c": 1}
-    assert set(few) <= set(more)
-    assert set(few) != set(few_labels(domains, 0.1, seed=2))
+    for fraction in FRACTIONS:
+        parts = pd.Series(shares(domains, fraction, seed=1)).groupby(domains).sum()
+        assert parts.to_dict() == pytest.approx({"a": 40 * fraction, "b": 20 * fraction, "c": 2 * fraction})
+    assert shares(domains, 0.1, seed=1).tolist() != shares(domains, 0.1, seed=2).tolist()
+
+
+def test_the_labels_of_a_smaller_share_are_among_those_of_a_larger_one():
+    domains = pd.Series(["a"] * 40 + ["b"] * 7)
+    for small, large in itertools.pairwise(FRACTIONS):
+        assert (shares(domains, small, seed=0) <= shares(domains, large, seed=0)).all()
 
 
 @pytest.fixture

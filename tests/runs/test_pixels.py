@@ -9,6 +9,7 @@ from sklearn.ensemble import RandomForestClassifier
 from spectral_tl_bench import records
 from spectral_tl_bench.methods import PixelModel, all_method_names, build_any_method, build_method, method_class
 from spectral_tl_bench.records import read_run, read_run_yaml
+from spectral_tl_bench.records.titles import heading
 from spectral_tl_bench.runs.pixels import draw_pixels, predict_tile
 from spectral_tl_bench.runs.planning import plan
 from spectral_tl_bench.runs.requests import requests
@@ -115,6 +116,19 @@ def test_presets_that_change_nothing_are_the_same_run_and_what_changes_it_is_not
     few = run(training={"label_fraction": "0.5"})
     assert few.record.spec.digest not in digests
     assert few.record.tiles.train < run().record.tiles.train
+    labels = few.record.spec.labels
+    assert labels.tiles == few.record.tiles.train
+    assert labels.share == pytest.approx(0.5, abs=0.05)
+    assert f"labels of {labels.tiles} tiles, {100 * labels.share:.3g} % of the training area" in heading(
+        few.record.spec
+    )
+
+
+def test_one_percent_of_the_labels_is_less_than_two(run):
+    one, two = (run(training={"label_fraction": share}).record.spec.labels for share in ("0.01", "0.02"))
+    assert 0 < one.pixels < two.pixels
+    assert (one.share, two.share) == (pytest.approx(0.01, rel=0.2), pytest.approx(0.02, rel=0.2))
+    assert run().record.spec.labels is None
 
 
 def test_reference_scoring_is_that_of_the_published_figures(run):
