@@ -73,7 +73,7 @@ class PanopticonBackbone(VisionTransformerBackbone):
             sensor: Sensor of the images; gives the wavelengths.
         """
         # The patch embedding has a grid of its own, whatever image size the table of positions is for.
-        side = math.isqrt(vit.pos_embed.shape[1] - 1)
+        side = math.isqrt(vit.get_parameter("pos_embed").shape[1] - 1)
         vit.patch_embed.grid_size = (side, side)
         super().__init__(vit, sensor, ChannelAttentionTokenizer(vit.patch_embed, sensor))
 

@@ -178,7 +178,7 @@ def render(card: RealismCard) -> Table:
     for column in (SOURCE, f"{len(targets)} target sub-domains", "real tiles, 3 domains"):
         table.add_column(column, justify="right")
     for name, label in (DOMAIN_STATISTICS | SHIFT_STATISTICS).items():
-        source = card.table.loc[SOURCE, [name]]
+        source = card.table.loc[[SOURCE], name]
         table.add_row(label, *(_range(values) for values in (source, targets[name], REFERENCE[name])))
     return table
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict
@@ -81,7 +81,7 @@ class _Loader(yaml.SafeLoader):
 class _TextLoader(_Loader):
     """Leaves every plain value as the text that stands in the file: ``06`` stays "06", ``NO`` stays "NO"."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, Any]]]] = {
+    yaml_implicit_resolvers = {  # noqa: RUF012  # PyYAML declares it for instances
         "<": [entry for entry in _Loader.yaml_implicit_resolvers["<"] if entry[0] == "tag:yaml.org,2002:merge"]
     }
 

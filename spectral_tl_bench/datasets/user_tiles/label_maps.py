@@ -167,7 +167,7 @@ def read_codes(
                 return _from_one_hot(source.read(window=where), classes, path), None
             if band is None and source.count > 1:
                 raise DataError(_several_bands(path, source, len(classes)))
-            number = band or 1
+            number = int(band or 1)
             if number > source.count:
                 raise DataError(f"{path} has {source.count} bands, no band {number}; correct 'label_band'")
             return source.read(number, window=where), source.nodatavals[number - 1]

@@ -146,8 +146,8 @@ def _curves(path: Path, folder: Path) -> tuple[Chart, ...]:
             pairs = pairs[:: max(1, len(pairs) // _MOST_PLACES)]
             if pairs:
                 title = plain(f"{stage[:_LONGEST_CELL]}: {label.partition(' (')[0]}")
-                x, y = zip(*pairs, strict=True)
-                drawn.append(curve(title, ("step", label), x, [factor * value for value in y], color))
+                steps, heights = zip(*pairs, strict=True)
+                drawn.append(curve(title, ("step", label), steps, [factor * value for value in heights], color))
     return tuple(drawn)
 
 
