@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from spectral_tl_bench.backbones import Backbone
 
-ReconstructionTarget = Literal["pixels", "normalised_patches"]
+ReconstructionTarget = Literal["pixels", "plain_pixels", "normalised_patches"]
 
 
 @dataclasses.dataclass
@@ -138,7 +138,11 @@ class Method(AnyMethod):
 
     @property
     def reconstruction_target(self) -> ReconstructionTarget:
-        """What reconstruction restores: the normalised image's pixels, or those normalised once more patch by patch."""
+        """What reconstruction restores.
+
+        "pixels" are the normalised image's, predicted as their difference from an interpolation of visible patches;
+        "plain_pixels" the same, predicted as they are; "normalised_patches" are normalised once more patch by patch.
+        """
         return "pixels"
 
     @final

@@ -44,7 +44,7 @@ class Pretraining(ReconstructionTask):
         archive: Which of them :meth:`reconstruct` is about.
     """
 
-    interpolates = True
+    restores_pixels = True
     drops_bands: ClassVar[bool] = False
 
     def __init__(self, backbone: Backbone, sensors: Sequence[Sensor], training: TrainingSpec) -> None:

@@ -23,11 +23,11 @@ class ReconstructionTask(AdaptationTask, abc.ABC):
     """Whatever hides patches of normalised images and restores them, as it is measured and drawn.
 
     Attributes:
-        interpolates: Whether pixels are restored as they are, not normalised patch by patch.
+        restores_pixels: Whether pixels are restored as they are, not normalised patch by patch.
     """
 
     stage = "reconstruction"
-    interpolates: bool
+    restores_pixels: bool
 
     @abc.abstractmethod
     def targets(self, images: Tensor) -> Tensor:
@@ -44,7 +44,9 @@ class MaskedReconstruction(ReconstructionTask):
     Patches are hidden at random, the visible ones pass the adapted backbone, and a small decoder restores the hidden
     ones. The method says what a patch is restored to (:attr:`~spectral_tl_bench.methods.Method.reconstruction_target`):
 
-    "normalised_patches" are its pixels, normalised by the patch's own mean and deviation, as published. Their inside
+    "plain_pixels" are the pixels of the normalised image, as SpectralX's released code restores them.
+
+    "normalised_patches" are its pixels, normalised by the patch's mean and deviation (He et al., 2022). Their inside
     cannot be guessed from elsewhere in few steps, so the error stays where a flat patch has it.
 
     "pixels" are those of the normalised image. The decoder predicts how they differ from the spectra of visible patches
@@ -58,6 +60,7 @@ class MaskedReconstruction(ReconstructionTask):
         """Keep the decoder beside the backbone."""
         super().__init__(backbone, method, training)
         self.decoder = decoder
+        self.restores_pixels = method.reconstruction_target != "normalised_patches"
         self.interpolates = method.reconstruction_target == "pixels"
         if self.interpolates:
             self.log_reach = nn.Parameter(torch.zeros(()))
@@ -67,7 +70,7 @@ class MaskedReconstruction(ReconstructionTask):
     def targets(self, images: Tensor) -> Tensor:
         """What B x C x H x W normalised images should be restored to; B x T x (C * patch * patch), band after band."""
         patch = self.backbone.patch_size
-        return cut(images, patch) if self.interpolates else normalised_patches(images, patch)
+        return cut(images, patch) if self.restores_pixels else normalised_patches(images, patch)
 
     def reconstruct(self, images: Tensor, hidden: Tensor) -> Tensor:
         """Restore hidden patches.

@@ -73,7 +73,7 @@ class Reconstructions:
         notes = []
         if not task.method.blanks_masked_patches:
             notes.append("This method's tokenizer sees the whole image all the same.")
-        if task.interpolates:
+        if task.restores_pixels:
             units = "of the normalised image"
         else:
             units = "of patches normalised one by one"
@@ -116,7 +116,7 @@ def _reconstruct(
     guesses = mean_of_visible(targets, hidden, images.shape[1]), nearest_visible(targets, hidden, grid)
     patches = cut(normalised, patch)
     restored = predicted
-    if not task.interpolates:
+    if not task.restores_pixels:
         deviation, mean = torch.std_mean(patches, dim=-1, keepdim=True)
         restored = predicted * deviation + mean
     restored = torch.where(hidden.unsqueeze(-1), restored, patches)

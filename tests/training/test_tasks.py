@@ -6,10 +6,12 @@ import torch
 from small_tasks import TRAINING, reconstruction, segmentation
 
 from spectral_tl_bench.config.presets import override, preset
+from spectral_tl_bench.methods.spectralx.method import SpectralX
 from spectral_tl_bench.training.base import learning_rate_factor
 from spectral_tl_bench.training.decoders.reconstruction import ReconstructionDecoder
 from spectral_tl_bench.training.reconstruction import (
     blank,
+    cut,
     interpolated,
     mean_of_visible,
     nearest_visible,
@@ -86,12 +88,28 @@ def test_the_reach_of_the_interpolation_is_learned():
     assert task.log_reach.grad.abs() > 0
 
 
-def test_the_published_target_is_normalised_patch_by_patch():
+def test_a_methods_target_can_be_normalised_patch_by_patch(monkeypatch):
     images = torch.randn(2, 13, 32, 32) * 5 + 3
-    for name, same in (("pixels", False), ("normalised_patches", True)):
-        task = reconstruction(variant="default" if name == "pixels" else "reference")
-        assert task.method.reconstruction_target == name
+    for name, same in (("pixels", False), ("plain_pixels", False), ("normalised_patches", True)):
+        monkeypatch.setattr(SpectralX, "reconstruction_target", name)
+        task = reconstruction()
         assert torch.equal(task.targets(images), normalised_patches(images, 8)) == same
+        assert torch.equal(task.targets(images), cut(images, 8)) != same
+
+
+def test_the_reference_restores_pixels_as_they_are_as_its_released_code_does():
+    task = reconstruction(variant="reference")
+    task.log = lambda *args, **kwargs: None
+    assert reconstruction().method.reconstruction_target == "pixels"
+    assert task.method.reconstruction_target == "plain_pixels"
+    assert not hasattr(task, "log_reach")
+    images = torch.randn(2, 13, 32, 32)
+    torch.manual_seed(0)
+    loss = task.training_step({"image": images}, 0)
+    torch.manual_seed(0)
+    hidden = random_mask(2, 16, task.training_spec.mask_ratio, images.device)
+    difference = task.reconstruct(images, hidden) - cut(images, 8)
+    torch.testing.assert_close(loss, difference[hidden].square().mean())
 
 
 def test_both_guesses_are_of_visible_patches_only():

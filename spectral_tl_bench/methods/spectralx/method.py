@@ -88,8 +88,8 @@ class SpectralX(Method):
 
     @property
     def reconstruction_target(self) -> ReconstructionTarget:
-        """As published, patches are normalised one by one."""
-        return "pixels" if self.variant == "default" else "normalised_patches"
+        """The released code restores pixels as they are; the paper normalises them patch by patch."""
+        return "pixels" if self.variant == "default" else "plain_pixels"
 
     @property
     def keeps_tokenizer(self) -> bool:
