@@ -4,6 +4,7 @@ import ast
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from importlib import import_module
 from importlib.resources import files
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import spectral_tl_bench
+from spectral_tl_bench.utils.registry import DATASETS
 
 ROOT = Path(spectral_tl_bench.__file__).resolve().parent
 PACKAGE = "spectral_tl_bench"
@@ -152,6 +154,24 @@ def test_the_package_runs_as_a_module():
 @pytest.mark.parametrize("name", ["methods", "backbones", "sensors", "baselines.insertion", "datasets"])
 def test_documented_imports_stay(name):
     __import__(f"{PACKAGE}.{name}")
+
+
+@pytest.mark.parametrize("entry", DATASETS.built_in.values(), ids=lambda entry: entry.attribute)
+def test_dataset_classes_are_imported_from_the_package_of_datasets(entry):
+    assert getattr(import_module(f"{PACKAGE}.datasets"), entry.attribute) is DATASETS.load(entry.name)
+
+
+def test_the_package_of_datasets_has_no_other_names():
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        import_module(f"{PACKAGE}.datasets").__getattr__("Nothing")
+
+
+def test_every_package_is_installed():
+    if not (ROOT.parent / "pyproject.toml").is_file():
+        pytest.skip("this is an installed copy, there is no source tree")
+    settings = tomllib.loads((ROOT.parent / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    packages = sorted(name for name, path in MODULES.items() if path.name == "__init__.py")
+    assert settings["packages"] == packages
 
 
 @pytest.mark.slow

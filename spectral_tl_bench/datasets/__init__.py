@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from spectral_tl_bench.datasets.base import TileDataset
 
 
+def __getattr__(name: str) -> Any:
+    """Import the class of a registered dataset, such as ``WHUOHS``, when it is first used."""
+    for entry in DATASETS.built_in.values():
+        if entry.attribute == name:
+            return DATASETS.load(entry.name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def dataset_class(name: str) -> type[TileDataset]:
     """Return the dataset of a registered name, or of ``path/to/file.py:ClassName``.
 

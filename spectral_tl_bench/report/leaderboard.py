@@ -25,8 +25,8 @@ from spectral_tl_bench.utils.files import check_writable
 from spectral_tl_bench.utils.parallel import side_by_side
 
 SIMULATED_FOLDER, DETAILS_FOLDER = "simulated", "details"
-TRANSFERS, INCOMPLETE = "transfers", "incomplete"
-_RESERVED = ("published", "readme", SIMULATED_FOLDER, DETAILS_FOLDER, TRANSFERS, INCOMPLETE)
+TRANSFERS_PAGE, INCOMPLETE = "transfers", "incomplete"
+_RESERVED = ("published", "readme", SIMULATED_FOLDER, DETAILS_FOLDER, TRANSFERS_PAGE, INCOMPLETE)
 _DECIMALS = 4
 
 
@@ -86,7 +86,7 @@ def _tables(standings: Standings) -> dict[Path, bytes]:
         files[folder / f"{name}.md"] = board_page(board, name).encode()
         files[folder / DETAILS_FOLDER / f"{name}.csv"] = to_csv(board.details, _DECIMALS)
     for simulated, overview in standings.overviews.items():
-        for name, frame in zip((TRANSFERS, INCOMPLETE), overview, strict=True):
+        for name, frame in zip((TRANSFERS_PAGE, INCOMPLETE), overview, strict=True):
             if not frame.empty:
                 files[_folder(simulated) / f"{name}.csv"] = to_csv(frame, _DECIMALS)
     boards = {(simulated, names[simulated, group]): board for (simulated, group), board in standings.boards.items()}
@@ -103,7 +103,7 @@ def _unsupported(out: Path, files: Iterable[Path]) -> tuple[Path, ...]:
 
 
 def _built(out: Path, files: Iterable[Path], standings: Standings) -> Built:
-    extra = {DETAILS_FOLDER, TRANSFERS, INCOMPLETE}
+    extra = {DETAILS_FOLDER, TRANSFERS_PAGE, INCOMPLETE}
     boards = [p for p in files if p.suffix == ".csv" and p.parent.name != DETAILS_FOLDER and p.stem not in extra]
     return Built(tuple(out / path for path in boards), len(standings.runs), standings.skipped, _unsupported(out, files))
 

@@ -39,7 +39,7 @@ from spectral_tl_bench.utils.validation import names_yaml
 BACKBONE = "backbone."
 """Prefix of the adapted backbone's parameters in a segmenter; all others are the decoder's."""
 
-ARCHIVES = {"ohs": "whuohs", "sentinel2": "dfc2020", "mts12": "mts12"}
+DATASET_OF_SENSOR = {"ohs": "whuohs", "sentinel2": "dfc2020", "mts12": "mts12"}
 """The archive of each sensor, which says how many classes the decoder tells apart."""
 
 SMALL = 30_000_000
@@ -129,7 +129,7 @@ def sensor_and_classes(name: str) -> tuple[Sensor, int]:
     if name not in SENSORS:
         hint = f"the sensors are: {', '.join(SENSORS)}; or give the protocol file of your own tiles"
         raise UnknownNameError("sensor", name, SENSORS, hint)
-    return SENSORS[name], len(dataset_class(ARCHIVES[name]).all_classes)
+    return SENSORS[name], len(dataset_class(DATASET_OF_SENSOR[name]).all_classes)
 
 
 def backbone_size(backbone: str, sensor: Sensor) -> int:

@@ -8,7 +8,7 @@ from spectral_tl_bench.config.presets import preset
 from spectral_tl_bench.datasets import dataset_class
 from spectral_tl_bench.methods import Method, build_method, method_names
 from spectral_tl_bench.runs.parameter_counts import (
-    ARCHIVES,
+    DATASET_OF_SENSOR,
     account,
     backbone_size,
     gradient_receiving,
@@ -99,7 +99,7 @@ def test_the_size_of_a_backbone_is_that_of_its_weights():
 def test_every_sensor_has_the_classes_of_its_archive(name):
     sensor, classes = sensor_and_classes(name)
     assert sensor is SENSORS[name]
-    assert classes == len(dataset_class(ARCHIVES[name]).all_classes) > 1
+    assert classes == len(dataset_class(DATASET_OF_SENSOR[name]).all_classes) > 1
 
 
 def test_an_unknown_sensor_is_refused_with_the_nearest():
