@@ -103,7 +103,7 @@ def index(dataset: str, folder: Path, out: Path | None, console: Console) -> Non
         opened.index.assign(**parts).to_parquet(buffer)
         write_bytes(out, buffer.getvalue())
         console.print(f"written: {out}", highlight=False)
-    opened.contents(range(len(opened)))
+    opened.checksums(range(len(opened)))
     console.print(f"{len(opened)} tiles of {opened.name} indexed", highlight=False)
 
 

@@ -15,7 +15,7 @@ from spectral_tl_bench.config.spec import TrainingSpec
 from spectral_tl_bench.datamodules.pixel_checks import pixel_problems
 from spectral_tl_bench.datasets import open_dataset
 from spectral_tl_bench.datasets.base import TileDataset
-from spectral_tl_bench.datasets.checksums import TileContent
+from spectral_tl_bench.datasets.checksums import TileChecksums
 from spectral_tl_bench.datasets.cross_sensor import crossed
 from spectral_tl_bench.datasets.io.listing import Problem
 from spectral_tl_bench.datasets.io.raster import unknown_code_error, unknown_codes
@@ -37,7 +37,7 @@ class Parts:
         name: str,
         dataset: TileDataset,
         split: Split,
-        contents: Mapping[str, TileContent],
+        contents: Mapping[str, TileChecksums],
         label_fraction: float = 1.0,
         seed: int = 0,
         by_cells: bool = True,
@@ -101,7 +101,7 @@ class Parts:
         yield from self._nothing_in_common()
         yield from self._on_both_sides()
 
-    def _of(self, position: int) -> TileContent:
+    def _of(self, position: int) -> TileChecksums:
         return self._contents[self._names[position]]
 
     def _path(self, position: int, role: str) -> str:
@@ -260,7 +260,7 @@ def examine(protocols: Iterable[Protocol], root: Path, *, all_must_run: bool) ->
             if all_must_run:
                 problems.append(Problem("unusable", str(root), str(error)))
             continue
-        parts = Parts(protocol.name, shown, split, dataset.contents(split.tiles.tolist()))
+        parts = Parts(protocol.name, shown, split, dataset.checksums(split.tiles.tolist()))
         found = list(parts.problems())
         problems += found
         notes += [] if found else parts.notes()

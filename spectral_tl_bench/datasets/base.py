@@ -15,7 +15,8 @@ import torch
 from torchgeo.datasets import DatasetNotFoundError, NonGeoDataset
 
 from spectral_tl_bench.config.domains import Transfer
-from spectral_tl_bench.datasets.checksums import Contents, TileContent
+from spectral_tl_bench.datasets.checksums import TileChecksums
+from spectral_tl_bench.datasets.file_facts import FileFacts
 from spectral_tl_bench.datasets.index import survey
 from spectral_tl_bench.datasets.io.headers import Header, raster_header
 from spectral_tl_bench.datasets.io.listing import Listing, Role, Stored, raise_first
@@ -245,12 +246,12 @@ class TileDataset(NonGeoDataset):
         return dataclasses.replace(places, blocks=self.index["block"].astype(str).to_numpy())
 
     @cached_property
-    def known(self) -> Contents:
-        """What the files hold, as far as it was read before; of a simulated archive by pixels."""
-        return Contents(self, "bytes" if read_marker(self.root) is None else "pixels")
+    def facts(self) -> FileFacts:
+        """What is known of the files; digests of a simulated archive are of its pixels."""
+        return FileFacts(self, "bytes" if read_marker(self.root) is None else "pixels")
 
-    def contents(self, positions: Sequence[int]) -> dict[str, TileContent]:
-        """Tell what tiles hold; files that have not changed since it was read last are not read again.
+    def checksums(self, positions: Sequence[int]) -> dict[str, TileChecksums]:
+        """Digests of tiles; files that have not changed since they were read last are not read again.
 
         Args:
             positions: Rows of ``index``.
@@ -262,7 +263,7 @@ class TileDataset(NonGeoDataset):
             DataError: If a file cannot be read, or a label map is none.
         """
         rows = self.index.iloc[list(positions)].to_dict("records")
-        return {str(row["tile"]): content for row, content in zip(rows, self.known.of(rows), strict=True)}
+        return {str(row["tile"]): tile for row, tile in zip(rows, self.facts.checksums(rows), strict=True)}
 
     def __len__(self) -> int:
         return len(self.index)

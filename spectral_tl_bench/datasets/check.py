@@ -133,7 +133,7 @@ def check_archive(dataset: str | ProtocolFile, root: str | Path, sample: int | N
     positions = _sample(len(opened), sample)
     figures, problems = _read_tiles(opened, positions)
     if not problems:
-        problems = opened.known.verify(opened.index.iloc[positions].to_dict("records"))
+        problems = opened.facts.verify(opened.index.iloc[positions].to_dict("records"))
     bands = _band_statistics(opened, figures)
     pixels, valid = sum(f.pixels for f in figures), sum(f.valid for f in figures)
     return CheckReport(

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import geopandas as gpd
 import pandas as pd
-from pyarrow import ArrowException
-from shapely.errors import GEOSException
 
-from spectral_tl_bench.datasets.cache import cache_folders, keep
+from spectral_tl_bench.datasets.file_facts import FileFacts
 from spectral_tl_bench.datasets.io.headers import Header
 from spectral_tl_bench.datasets.io.listing import Listing, Problem, Role, Stored
 from spectral_tl_bench.sensors import Sensor
-from spectral_tl_bench.utils.errors import DataError, RecordError
-from spectral_tl_bench.utils.files import replacing
-
-_FORMAT = 5
-"""Raised when the columns or meaning of a cached index change."""
 
 FACTS = ("height", "width", "bands", "dtype", "label_height", "label_width", "geometry")
 """Columns of the index that come from the files' headers."""
-
-_CACHED = (*FACTS, "content", "empty", "bad", "calibration")
 
 
 class Archive(Protocol):
@@ -47,21 +36,18 @@ class Archive(Protocol):
         """The sensor with all bands that every image must have, used or not."""
 
     @property
-    def read_as(self) -> str:
-        """What headers are read with: another text reads them again."""
-
-    @property
     def band_hint(self) -> str:
         """What to do about an image with other bands."""
+
+    @property
+    def facts(self) -> FileFacts:
+        """What is known of the files."""
 
     def find(self) -> Listing:
         """List the tiles, and the files that are no part of one."""
 
     def settle(self, index: pd.DataFrame, contents: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
         """Decide what only the pixels tell: which of the tiles listed are one and the same."""
-
-    def headers_at(self, row: Mapping[Any, Any]) -> tuple[Header, Header]:
-        """Read what the headers of an image and of its label map say."""
 
     def stored_at(self, row: Mapping[Any, Any], role: Role) -> Stored:
         """Say which files hold an image or a label map."""
@@ -88,12 +74,15 @@ class Survey:
 def survey(archive: Archive) -> Survey:
     """Index the tiles that fit the archive and list what is wrong with the others.
 
-    Headers are read once and kept beside the archive, so that a second start only lists the folders.
+    Headers are read once and kept in a cache, so that a second start only lists the folders.
     """
     listing = archive.find()
     rows, left_out = listing.rows, listing.left_out
-    facts, unreadable = _read_facts(archive, rows)
-    problems = [*listing.problems, *unreadable]
+    headers = archive.facts.headers(rows)
+    problems = [*listing.problems, *(read for read in headers if isinstance(read, Problem))]
+    facts = {
+        row["tile"]: _facts_of(*read) for row, read in zip(rows, headers, strict=True) if not isinstance(read, Problem)
+    }
     if not rows:
         # Images without any label are no archive with a few files too many.
         problems, left_out = [*problems, *left_out], []
@@ -141,93 +130,11 @@ def _about_calibration(archive: Archive, rows: Sequence[dict[str, Any]], facts: 
     return [f"{share} state how their values become reflectance, which is applied: {what} ({example})"]
 
 
-def _read_facts(archive: Archive, rows: Sequence[dict[str, Any]]) -> tuple[dict[str, dict[str, Any]], list[Problem]]:
-    """Header facts by tile, from the cache where the files have not changed."""
-    if not rows:
-        return {}, []
-    name = f"index-{archive.name}-{_state(archive, rows)}.parquet"
-    for folder in cache_folders(archive.root):
-        cached = _load(folder / name)
-        if cached is not None and len(cached) == len(rows):
-            return cached, []
-    facts, problems = _read_headers(archive, rows)
-    # Only a sound archive is remembered: the other is read again once it is mended.
-    if not problems:
-        keep(archive.root, lambda folder: _store(facts, folder, name))
-    return facts, problems
-
-
-def _read_headers(archive: Archive, rows: Sequence[dict[str, Any]]) -> tuple[dict[str, dict[str, Any]], list[Problem]]:
-    def read(row: dict[str, Any]) -> dict[str, Any] | Problem:
-        try:
-            image, label = archive.headers_at(row)
-        except DataError as error:
-            message = str(error)
-            return Problem("unreadable", row["label"] if row["label"] in message else row["image"], message)
-        size = (image.height, image.width, image.bands, image.dtype, label.height, label.width)
-        return dict(
-            zip(
-                _CACHED, (*size, image.footprint, image.content, image.empty, image.bad, image.calibration), strict=True
-            )
-        )
-
-    facts: dict[str, dict[str, Any]] = {}
-    problems: list[Problem] = []
-    # GDAL waits for the disk without holding Python's lock.
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        for row, result in zip(rows, pool.map(read, rows), strict=True):
-            if isinstance(result, Problem):
-                problems.append(result)
-            else:
-                facts[row["tile"]] = result
-    return facts, problems
-
-
-def _state(archive: Archive, rows: Sequence[dict[str, Any]]) -> str:
-    """Digest of the files' relative paths, sizes and times: another one once any file changes."""
-    root = os.path.abspath(archive.root)
-    digest = hashlib.sha256(f"{_FORMAT}\0{archive.name}\0{archive.read_as}\n".encode())
-    for row in rows:
-        for stored in (archive.stored_at(row, "image"), archive.stored_at(row, "label")):
-            stamps = "\0".join(map(_stamp, stored.files))
-            digest.update(f"{row['tile']}\0{stored.name.removeprefix(root)}\0{stamps}\n".encode())
-    return digest.hexdigest()[:20]
-
-
-def _stamp(path: str) -> str:
-    try:
-        status = os.stat(path)
-    except OSError:
-        # A link to nowhere; reading its header says so by name.
-        return "missing"
-    return f"{status.st_size}\0{status.st_mtime_ns}"
-
-
-def _load(path: Path) -> dict[str, dict[str, Any]] | None:
-    """Facts of a cache file, or None where there is none that can be used."""
-    try:
-        frame = gpd.read_parquet(path)
-        names = frame.pop("tile").tolist()
-        columns = [frame[fact].tolist() for fact in _CACHED]
-    except (OSError, ValueError, KeyError, TypeError, ArrowException, GEOSException):
-        return None
-    return {name: dict(zip(_CACHED, values, strict=True)) for name, *values in zip(names, *columns, strict=True)}
-
-
-def _store(facts: dict[str, dict[str, Any]], folder: Path, name: str) -> bool:
-    """Write a cache file and remove the archive's older ones; False where the folder cannot be written."""
-    frame = pd.DataFrame.from_dict(facts, orient="index", columns=list(_CACHED)).rename_axis("tile").reset_index()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # Two runs may start at once: a reader sees a whole file or none.
-        with replacing(folder / name) as temporary:
-            gpd.GeoDataFrame(frame, geometry="geometry", crs="EPSG:4326").to_parquet(temporary, index=False)
-        for stale in folder.glob(f"{name.rsplit('-', 1)[0]}-*.parquet"):
-            if stale.name != name:
-                stale.unlink(missing_ok=True)
-    except (OSError, RecordError):
-        return False
-    return True
+def _facts_of(image: Header, label: Header) -> dict[str, Any]:
+    """Facts of a tile by their columns in the index, and those that it does not show."""
+    facts = {name: getattr(image, name) for name in ("height", "width", "bands", "dtype", "content", "empty", "bad")}
+    labels = {"label_height": label.height, "label_width": label.width}
+    return {**facts, **labels, "geometry": image.footprint, "calibration": image.calibration}
 
 
 def _mismatch(archive: Archive, row: dict[str, Any], fact: dict[str, Any]) -> Problem | None:

@@ -101,7 +101,7 @@ def open_archives(
         place = archive_root("tiles" if file is not None else name, root, "--archive")
         dataset = dataset_class(name)(place) if own is None else open_dataset(own, place)
         split = _source_of(about, dataset, training) if about else _all_of(dataset)
-        contents = dataset.contents(split.training.tolist())
+        contents = dataset.checksums(split.training.tolist())
         names = dataset.index["tile"].astype(str).to_numpy()
         said = PretrainingArchive(
             name=name if file is None else file.name,

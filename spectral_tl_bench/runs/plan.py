@@ -13,7 +13,7 @@ from spectral_tl_bench.records.run_yaml import Where
 
 if TYPE_CHECKING:
     from spectral_tl_bench.datasets.base import TileDataset
-    from spectral_tl_bench.datasets.checksums import TileContent
+    from spectral_tl_bench.datasets.checksums import TileChecksums
     from spectral_tl_bench.methods import AnyMethod
     from spectral_tl_bench.splits.assignment import Split
 
@@ -83,7 +83,7 @@ class Plan:
     spec: RunSpec
     dataset: TileDataset
     split: Split
-    contents: Mapping[str, TileContent]
+    contents: Mapping[str, TileChecksums]
     method: AnyMethod
     notes: tuple[str, ...] = ()
 

@@ -118,7 +118,7 @@ def plan(request: Request, opened: dict[tuple[str, Path], TileDataset] | None = 
         request, sides[split.training].tolist(), sides[split.tiles].tolist(), simulated
     )
     training = choices.training
-    contents = dataset.contents(split.tiles.tolist())
+    contents = dataset.checksums(split.tiles.tolist())
     parts = Parts(
         request.protocol.name,
         dataset,

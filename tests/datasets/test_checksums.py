@@ -35,12 +35,12 @@ def root(tmp_path):
     return write_whuohs(tmp_path / "whu")
 
 
-def contents(dataset):
-    return dataset.contents(range(len(dataset)))
+def checksums(dataset):
+    return dataset.checksums(range(len(dataset)))
 
 
 def fingerprint(root, cls=WHUOHS):
-    return data_fingerprint(contents(cls(root)))
+    return data_fingerprint(checksums(cls(root)))
 
 
 def change(path, keep_time=False):
@@ -82,33 +82,33 @@ def test_an_image_replaced_by_one_of_the_same_size_and_time_is_other_data(root):
 
 def test_only_what_has_changed_is_read_again(root):
     first = Counting(root)
-    expected = contents(first)
+    expected = checksums(first)
     assert len(first.read) == 10
-    assert contents(first) == expected
+    assert checksums(first) == expected
     assert len(first.read) == 10
     again = Counting(root)
-    assert contents(again) == expected
+    assert checksums(again) == expected
     assert again.read == []
     change(root / LABEL)
-    assert contents(again)["S1_0001"] != expected["S1_0001"]
+    assert checksums(again)["S1_0001"] != expected["S1_0001"]
     assert again.read == ["S1_0001.tif"]
 
 
 def test_only_the_tiles_asked_for_are_read(root):
     dataset = Counting(root)
-    dataset.contents([1, 4])
+    dataset.checksums([1, 4])
     assert sorted(dataset.read) == sorted(f"{tile}.tif" for tile in dataset.index["tile"].iloc[[1, 4]])
 
 
 def test_codes_are_those_of_the_label_map(root):
     write_tif(root / LABEL, random_label([3, 7, 22]))
-    assert contents(WHUOHS(root))["S1_0001"].codes == (3, 7, 22)
+    assert checksums(WHUOHS(root))["S1_0001"].codes == (3, 7, 22)
 
 
 @pytest.mark.parametrize("damage", [b"", b"PAR1 nonsense PAR1"])
 def test_a_damaged_cache_is_made_anew(root, damage):
     first = fingerprint(root)
-    (path,) = root.rglob("contents-*.parquet")
+    (path,) = root.rglob("files-*.parquet")
     path.write_bytes(damage)
     assert fingerprint(root) == first
     assert path.stat().st_size > 1000
@@ -117,21 +117,21 @@ def test_a_damaged_cache_is_made_anew(root, damage):
 def test_an_archive_marked_read_only_is_kept_for_the_user(root, tmp_path, monkeypatch):
     monkeypatch.setenv("SPECTRAL_TL_BENCH_CACHE", str(tmp_path / "cache"))
     root.chmod(0o555)
-    contents(Counting(root))
+    checksums(Counting(root))
     again = Counting(root)
-    contents(again)
+    checksums(again)
     root.chmod(0o755)
     assert again.read == []
-    assert not list(root.rglob("contents-*"))
+    assert not list(root.rglob("files-*"))
 
 
 def test_what_was_read_before_a_file_failed_is_kept(root):
     bad = write_tif(root / LABEL, random_label([1], dtype="float32") + 0.5)
     with pytest.raises(DataError, match=r"S1_0001\.tif is not a label map"):
-        contents(Counting(root))
+        checksums(Counting(root))
     write_tif(bad, random_label([1]))
     again = Counting(root)
-    contents(again)
+    checksums(again)
     assert again.read == ["S1_0001.tif"]
 
 
@@ -168,14 +168,14 @@ def test_a_simulated_archive_is_the_same_whatever_wrote_its_files(tmp_path):
 
 
 def test_a_terminal_is_shown_how_far_the_first_reading_is_and_nothing_else_is(root, monkeypatch, capfd):
-    monkeypatch.setattr("spectral_tl_bench.datasets.checksums._SHOWN_FROM", 2)
-    contents(WHUOHS(root))
+    monkeypatch.setattr("spectral_tl_bench.datasets.file_facts.FILES_SHOWN", 2)
+    checksums(WHUOHS(root))
     assert capfd.readouterr() == ("", "")
     shutil.rmtree(root / ".spectral_tl_bench")
     monkeypatch.setenv("FORCE_COLOR", "1")
-    contents(WHUOHS(root))
+    checksums(WHUOHS(root))
     shown = capfd.readouterr()
     assert "files of whuohs once" in shown.err
     assert shown.out == ""
-    contents(WHUOHS(root))
+    checksums(WHUOHS(root))
     assert capfd.readouterr().err == ""

@@ -28,7 +28,7 @@ def root(tmp_path):
 
 
 def cached(folder):
-    return sorted(folder.rglob("index-*.parquet"))
+    return sorted(folder.rglob("files-*.parquet"))
 
 
 @pytest.mark.parametrize(("cls", "write"), ARCHIVES)
@@ -45,15 +45,16 @@ def test_footprints_survive_the_cache(root):
     assert first.geometry.geom_equals(second.geometry).all()
 
 
-def test_a_changed_file_is_indexed_anew_and_the_stale_cache_removed(root):
+def test_a_changed_file_is_indexed_anew_in_the_same_cache(root):
     WHUOHS(root)
-    (before,) = cached(root)
+    (path,) = cached(root)
+    before = path.read_bytes()
     for role, pixels in (("image", random_image(32, size=20)), ("label", random_label([1], size=20))):
         write_tif(root / "tr" / role / "S1_0001.tif", pixels)
     index = WHUOHS(root).index.set_index("tile")
     assert index.loc["S1_0001", "height"] == 20
-    (after,) = cached(root)
-    assert after != before
+    assert cached(root) == [path]
+    assert path.read_bytes() != before
 
 
 def test_an_added_tile_is_seen(root):

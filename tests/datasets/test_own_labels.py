@@ -127,7 +127,7 @@ def test_polygons_are_burnt_into_the_grid_of_every_tile(tmp_path, suffix, named)
     np.testing.assert_array_equal(dataset[0]["mask"].numpy(), DRAWN)
     assert sorted(np.unique(dataset[1]["mask"].numpy()).tolist()) == [0, 255]
     np.testing.assert_array_equal(dataset.read(0, (3, 5, 6, 9))["mask"].numpy(), DRAWN[3:9, 5:14])
-    codes = [content.codes for content in dataset.contents(range(4)).values()]
+    codes = [content.codes for content in dataset.checksums(range(4)).values()]
     assert codes == [(-32768, 10, 30), (-32768, 10), (-32768,), (-32768,)]
 
 
@@ -137,7 +137,7 @@ def test_another_polygon_is_other_data(tmp_path):
 
     def fingerprint(shapes):
         draw(root / "drawn.gpkg", shapes)
-        return data_fingerprint(open_dataset(file, root).contents(range(4)))
+        return data_fingerprint(open_dataset(file, root).checksums(range(4)))
 
     assert len({fingerprint(SHAPES), fingerprint(SHAPES[:2]), fingerprint([(30, s) for _, s in SHAPES])}) == 3
     assert fingerprint(SHAPES) == fingerprint(SHAPES)

@@ -111,14 +111,14 @@ def test_polygons_label_a_scene(root):
 
 
 def test_tiles_of_one_file_are_known_by_their_own_pixels(root):
-    contents = opened(root).contents(range(36))
+    contents = opened(root).checksums(range(36))
     assert len({content.image for content in contents.values()}) == 36
     # Another selection of bands reads the same scene.
-    assert open_dataset(protocol_file(folder=folder(), bands=["nir"]), root).contents(range(36)) == contents
+    assert open_dataset(protocol_file(folder=folder(), bands=["nir"]), root).checksums(range(36)) == contents
     changed = IMAGE.copy()
     changed[3, 50, 50] += 1
     write_tif(root / "scene.tif", changed, **utm())
-    after = opened(root).contents(range(36))
+    after = opened(root).checksums(range(36))
     assert sum(after[tile] != contents[tile] for tile in contents) == 1
 
 
@@ -201,7 +201,7 @@ def test_a_change_behind_a_virtual_raster_is_other_data(tmp_path):
     root = write_stacks(tmp_path)
 
     def fingerprint():
-        return data_fingerprint(open_dataset(protocol_file(), root).contents(range(4)))
+        return data_fingerprint(open_dataset(protocol_file(), root).checksums(range(4)))
 
     before = fingerprint()
     with rasterio.open(root / "images" / "bands" / "3_B4.tif", "r+") as file:

@@ -144,7 +144,7 @@ def require_plain_sidecars(path: Path | str) -> None:
                 )
 
 
-def metadata_digest_text(path: str) -> bytes:
+def decisive_metadata(path: str) -> bytes:
     """What of an ``.aux.xml`` file decides pixels: without statistics and histograms, which any viewer may add."""
     return b"\n".join(_lines(_xml(path)))
 

@@ -18,7 +18,6 @@ from spectral_tl_bench.config.tile_folder import TileFolder
 from spectral_tl_bench.datasets.base import Sample, TileDataset
 from spectral_tl_bench.datasets.io.arrays import file_of
 from spectral_tl_bench.datasets.io.band_metadata import described_bands
-from spectral_tl_bench.datasets.io.formats import sidecars
 from spectral_tl_bench.datasets.io.headers import Header, raster_header
 from spectral_tl_bench.datasets.io.label_codes import own_codes
 from spectral_tl_bench.datasets.io.listing import Listing, Role, Stored, raise_first
@@ -222,14 +221,14 @@ class Tiles(TileDataset):
         path, part = row[role], row.get("part")
         place = "" if part is None else " " + "_".join(map(str, part))
         files = (file_of(path), *(sources_of(path) if is_virtual(path) else ()))
-        header = sidecars(path).get("hdr") if self._files_describe and role == "image" else None
-        files = (*files, *([] if header is None else [header]))
         if role == "label" and is_vector(path):
             # The same polygons are another label map on another grid.
             place = f" on {row['image'].removeprefix(os.path.abspath(self.root))}{place}"
             files = (*files, file_of(row["image"]))
         whole = not place and path == files[0]
-        return Stored(f"{path}{place}", files, whole, "" if role == "image" else self._labels_read_as)
+        offset = self._offset(row) if role == "image" else None
+        read_as = f"offset {offset:g}" if offset else ""
+        return Stored(f"{path}{place}", files, whole, read_as if role == "image" else self._labels_read_as)
 
     def image_at(self, row: Mapping[Any, Any], window: Window | None = None) -> tuple[np.ndarray, np.ndarray | None]:
         """Read the bands of the image of a row that are used, or a window of it."""
