@@ -1,17 +1,13 @@
 """docs/your-tiles.md, followed to the letter on small files of the kind that it speaks of."""
 
-import re
 import shlex
-from pathlib import Path
 
-import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
-import rasterio
 from archives import utm, write_mat, write_tif
+from campaign import NODATA, USED, WAVELENGTHS, blocks, describe, draw, image, rectangle, write_campaign
 from command_line import command
-from shapely.geometry import box
 from tiny_run import TINIEST
 
 from spectral_tl_bench.config.protocols import load_protocols
@@ -19,59 +15,11 @@ from spectral_tl_bench.datasets import open_dataset
 from spectral_tl_bench.runs.planning import plan
 from spectral_tl_bench.runs.requests import requests
 
-PAGE = (Path(__file__).parents[2] / "docs" / "your-tiles.md").read_text(encoding="utf-8")
-SIDE, BANDS, NODATA = 16, 32, -9999
-WAVELENGTHS = np.linspace(420, 2450, BANDS)
-USED = [w for w in WAVELENGTHS if w <= 1340 or 1450 <= w <= 1780 or w >= 1970]
-WEST, NORTH = 500_000, 4_000_000
-
-
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", PAGE, flags=re.DOTALL)
-
-
-def image(rows, columns, seed=0):
-    """Two kinds of land, left and right, a band without data, and a corner without any."""
-    pixels = np.random.default_rng(seed).normal(2000, 200, (BANDS, rows, columns))
-    pixels[:, :, : columns // 2] *= np.linspace(0.5, 2, BANDS)[:, None, None]
-    pixels[7] = NODATA
-    pixels[:, :3, :3] = NODATA
-    return pixels.astype("int16")
-
-
-def describe(path):
-    with rasterio.open(path, "r+") as file:
-        for band, wavelength in enumerate(WAVELENGTHS, start=1):
-            file.update_tags(band, ns="IMAGERY", CENTRAL_WAVELENGTH_UM=wavelength / 1000, FWHM_UM=0.0065)
-
-
-def rectangle(left, top, width, height):
-    return box(WEST + 10 * left, NORTH - 10 * (top + height), WEST + 10 * (left + width), NORTH - 10 * top)
-
-
-def draw(path, column, shapes):
-    values, areas = zip(*shapes, strict=True)
-    gpd.GeoDataFrame({column: values}, geometry=list(areas), crs="EPSG:32650").to_file(path)
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The campaign of the page, and what it writes beside it."""
     folder = tmp_path_factory.mktemp("page")
-    campaign = folder / "campaign"
-    campaign.mkdir()
-    (campaign / "tiles.csv").write_text(blocks("csv")[0])
-    names = [line.partition(",")[0] for line in blocks("csv")[0].splitlines()[1:]]
-    shapes = []
-    for number, name in enumerate(names):
-        left = 50 * number
-        path = campaign / "images" / f"{name}.tif"
-        write_tif(path, image(SIDE, SIDE, number), **utm(left=WEST + 10 * left), nodata=NODATA)
-        describe(path)
-        for code, first, width in ((1, 0, 8), (2, 8, 7), (-1, 15, 1)):
-            shapes.append((code, rectangle(left + first, 0, width, SIDE)))
-    draw(campaign / "labels.gpkg", "class", shapes)
-    (folder / "campaign.yaml").write_text(blocks("yaml")[0])
+    write_campaign(folder)
     return folder
 
 
