@@ -31,7 +31,7 @@ def archives(tmp_path_factory):
 def runs(archives, train, tmp_path_factory):
     """Runs that pages name as finished."""
     out = tmp_path_factory.mktemp("finished") / "runs"
-    for method in ("frozen", "lora", "spectralx", "pixel_forest"):
+    for method in ("frozen", "lora", "spectralx"):
         train(out, method, protocol="whu_region/s2t", root=archives / "whuohs")
     train(out, "lora", protocol="dfc_season/winter", root=archives / "dfc2020")
     return out
