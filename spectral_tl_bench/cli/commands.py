@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import warnings
 from collections.abc import Sequence
@@ -69,6 +70,7 @@ def run(
     from spectral_tl_bench.runs.runner import execute
     from spectral_tl_bench.training.loggers import require_loggers
     from spectral_tl_bench.utils import distributed
+    from spectral_tl_bench.utils.files import remove_empty_folders
     from spectral_tl_bench.utils.runtime import RuntimeOptions, pick_device
 
     device = pick_device(options.device)
@@ -84,10 +86,13 @@ def run(
         for ready in plans:
             runner_of(type(ready.method)).require_executable(ready, options, maps)
         if not dry:
+            if not out.exists():
+                existing = next(folder for folder in out.absolute().parents if folder.exists())
+                stack.callback(remove_empty_folders, out.absolute(), existing)
             prepare_folder(out)
         return plans
 
-    with warnings.catch_warnings():
+    with contextlib.ExitStack() as stack, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*geotransform.*")
         # Before this process starts others. Where srun or torchrun has started them: one after the other.
         early = None if secondary or launch.started_elsewhere() else prepare()

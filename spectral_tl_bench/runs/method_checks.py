@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,7 +14,7 @@ from spectral_tl_bench.backbones import build_backbone
 from spectral_tl_bench.backbones.base import NUM_TAPS
 from spectral_tl_bench.training.fit import seed_all
 from spectral_tl_bench.utils.errors import RunFailedError, SpectralBenchError
-from spectral_tl_bench.utils.registry import DECODERS
+from spectral_tl_bench.utils.registry import DECODERS, LOSSES, PluginError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -85,24 +87,29 @@ def require_repeatable(plan: Plan, method: Method, backbone: Backbone) -> None:
             )
 
 
-def require_batch(backbone: Backbone, num_classes: int, training: TrainingSpec) -> None:
-    """Look whether the decoder can train on a batch of one window, before anything does.
+def require_head(backbone: Backbone, num_classes: int, training: TrainingSpec) -> None:
+    """Refuse windows, decoders and losses that cannot train, before anything does.
 
     Args:
         backbone: Of the run.
         num_classes: K.
-        training: Names the decoder.
+        training: Names decoder and loss.
 
     Raises:
-        SpectralBenchError: If it normalises over the batch what a single window has one value of.
+        SpectralBenchError: If one cannot be used; the message names it.
     """
-    if training.batch_size > training.accumulation:
-        return
     size = training.image_size
     with torch.device("meta"):
-        decoder = DECODERS.load(training.decoder)(backbone, num_classes, training).train()
         image = torch.empty(1, len(backbone.sensor.bands), size, size)
         features = torch.empty(1, backbone.width, *backbone.grid_of(backbone.enlarge(image, training.upsample)))
+        with _blamed("decoder", training.decoder, "cannot be made"):
+            decoder = DECODERS.load(training.decoder)(backbone, num_classes, training).train()
+    with _blamed("loss", training.loss, "fails on logits and mask"):
+        loss = LOSSES.load(training.loss)(torch.zeros(2, num_classes, 4, 4), torch.zeros(2, 4, 4, dtype=torch.long))
+    if not (isinstance(loss, torch.Tensor) and loss.dim() == 0):
+        raise PluginError(f"loss {training.loss} returns a {type(loss).__name__}, not a scalar tensor")
+    if training.batch_size > training.accumulation:
+        return
     try:
         decoder([features] * NUM_TAPS)
     except ValueError as error:
@@ -113,7 +120,18 @@ def require_batch(backbone: Backbone, num_classes: int, training: TrainingSpec) 
                 "--train decoder=mlp"
             ) from error
     except (RuntimeError, TypeError, NotImplementedError):
-        return  # of a decoder that cannot do without numbers: training tells
+        return  # of a decoder that needs numbers, which the meta device lacks
+
+
+@contextlib.contextmanager
+def _blamed(kind: str, name: str, how: str) -> Iterator[None]:
+    """Name the plugin in whatever it raises."""
+    try:
+        yield
+    except SpectralBenchError:
+        raise
+    except Exception as error:
+        raise PluginError(f"{kind} {name} {how}: {type(error).__name__}: {error}") from error
 
 
 def require_training(method: Method, task: AdaptationTask) -> None:

@@ -92,7 +92,7 @@ class MethodRunner(abc.ABC):
         progress: ProgressFile,
         options: RuntimeOptions,
     ) -> None:
-        """Train, score and write the record.
+        """Check the method, then write ``run.yaml``, train, score and write the record.
 
         Args:
             plan: The run.

@@ -20,7 +20,7 @@ from spectral_tl_bench.records.stage1 import STAGE1, origin, read_stage1
 from spectral_tl_bench.records.titles import heading
 from spectral_tl_bench.runs.adapter import ADAPTER, Adapter, pretrained_digest, write_adapter
 from spectral_tl_bench.runs.diagnostics import write_diagnostics
-from spectral_tl_bench.runs.method_checks import FrozenWeights, require_batch, require_repeatable, require_training
+from spectral_tl_bench.runs.method_checks import FrozenWeights, require_head, require_repeatable, require_training
 from spectral_tl_bench.runs.parameter_counts import parameter_counts, segmenter_names
 from spectral_tl_bench.runs.plan import Plan
 from spectral_tl_bench.runs.progress_file import ProgressFile, StageProgressFile
@@ -90,7 +90,7 @@ class NetworkRun:
         self.history: list[dict[str, Any]] = []
         self.frozen = FrozenWeights(self.backbone)
         require_repeatable(plan, self.method, self.backbone)
-        require_batch(self.backbone, len(plan.dataset.classes), self.training)
+        require_head(self.backbone, len(plan.dataset.classes), self.training)
         names = options.loggers if distributed.is_rank_zero() else ()
         self.loggers = Loggers(names, folder, self.spec, self.history, options)
         self.trainable: set[str] = set()
@@ -98,6 +98,8 @@ class NetworkRun:
 
     def run(self) -> None:
         """Do every stage, and delete what only an unfinished run needs."""
+        if distributed.is_rank_zero():
+            records.write_run_yaml(self.folder, self.spec, self.plan.request.where.absolute())
         with contextlib.closing(self.loggers):
             for stage in self.method.stages:
                 self.reconstruct() if stage == "reconstruction" else self.segment()

@@ -201,6 +201,7 @@ def fit_and_score(
         DataError: If no source pixel is labelled.
     """
     spec, split = plan.spec, plan.split
+    records.write_run_yaml(folder, spec, plan.request.where.absolute())
     console = options.output
 
     def watch(rows: Sequence[int], what: str) -> Iterable[int]:

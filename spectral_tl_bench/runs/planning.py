@@ -23,7 +23,7 @@ from spectral_tl_bench.simulation import read_marker
 from spectral_tl_bench.splits.assignment import Split, split_tiles
 from spectral_tl_bench.splits.few_labels import labelled_tiles
 from spectral_tl_bench.utils.errors import DataError, SpectralBenchError
-from spectral_tl_bench.utils.registry import short_name, source_digest
+from spectral_tl_bench.utils.registry import PluginError, short_name, source_digest
 from spectral_tl_bench.utils.weight_metadata import fingerprint
 
 if TYPE_CHECKING:
@@ -96,7 +96,8 @@ def plan(request: Request, opened: dict[tuple[str, Path], TileDataset] | None = 
     choices, where = request.choices, request.where
     training, file = choices.training, request.protocol.file
     for registry, name in training.seams():
-        registry.load(name)
+        if not callable(registry.load(name)):
+            raise PluginError(f"{registry.kind} {name} is no function or class")
     method = build_any_method(choices.method, dict(choices.method_options))
     runner = runner_of(type(method))
     runner.require_valid(method, request)

@@ -18,7 +18,7 @@ from spectral_tl_bench.runs.progress_file import ProgressFile
 from spectral_tl_bench.training.fit import reset_peak_memory
 from spectral_tl_bench.utils import distributed
 from spectral_tl_bench.utils.errors import RecordError
-from spectral_tl_bench.utils.files import exclusive_folder
+from spectral_tl_bench.utils.files import exclusive_folder, remove_empty_folders
 from spectral_tl_bench.utils.runtime import RuntimeOptions
 from spectral_tl_bench.utils.trusted_code import trust_code
 
@@ -46,6 +46,9 @@ def execute(plan: Plan, out: Path, options: RuntimeOptions | None = None) -> rec
     replacement = folder.with_name(f".{folder.name}.again")
     progress = ProgressFile(folder)
     with contextlib.ExitStack() as stack:
+        # A run that fails before it has anything to keep leaves no folder.
+        for made in (folder, replacement):
+            stack.callback(remove_empty_folders, made, out)
 
         def claim() -> Path | None:
             """The folder to run in; None where a complete run exists."""
@@ -99,8 +102,6 @@ def _is_finished(folder: Path, options: RuntimeOptions) -> bool:
 
 
 def _run(plan: Plan, folder: Path, progress: ProgressFile, options: RuntimeOptions) -> None:
-    if distributed.is_rank_zero():
-        records.write_run_yaml(folder, plan.spec, plan.request.where.absolute())
     shared = {"devices": options.devices, "num_nodes": options.num_nodes, "strategy": options.strategy}
     # Before anything trains: versions and code as they run, and the peak memory of this run alone.
     provenance = records.provenance(torch.get_num_threads()).model_copy(update=shared)

@@ -93,6 +93,14 @@ def remove_temporary_files(folder: Path, name: str | None = None) -> None:
             path.unlink(missing_ok=True)
 
 
+def remove_empty_folders(folder: Path, top: Path) -> None:
+    """Delete a folder and those that hold it, below ``top``, as far as nothing is in them."""
+    with contextlib.suppress(OSError):
+        while folder != top and top in folder.parents:
+            folder.rmdir()
+            folder = folder.parent
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary file beside ``path`` that takes its place when the block ends well, and goes when it does not.

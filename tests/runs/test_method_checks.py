@@ -12,7 +12,7 @@ from spectral_tl_bench import backbones
 from spectral_tl_bench.backbones import backbone_entry
 from spectral_tl_bench.config.presets import override, preset
 from spectral_tl_bench.records import RECORD
-from spectral_tl_bench.runs.method_checks import require_batch
+from spectral_tl_bench.runs.method_checks import require_head
 from spectral_tl_bench.runs.planning import plan
 from spectral_tl_bench.runs.requests import requests
 from spectral_tl_bench.runs.runner import execute
@@ -183,4 +183,4 @@ def test_one_window_at_a_time_is_refused_where_the_decoder_normalises_over_sever
 @pytest.mark.parametrize(("decoder", "batch"), [("mlp", 1), ("upernet", 2)])
 def test_one_window_is_enough_for_the_perceptron_and_two_for_upernet(decoder, batch):
     settings = TINY | {"batch_size": batch, "decoder": decoder}
-    require_batch(backbones.build_backbone("vit_micro", SENTINEL2), 5, override(preset("quick"), settings))
+    require_head(backbones.build_backbone("vit_micro", SENTINEL2), 5, override(preset("quick"), settings))
