@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from spectral_tl_bench.utils.files import prepare_folder, replacing
 
 TILE = 256
 """Side of the file's tiles in pixels."""
+
+_INCOMPLETE = "the file is not complete; the disk may be full"
 
 Color = tuple[int, int, int, int]
 
@@ -121,6 +124,7 @@ class GeoTiff:
             "bigtiff": "if_safer",
         }
         self._waiting: list[np.ndarray] = []
+        self._checksum = 0
         self._written = 0
         self._stack = contextlib.ExitStack()
 
@@ -128,6 +132,7 @@ class GeoTiff:
         prepare_folder(self.path.parent)
         self._stack.enter_context(self._failures())
         temporary = self._stack.enter_context(replacing(self.path))
+        self._stack.push(lambda kind, error, trace: self._require_complete(temporary) if kind is None else None)
         self._file = self._stack.enter_context(rasterio.open(temporary, "w", **self._profile))
         if self.place.gcps[0] and self.place.crs is None:
             self._file.gcps = self.place.gcps
@@ -147,7 +152,21 @@ class GeoTiff:
         try:
             yield
         except RasterioError as error:
-            raise RecordError(f"cannot write {self.path}: {str(error).splitlines()[0]}") from error
+            raise RecordError(f"cannot write {self.path}: {_INCOMPLETE} ({str(error).splitlines()[0]})") from error
+
+    def _require_complete(self, path: Path) -> None:
+        """Read the closed file again: GDAL does not report a disk that was full as the last tiles were written.
+
+        Raises:
+            RecordError: If it does not hold what was written.
+        """
+        checksum = 0
+        with contextlib.suppress(RasterioError), rasterio.open(path) as source:
+            for top in range(0, source.height, TILE):
+                window = rasterio.windows.Window(0, top, source.width, min(TILE, source.height - top))
+                checksum = zlib.crc32(np.ascontiguousarray(source.read(1, window=window)), checksum)
+        if checksum != self._checksum:
+            raise RecordError(f"cannot write {self.path}: {_INCOMPLETE}")
 
     def write(self, rows: np.ndarray) -> None:
         """Write the next rows."""
@@ -160,6 +179,7 @@ class GeoTiff:
             self._waiting = [block[whole:]]
             window = rasterio.windows.Window(0, self._written, block.shape[1], whole)
             self._file.write(block[:whole], 1, window=window)
+            self._checksum = zlib.crc32(np.ascontiguousarray(block[:whole]), self._checksum)
             self._written += whole
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,16 +59,22 @@ def pretrain(ready: Plan, out: Path, options: RuntimeOptions | None = None, *, h
     options = RuntimeOptions() if options is None else options
     out = out.expanduser()
     check_name(out)
+    folder = out.with_name(f".{out.stem}.pretraining")
     if out.exists() and not options.force:
         existing = read_pretraining(out)
         if existing is None or existing.spec != ready.spec:
             raise RecordError(f"--out {out} is there already and holds other weights; name another, or add --force")
+        if folder.is_dir():  # of a process that ended between the weights and the end
+            with exclusive_folder(folder):
+                shutil.rmtree(folder, ignore_errors=True)
         options.say(f"already there: {out} (--force makes it again)")
         return out
-    folder = out.with_name(f".{out.stem}.pretraining")
     records.prepare_folder(out.parent)
     records.prepare_folder(folder)
     with exclusive_folder(folder), options.interruption.listening():
+        records.remove_temporary_files(folder)
+        for name in (out.name, out.with_suffix(".json").name, *_pictures(ready, out)):
+            records.remove_temporary_files(out.parent, name)
         provenance = records.provenance(torch.get_num_threads())
         checkpoints = Checkpoints(
             folder, ready.spec.digest, provenance.software, across_versions=options.resume_across_versions
@@ -83,7 +90,7 @@ def pretrain(ready: Plan, out: Path, options: RuntimeOptions | None = None, *, h
             provenance=provenance.model_copy(update={"gpu": gpu, "resumed_from": tuple(checkpoints.resumed_from)}),
             history=tuple(done.history),
         )
-        _write(ready, done.model, record, pictures, out, torch.float16 if half else None)
+        _write(ready, done.model, record, pictures, out, folder, torch.float16 if half else None)
         checkpoints.remove()
     with contextlib.suppress(OSError):
         os.rmdir(folder)
@@ -142,21 +149,28 @@ def _reconstruct(
     return errors, pictures
 
 
+def _pictures(ready: Plan, out: Path) -> list[str]:
+    """Names of the files with a picture of each archive."""
+    return [f"{out.stem}-{number}-{archive.name}.png" for number, archive in enumerate(ready.spec.archives, start=1)]
+
+
 def _write(
     ready: Plan,
     model: nn.Module,
     record: PretrainingRecord,
     pictures: Sequence[bytes],
     out: Path,
+    folder: Path,
     dtype: torch.dtype | None,
 ) -> None:
-    for number, (said, picture) in enumerate(zip(ready.spec.archives, pictures, strict=True), start=1):
-        records.write_bytes(out.with_name(f"{out.stem}-{number}-{said.name}.png"), picture)
+    for name, picture in zip(_pictures(ready, out), pictures, strict=True):
+        records.write_bytes(out.with_name(name), picture)
     records.write_bytes(out.with_suffix(".json"), (record.model_dump_json(indent=2) + "\n").encode())
     state = {
         name: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else None, copy=True).contiguous()
         for name, tensor in model.state_dict().items()
         if not name.startswith(ready.entry.ignorable)
     }
-    # Last: where the weights are, all is.
-    save_weights(out, state, record.model_dump(mode="json", exclude={"history"}))
+    # Last: where the weights are, all is. From the hidden folder, where what a killed process left is deleted.
+    save_weights(folder / out.name, state, record.model_dump(mode="json", exclude={"history"}))
+    os.replace(folder / out.name, out)

@@ -1,4 +1,4 @@
-"""Silence for what libraries tell those who call them."""
+"""Suppress third-party log messages and warnings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def suppress_third_party_messages() -> Iterator[None]:
-    """Keep Lightning's tips and torch's notices out of the table a person reads."""
+    """Suppress Lightning's tips and torch's notices."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning_utilities")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
