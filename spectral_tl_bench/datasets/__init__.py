@@ -56,7 +56,7 @@ def open_dataset(file: ProtocolFile, root: str | Path, **options: Any) -> TileDa
         dataset: TileDataset = cls(root, file=file, **options)
     else:
         dataset = cls(root, ignore=file.ignore, **options)
-    if dataset.split is None:
+    if dataset.split is None and not dataset.index.empty:
         dataset.notes = [*dataset.notes, *selection_notes(file, dataset.index)]
     return dataset
 

@@ -264,7 +264,8 @@ def _notes(dataset: TileDataset, counts: list[TileCount], bands: tuple[BandStati
         yield f"other numbers than the paper's, as releases of this archive are known to have: {which}"
     if len(differing) > len(near):
         yield "the numbers of tiles differ from the published ones: a partial or simulated archive"
-    sides = [count for count in counts if count.what.endswith((" source", " target"))]
+    # Where no tile can be used, the problems say why.
+    sides = [count for count in counts if count.what.endswith((" source", " target")) and not dataset.index.empty]
     for count in islice((c for c in sides if not c.found), 3):
         yield f"{count.what} has no tile, so that protocol cannot run"
     low, high = PLAUSIBLE_MEAN

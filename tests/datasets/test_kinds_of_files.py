@@ -9,7 +9,8 @@ import json
 import geopandas as gpd
 import numpy as np
 import pytest
-from archives import write_tif
+import rasterio
+from archives import write_mat, write_tif
 from rasterio.transform import Affine, from_origin
 from shapely.geometry import box
 
@@ -369,6 +370,134 @@ def labels_of_larger_pixels(folder):
 def rotated_labels(folder):
     for number in range(TILES):
         folder.label(number, codes_of(number), transform=Affine(0, 10, 500_000 + 400 * number, -10, 0, 4_000_000))
+
+
+# Pixels, their validity and scale.
+
+
+def half(number):
+    return np.arange(SIDE)[None, :].repeat(SIDE, 0) >= SIDE // 2
+
+
+def half_masked(number):
+    return np.where(half(number), pixels_of(number), 0).astype("uint16")
+
+
+@read(valid=half)
+def nodata_in_the_header(folder):
+    for number in range(TILES):
+        folder.image(number, half_masked(number), nodata=0)
+
+
+@read(valid=half)
+def nodata_of_the_sensor(folder):
+    folder.protocol["sensor"] = folder.protocol["sensor"].replace("drone,", "drone, nodata: 0,")
+    for number in range(TILES):
+        folder.image(number, half_masked(number))
+
+
+@read(valid=half)
+def not_a_number(folder):
+    for number in range(TILES):
+        folder.image(number, np.where(half(number), pixels_of(number), np.nan).astype("float32"))
+
+
+@read(valid=half)
+def a_mask_in_the_file(folder):
+    for number in range(TILES):
+        path = folder.image(number, half_masked(number))
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as file:
+            file.write_mask(half(number))
+
+
+@read(valid=half)
+def a_mask_beside_the_file(folder):
+    for number in range(TILES):
+        path = folder.image(number, half_masked(number))
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(path, "r+") as file:
+            file.write_mask(half(number))
+
+
+@read()
+def a_scale_and_an_offset_in_the_file(folder):
+    for number in range(TILES):
+        path = folder.image(number, pixels_of(number) + (1000 if number >= 5 else 0))
+        with rasterio.open(path, "r+") as file:
+            file.scales, file.offsets = (0.0001,) * BANDS, (-0.1 if number >= 5 else 0.0,) * BANDS
+
+
+@read()
+def suffixes_in_capitals(folder):
+    for path in folder.root.glob("images/*.tif"):
+        path.rename(path.with_suffix(".TIF"))
+
+
+def envi_as(folder, suffix, interleave):
+    for number in range(TILES):
+        (folder.root / "images" / f"t{number}.tif").unlink()
+        path = folder.root / "images" / f"t{number}{suffix}"
+        write_tif(path, pixels_of(number), driver="ENVI", interleave=interleave, **place_of(number))
+
+
+@read()
+def envi_by_lines(folder):
+    envi_as(folder, ".bil", "bil")
+
+
+@read()
+def envi_by_pixels(folder):
+    envi_as(folder, ".bip", "bip")
+
+
+@read()
+def envi_by_bands(folder):
+    envi_as(folder, ".bsq", "bsq")
+
+
+@read()
+def numpy_tiles(folder):
+    for number in range(TILES):
+        (folder.root / "images" / f"t{number}.tif").unlink()
+        np.save(folder.root / "images" / f"t{number}.npy", pixels_of(number).transpose(1, 2, 0))
+
+
+@read()
+def numpy_tiles_beside_rasters(folder):
+    for number in range(TILES):
+        np.save(folder.root / "images" / f"t{number}.npy", pixels_of(number) + 1)
+
+
+@read()
+def matlab_labels(folder):
+    for number in range(TILES):
+        (folder.root / "labels" / f"t{number}.tif").unlink()
+        write_mat(folder.root / "labels" / f"t{number}.mat", gt=codes_of(number))
+
+
+@refused("images/t3.tif", "cannot read")
+def a_file_that_was_cut_short(folder):
+    path = folder.root / "images" / "t3.tif"
+    path.write_bytes(path.read_bytes()[:600])
+
+
+@refused("t3 does not exist")
+def an_image_that_is_missing(folder):
+    (folder.root / "images" / "t3.tif").unlink()
+
+
+@refused("holds complex numbers")
+def complex_numbers(folder):
+    folder.image(3, pixels_of(3).astype("complex64"))
+
+
+@refused("label code 7, 8, 9, which is neither a class nor ignored")
+def a_code_without_a_class(folder):
+    folder.label(3, codes_of(3) + np.uint8(7))
+
+
+@refused("it holds fractions")
+def fractions_as_labels(folder):
+    folder.label(3, codes_of(3) + np.float32(0.5))
 
 
 # Pixels of another size.
