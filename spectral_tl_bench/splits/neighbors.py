@@ -61,6 +61,28 @@ def _within(boxes: np.ndarray, reach: np.ndarray | float) -> tuple[np.ndarray, n
     return first, second
 
 
+def _joined_longitudes(boxes: np.ndarray) -> np.ndarray:
+    """Boxes of longitudes and latitudes such that those on both sides of 180 degrees lie side by side.
+
+    A footprint across 180 degrees seems to go the other way round the globe. Longitudes are counted from the widest
+    stretch without tiles then; boxes that come nowhere near stay as they are.
+    """
+    west, east = boxes[:, 0].copy(), boxes[:, 2].copy()
+    across = east - west > 180
+    west[across], east[across] = boxes[across, 2], boxes[across, 0] + 360
+    if not across.any() and not (west.min() < -170 and east.max() > 170):
+        return boxes
+    order = np.argsort(west % 360)
+    starts, widths = (west % 360)[order], (east - west)[order]
+    reached = np.maximum.accumulate(starts + widths)
+    gaps = starts - np.concatenate([[reached[-1] - 360], reached[:-1]])
+    first = starts[int(np.argmax(gaps))]
+    joined = boxes.copy()
+    joined[:, 0] = (west - first) % 360
+    joined[:, 2] = joined[:, 0] + (east - west)
+    return joined
+
+
 def by_footprint(geometry: gpd.GeoSeries) -> Places | None:
     """Places of georeferenced tiles; None where a footprint is missing.
 
@@ -71,7 +93,7 @@ def by_footprint(geometry: gpd.GeoSeries) -> Places | None:
     """
     if not len(geometry) or geometry.isna().any():
         return None
-    boxes = geometry.bounds.to_numpy(dtype=float)
+    boxes = _joined_longitudes(geometry.bounds.to_numpy(dtype=float))
     first, second = _within(boxes, _SAME_SHEET)
     joined = coo_matrix((np.ones(len(first), dtype=bool), (first, second)), shape=(len(boxes), len(boxes)))
     _, stretches = connected_components(joined, directed=False)
