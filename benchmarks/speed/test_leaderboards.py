@@ -21,13 +21,13 @@ START = """
 import sys, time
 from pathlib import Path
 started = time.monotonic()
-from spectral_tl_bench.report.run_collection import Standings
-standings = Standings.below(Path(sys.argv[1]))
+from spectral_tl_bench.report.run_collection import RunCollection
+collection = RunCollection.below(Path(sys.argv[1]))
 out = Path(sys.argv[2])
 """
-BOARDS = "from spectral_tl_bench.report.leaderboard import build\nbuild(standings, out / 'boards')\n"
-PAGE = "from spectral_tl_bench.report.site import write_site\nwrite_site(standings, out / 'site')\n"
-END = "print(len(standings.runs), len(standings.boards), time.monotonic() - started)\n"
+BOARDS = "from spectral_tl_bench.report.leaderboard import build\nbuild(collection, out / 'boards')\n"
+PAGE = "from spectral_tl_bench.report.site import write_site\nwrite_site(collection, out / 'site')\n"
+END = "print(len(collection.runs), len(collection.boards), time.monotonic() - started)\n"
 
 
 @pytest.fixture(scope="module")

@@ -7,16 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectral_tl_bench.utils.errors import RecordError, RunFailedError, SpectralBenchError
+from spectral_tl_bench.utils.text import say
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from spectral_tl_bench.records import Run
     from spectral_tl_bench.report.compare import Comparison
-
-
-def _say(line: str, console: Console) -> None:
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _left_out(skipped: Sequence[str], console: Console) -> None:
@@ -55,7 +52,7 @@ def leaderboard(
     """
     from spectral_tl_bench.report import leaderboard as boards
     from spectral_tl_bench.report.formatting import count
-    from spectral_tl_bench.report.run_collection import Standings
+    from spectral_tl_bench.report.run_collection import RunCollection
 
     if check and (site is not None or pack is not None):
         option = "--site" if pack is None else "--pack"
@@ -68,27 +65,27 @@ def leaderboard(
         check_folder(site, "--site")
     if pack is not None:
         runs = _packed(runs, pack, console)
-    standings = Standings.below(runs, against)
+    collection = RunCollection.below(runs, against)
     if check:
-        built, wrong = boards.check(standings, out)
+        built, wrong = boards.check(collection, out)
     else:
-        built, wrong = boards.build(standings, out), ()
+        built, wrong = boards.build(collection, out), ()
     _left_out(built.skipped, console)
-    _say(boards.summary_line(built), console)
+    say(console, boards.summary_line(built))
     for path in built.unsupported if not check else ():
-        _say(f"no record supports {path}; delete it", console)
+        say(console, f"no record supports {path}; delete it")
     written = list(built.boards)
     if site is not None:
         from spectral_tl_bench.report.site import write_site
 
-        written.append(write_site(standings, site).index)
+        written.append(write_site(collection, site).index)
     for line in wrong or (() if check else [f"written: {path}" for path in written]):
-        _say(line, console)
+        say(console, line)
     if wrong:
         places = count(len(wrong), "place")
         raise RunFailedError(f"boards and records disagree in {places}; `spectral-bench leaderboard` makes them anew")
     if check:
-        _say("boards and records agree", console)
+        say(console, "boards and records agree")
 
 
 def _packed(runs: Path, pack: Path, console: Console) -> Path:
@@ -98,7 +95,7 @@ def _packed(runs: Path, pack: Path, console: Console) -> Path:
     files, left_out = pack_runs(runs, pack)
     _left_out(left_out, console)
     for path in files:
-        _say(f"packed: {path}", console)
+        say(console, f"packed: {path}")
     return pack
 
 
@@ -162,7 +159,7 @@ def _print(comparison: Comparison, console: Console) -> None:
     heading = f"{SIMULATED}: {heading}" if comparison.simulated else heading
     caption = "percent; p: paired t-test over seeds, from three on, corrected over the table (Holm)"
     console.print(terminal_table(comparison_table(comparison), heading, caption))
-    _say(verdict(comparison), console)
+    say(console, verdict(comparison))
 
 
 def report(names: Sequence[str], runs: Path | None, out: Path, console: Console) -> None:
@@ -177,5 +174,5 @@ def report(names: Sequence[str], runs: Path | None, out: Path, console: Console)
     built = build_site(out, runs if runs is not None or chosen else everything, chosen)
     _left_out(built.skipped, console)
     pages = f"{count(built.runs, 'run')}, {count(built.boards, 'board')}, {count(built.run_pages, 'page')} of runs"
-    _say(pages, console)
-    _say(f"written: {built.index}", console)
+    say(console, pages)
+    say(console, f"written: {built.index}")

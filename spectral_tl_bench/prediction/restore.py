@@ -116,7 +116,10 @@ def restore_run(folder: Path, weights: str | None = None, *, trust_code: bool = 
         segmenter = Segmenter.of(backbone, len(adapter.classes), spec.training)
     restore(segmenter, state, backbone.pretrained_parameters, str(folder / ADAPTER))
     task = Segmentation(segmenter, method, spec.training, len(adapter.classes))
-    return RestoredRun(folder, adapter, task.eval(), _radiometry(scaling, folder, spec, len(adapter.sensor.bands)))
+    radiometry = _radiometry(scaling, folder, spec, len(adapter.sensor.bands))
+    if records.has_record(folder) and records.damaged_files(records.read_run(folder), [ADAPTER]):
+        raise CheckpointError(f"{folder / ADAPTER} is damaged: its checksum is not that of its record; run it again")
+    return RestoredRun(folder, adapter, task.eval(), radiometry)
 
 
 def _configuration(folder: Path) -> tuple[RunSpec, records.Where]:

@@ -1,8 +1,9 @@
 """Packs: the records and counts of many runs in two files, ``GROUP.runs.jsonl.gz`` and ``GROUP.parquet``.
 
-A pack stands for the folder ``GROUP`` beside it. The first file has a line for each run: its folder below ``GROUP`` and
-its record, as in ``run.json``. The second has a row group for each run: its counts, as in ``confusion.parquet``, and in
-its metadata the folders in the order of the row groups. Each record carries its own checksum and that of its counts.
+A pack stands for a folder ``GROUP`` in the same place. The first file has a line for each run: its folder below
+``GROUP`` and its record, as in ``run.json``. The second has a row group for each run: its counts, as in
+``confusion.parquet``, and in its metadata the folders in the order of the row groups. Each record carries its own
+checksum and that of its counts.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ def git_state(folder: Path = _PACKAGE_FOLDER) -> tuple[str | None, bool | None]:
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:
         return None, None
-    # Folders beside the package hold the baselines and the protocols; a folder of runs must not count as a change.
+    # Baselines and protocols are in folders next to the package; a folder of runs must not count as a change.
     code = [str(path) for name in (folder.name, "baselines", "benchmarks") if (path := folder.parent / name).is_dir()]
     return commit, bool(_git(folder, "status", "--porcelain", "--", *code))
 

@@ -1,4 +1,4 @@
-"""Weights of the reconstruction stage that another run goes on from, and which runs may."""
+"""Weights of the reconstruction stage, and which other runs may start from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One board: the rows of a protocol file, what each scores, and what may be said of it."""
+"""One board: the rows of a protocol file, what each scores, and what it can be compared with."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from spectral_tl_bench.config.spec import RunSpec
 from spectral_tl_bench.records.scores import HEADLINE, scores
 from spectral_tl_bench.report.names import (
     COMPARATOR,
-    YARDSTICK,
+    REFERENCE_BASELINE,
     assignments,
     changes,
     counterpart,
@@ -175,7 +175,7 @@ def make_board(runs: Iterable[Summary], against: Iterable[str] = ()) -> Board:
     names = labels(specs)
     shown = titles(specs, names)
     frame = pd.DataFrame([_row(group, name) for group, name in zip(groups, shown, strict=True)])
-    for position, (group, other) in enumerate(zip(groups, _yardsticks(groups, names), strict=True)):
+    for position, (group, other) in enumerate(zip(groups, _reference_baselines(groups, names), strict=True)):
         if other is not None:
             frame.loc[position, "below_yardstick"] = "yes" if group.miou < other.miou else "no"
     for _, rows in frame.groupby(["protocol", "scoring"], sort=True):
@@ -198,9 +198,9 @@ def make_board(runs: Iterable[Summary], against: Iterable[str] = ()) -> Board:
     )
 
 
-def _yardsticks(groups: Sequence[Group], names: Sequence[str]) -> list[Group | None]:
-    """For each row the yardstick on its tiles; None for the yardstick itself, and where there is none."""
-    candidates = find(YARDSTICK, groups, names)
+def _reference_baselines(groups: Sequence[Group], names: Sequence[str]) -> list[Group | None]:
+    """For each row the reference baseline on its tiles; None for that baseline itself, and where there is none."""
+    candidates = find(REFERENCE_BASELINE, groups, names)
     result: list[Group | None] = []
     for group in groups:
         alike = [
@@ -208,7 +208,7 @@ def _yardsticks(groups: Sequence[Group], names: Sequence[str]) -> list[Group | N
             for c in candidates
             if c.runs[0].tiles == group.runs[0].tiles
             and _section(c) == _section(group)
-            and group.spec.method_name != YARDSTICK
+            and group.spec.method_name != REFERENCE_BASELINE
         ]
         result.append(alike[0] if len(alike) == 1 else None)
     return result

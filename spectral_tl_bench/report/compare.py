@@ -109,7 +109,7 @@ def compare(runs: Sequence[Summary], first: str, second: str) -> list[Comparison
         if rows:
             table = pd.DataFrame(rows)
             table["p_holm"] = holm(table["p_value"].tolist())
-            result.append(Comparison((first, second), simulated, table, _everywhere(pairs)))
+            result.append(Comparison((first, second), simulated, table, _over_transfers(pairs)))
     if not result:
         raise RecordError(
             f"{first} and {second} have no protocol, tiles and seed in common; run both with the same seeds"
@@ -117,7 +117,7 @@ def compare(runs: Sequence[Summary], first: str, second: str) -> list[Comparison
     return result
 
 
-def _everywhere(pairs: Sequence[tuple[Group, Group]]) -> dict[tuple[str, str], Difference]:
+def _over_transfers(pairs: Sequence[tuple[Group, Group]]) -> dict[tuple[str, str], Difference]:
     found: dict[tuple[str, str], dict[str, list[tuple[Group, Group]]]] = {}
     for a, b in pairs:
         if a.spec.training.scoring == "native" and a.spec.protocol in TRANSFERS:

@@ -1,7 +1,7 @@
-"""Cells of tables: whatever a record says is shown, and nothing of it is carried out.
+"""Formatting of values for tables: CSV, Markdown, and the terminal.
 
-Names in a record come from whoever made it. In a CSV they must not start a formula, in Markdown and the terminal they
-must not be markup, and nowhere may they move the cursor.
+Names in a record may be any text. In a CSV they must not start a formula, in Markdown and the terminal they must not be
+markup, and nowhere may they move the cursor or change the direction of writing.
 """
 
 from __future__ import annotations

@@ -18,15 +18,15 @@ from spectral_tl_bench.report.formatting import count, to_csv
 from spectral_tl_bench.report.pages import INDEX_HEADING, board_page, index_page
 from spectral_tl_bench.report.plots import leaderboard_png
 from spectral_tl_bench.report.robustness_plot import robustness_png
-from spectral_tl_bench.report.run_collection import Standings
+from spectral_tl_bench.report.run_collection import RunCollection
 from spectral_tl_bench.report.summary import RUNS_OF_A_PROCESS
 from spectral_tl_bench.utils.errors import RecordError
 from spectral_tl_bench.utils.files import check_writable
-from spectral_tl_bench.utils.parallel import side_by_side
+from spectral_tl_bench.utils.parallel import parallel_map
 
 SIMULATED_FOLDER, DETAILS_FOLDER = "simulated", "details"
-TRANSFERS_PAGE, INCOMPLETE = "transfers", "incomplete"
-_RESERVED = ("published", "readme", SIMULATED_FOLDER, DETAILS_FOLDER, TRANSFERS_PAGE, INCOMPLETE)
+TRANSFERS_TABLE, INCOMPLETE_TABLE = "transfers", "incomplete"
+_RESERVED = ("published", "readme", SIMULATED_FOLDER, DETAILS_FOLDER, TRANSFERS_TABLE, INCOMPLETE_TABLE)
 _DECIMALS = 4
 
 
@@ -51,9 +51,9 @@ def _folder(simulated: bool) -> Path:
     return Path(SIMULATED_FOLDER) if simulated else Path()
 
 
-def _names(standings: Standings) -> dict[tuple[bool, str], str]:
+def _names(collection: RunCollection) -> dict[tuple[bool, str], str]:
     """What the files of each board are called."""
-    return {key: f"{key[1]}_protocol" if key[1].lower() in _RESERVED else key[1] for key in standings.boards}
+    return {key: f"{key[1]}_protocol" if key[1].lower() in _RESERVED else key[1] for key in collection.boards}
 
 
 _Picture = tuple[Callable[[pd.DataFrame, str], bytes], pd.DataFrame, str]
@@ -64,11 +64,11 @@ def _draw(picture: _Picture) -> bytes:
     return draw(rows, name)
 
 
-def _pictures(standings: Standings) -> dict[Path, _Picture]:
+def _pictures(collection: RunCollection) -> dict[Path, _Picture]:
     """What is to be drawn, by its path in the folder of the leaderboards."""
     found: dict[Path, _Picture] = {}
-    names = _names(standings)
-    for key, board in standings.boards.items():
+    names = _names(collection)
+    for key, board in collection.boards.items():
         folder, name = _folder(key[0]), names[key]
         found[folder / f"{name}.png"] = leaderboard_png, board.rows, name
         if board.rows["effective_robustness"].notna().any():
@@ -76,21 +76,21 @@ def _pictures(standings: Standings) -> dict[Path, _Picture]:
     return found
 
 
-def _tables(standings: Standings) -> dict[Path, bytes]:
+def _tables(collection: RunCollection) -> dict[Path, bytes]:
     """Every file of the leaderboards but the pictures, by its path in their folder."""
     files: dict[Path, bytes] = {}
-    names = _names(standings)
-    for key, board in standings.boards.items():
+    names = _names(collection)
+    for key, board in collection.boards.items():
         folder, name = _folder(key[0]), names[key]
         files[folder / f"{name}.csv"] = to_csv(board.rows, _DECIMALS)
         files[folder / f"{name}.md"] = board_page(board, name).encode()
         files[folder / DETAILS_FOLDER / f"{name}.csv"] = to_csv(board.details, _DECIMALS)
-    for simulated, overview in standings.overviews.items():
-        for name, frame in zip((TRANSFERS_PAGE, INCOMPLETE), overview, strict=True):
+    for simulated, overview in collection.overviews.items():
+        for name, frame in zip((TRANSFERS_TABLE, INCOMPLETE_TABLE), overview, strict=True):
             if not frame.empty:
                 files[_folder(simulated) / f"{name}.csv"] = to_csv(frame, _DECIMALS)
-    boards = {(simulated, names[simulated, group]): board for (simulated, group), board in standings.boards.items()}
-    files[Path("README.md")] = index_page(boards, standings.overviews, comparators(standings.against)).encode()
+    boards = {(simulated, names[simulated, group]): board for (simulated, group), board in collection.boards.items()}
+    files[Path("README.md")] = index_page(boards, collection.overviews, comparators(collection.against)).encode()
     return files
 
 
@@ -102,10 +102,12 @@ def _unsupported(out: Path, files: Iterable[Path]) -> tuple[Path, ...]:
     return tuple(out / path for path in sorted(found) if path not in known)
 
 
-def _built(out: Path, files: Iterable[Path], standings: Standings) -> Built:
-    extra = {DETAILS_FOLDER, TRANSFERS_PAGE, INCOMPLETE}
+def _built(out: Path, files: Iterable[Path], collection: RunCollection) -> Built:
+    extra = {DETAILS_FOLDER, TRANSFERS_TABLE, INCOMPLETE_TABLE}
     boards = [p for p in files if p.suffix == ".csv" and p.parent.name != DETAILS_FOLDER and p.stem not in extra]
-    return Built(tuple(out / path for path in boards), len(standings.runs), standings.skipped, _unsupported(out, files))
+    return Built(
+        tuple(out / path for path in boards), len(collection.runs), collection.skipped, _unsupported(out, files)
+    )
 
 
 def check_folder(out: Path) -> None:
@@ -122,7 +124,7 @@ def check_folder(out: Path) -> None:
     check_writable(out)
 
 
-def build(standings: Standings, out: Path) -> Built:
+def build(collection: RunCollection, out: Path) -> Built:
     """Write boards.
 
     For each protocol file a CSV, a page in Markdown and a plot, in ``out`` or, for simulated tiles, in
@@ -132,44 +134,44 @@ def build(standings: Standings, out: Path) -> Built:
     transfers.
 
     Args:
-        standings: The runs.
+        collection: The runs.
         out: Folder of leaderboards.
 
     Raises:
         RecordError: If ``out`` cannot be written.
     """
     check_folder(out)
-    pictures = _pictures(standings)
+    pictures = _pictures(collection)
     # Begun first: of many runs other processes draw while this one writes tables.
-    drawn = side_by_side(_draw, list(pictures.values()), len(standings.runs) // RUNS_OF_A_PROCESS)
-    files = _tables(standings)
+    drawn = parallel_map(_draw, list(pictures.values()), len(collection.runs) // RUNS_OF_A_PROCESS)
+    files = _tables(collection)
     files |= zip(pictures, drawn, strict=True)
     for folder in sorted({(out / path).parent for path in files}):
         prepare_folder(folder)
     for path, content in files.items():
         write_bytes(out / path, content)
-    for simulated in standings.overviews:
-        lacking = _folder(simulated) / f"{INCOMPLETE}.csv"
+    for simulated in collection.overviews:
+        lacking = _folder(simulated) / f"{INCOMPLETE_TABLE}.csv"
         if lacking not in files:
             # What was incomplete is not any more.
             (out / lacking).unlink(missing_ok=True)
-    return _built(out, files, standings)
+    return _built(out, files, collection)
 
 
-def check(standings: Standings, out: Path) -> tuple[Built, tuple[str, ...]]:
+def check(collection: RunCollection, out: Path) -> tuple[Built, tuple[str, ...]]:
     """Compare the boards of a folder with what the records say; nothing is written.
 
     Pictures are not compared: another version of matplotlib draws other bytes.
 
     Args:
-        standings: The runs, compared with what the boards were built with.
+        collection: The runs, compared with what the boards were built with.
         out: Folder of leaderboards.
 
     Returns:
         What :func:`build` would report, and one line per disagreement.
     """
-    files = _tables(standings)
-    built = _built(out, files, standings)
+    files = _tables(collection)
+    built = _built(out, files, collection)
     wrong = []
     for path, content in files.items():
         there = out / path

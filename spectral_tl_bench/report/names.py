@@ -13,7 +13,7 @@ from spectral_tl_bench.report.summary import Group
 
 COMPARATOR = "frozen"
 """What every row is compared with, fixed before anyone looks: the pretrained features as they are."""
-YARDSTICK = "pixel_forest"
+REFERENCE_BASELINE = "pixel_forest"
 """The simplest thing that works; rows that it beats are marked."""
 DIGITS_OF_WEIGHTS = 14
 """So much of the digest of weights is shown: ``sha256:`` and seven digits."""
@@ -83,11 +83,11 @@ def titles(specs: Sequence[RunSpec], names: Sequence[str]) -> list[str]:
     of_a_name = Counter(name for name, _ in files)
     named: list[tuple[str, ...]] = []
     for spec, label in zip(specs, names, strict=True):
-        said = [spec.backbone] if spec.backbone not in (backbone, WITHOUT_BACKBONE) else []
+        parts = [spec.backbone] if spec.backbone not in (backbone, WITHOUT_BACKBONE) else []
         if spec.weights != weights[spec.backbone]:
             alone = spec.weights_file if spec.weights_file and of_a_name[spec.weights_file] == 1 else None
-            said.append(f"weights={alone or spec.weights[:DIGITS_OF_WEIGHTS]}")
-        named.append((label, *said))
+            parts.append(f"weights={alone or spec.weights[:DIGITS_OF_WEIGHTS]}")
+        named.append((label, *parts))
     settings = [(spec.preset, changes(spec)) for spec in specs]
     alike: dict[tuple[str, ...], list[tuple[str, str]]] = {}
     for so_far, own in zip(named, settings, strict=True):

@@ -10,7 +10,7 @@ from spectral_tl_bench.config.protocols import TRANSFERS
 from spectral_tl_bench.records.titles import SIMULATED
 from spectral_tl_bench.report.board import Board
 from spectral_tl_bench.report.formatting import Markdown, as_text, to_markdown, to_text
-from spectral_tl_bench.report.names import DIGITS_OF_WEIGHTS, YARDSTICK
+from spectral_tl_bench.report.names import DIGITS_OF_WEIGHTS, REFERENCE_BASELINE
 from spectral_tl_bench.report.published import PUBLISHED_HEADING, PUBLISHED_MARK, PUBLISHED_NOTE, published_rows
 
 INDEX_HEADING = "# Leaderboards"
@@ -19,7 +19,7 @@ _HOW_TO_READ = f"""mIoU in percent: the mean IoU over the classes present in the
 predictions of other classes count as misses.
 
 - *mIoU*: all target tiles pooled, mean over seeds ± sample standard deviation; *seeds*: how many. ▼: below
-  `{YARDSTICK}`, a random forest on single pixels.
+  `{REFERENCE_BASELINE}`, a random forest on single pixels.
 - *95 %*: t interval of that mean over seeds, from three seeds on. It says nothing about another region.
 - *sub-domains*: mean over the target's sub-domains; *worst*: the lowest of them. The pooled score can lie below that:
   a class that few sub-domains have counts there like any other, and its false alarms in all of them count against it.

@@ -1,4 +1,4 @@
-"""Figures published by others, which stand beside ours, marked, and never enter a mean."""
+"""Figures published by others: shown marked, and in no mean."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ _LABELLED = 24
 
 
 def spread_out(heights: np.ndarray, gap: float) -> np.ndarray:
-    """Move values apart, keeping their order, until neighbours are at least ``gap`` apart; their mean stays.
+    """Space values at least ``gap`` from one another; their order and mean stay.
 
     >>> spread_out(np.array([1.0, 1.0, 5.0]), 1.0).round(2).tolist()
     [0.5, 1.5, 5.0]
@@ -95,7 +95,7 @@ def plot_robustness(frame: pd.DataFrame, name: str) -> Figure:
         _panel(axes, rows)
         remark = "" if scoring == "native" else f" ({scoring} scoring)"
         axes.set_title(f"{protocol}{remark}", loc="left", fontsize=9, fontweight="bold")
-    note = "line: what all rows have in common; above it: travels better than its source score explains"
+    note = "line: what all rows have in common; above it: transfers better than its source score explains"
     figure.supxlabel(note, fontsize=8)
     figure.suptitle(f"{SIMULATED}: {name}" if (frame["data"] == "simulated").any() else name, fontsize=11)
     return figure

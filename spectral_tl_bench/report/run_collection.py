@@ -1,4 +1,4 @@
-"""Runs, and what boards say of them: read and worked out once, however many files show it."""
+"""The runs that boards and pages are made from, read and scored once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from spectral_tl_bench.utils.errors import RecordError
 
 
 @dataclass(frozen=True)
-class Standings:
+class RunCollection:
     """Complete runs, real and simulated ones never together.
 
     Attributes:
@@ -31,7 +31,7 @@ class Standings:
     against: tuple[str, ...] = ()
 
     @classmethod
-    def read(cls, folders: Iterable[Path], where: str, against: Sequence[str] = ()) -> Standings:
+    def read(cls, folders: Iterable[Path], where: str, against: Sequence[str] = ()) -> RunCollection:
         """Read runs.
 
         Args:
@@ -53,7 +53,7 @@ class Standings:
         return cls(tuple(runs), tuple(skipped), tuple(against))
 
     @classmethod
-    def below(cls, root: Path, against: Sequence[str] = ()) -> Standings:
+    def below(cls, root: Path, against: Sequence[str] = ()) -> RunCollection:
         """Read every run below a folder; raises what :meth:`read` does, and where there is no such folder."""
         return cls.read(find_runs(root), f"below {root}", against)
 

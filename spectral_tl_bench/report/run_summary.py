@@ -12,7 +12,7 @@ from spectral_tl_bench.report.statistics import LEAST_SEEDS, tiles_interval
 
 
 def facts(run: Run) -> list[tuple[str, str]]:
-    """What there is to know about a run beside its scores, as labels and texts."""
+    """Facts about a run other than its scores, as labels and texts."""
     record, spec = run.record, run.record.spec
     tiles, stack = run.table.stack(run.num_classes, "tile", "target", run.selection)
     place = dict(zip(run.counts()["tile"].astype(str), run.counts()["subdomain"].astype(str), strict=True))

@@ -15,7 +15,7 @@ from spectral_tl_bench.records.confusion import Part, Selection
 from spectral_tl_bench.records.metrics import Matrix
 from spectral_tl_bench.records.scores import HEADLINE, evaluate, headline, per_class_iou, scores
 from spectral_tl_bench.utils.errors import RecordError
-from spectral_tl_bench.utils.parallel import side_by_side
+from spectral_tl_bench.utils.parallel import parallel_map
 
 RUNS_OF_A_PROCESS = 500
 """Fewer are read, and drawn, sooner than another process has started."""
@@ -103,7 +103,7 @@ def _tiles(run: Run) -> str:
     subdomains = np.full(len(names), -1)
     subdomains[table.codes["tile"][chosen]] = table.codes["subdomain"][chosen]
     there = subdomains >= 0
-    # Of the other tiles all counts are added up where nobody looks.
+    # Counts of the other tiles go to a last row, which is dropped.
     places = np.where(chosen, table.codes["tile"], len(names))
     labels = table.labels(places, len(names) + 1, run.num_classes)[:-1][there]
     digest = hashlib.sha256(labels.astype(np.int64).tobytes())
@@ -152,7 +152,7 @@ def read_summaries(folders: Iterable[Path]) -> tuple[list[Summary], list[str]]:
 
 def _each(folders: Sequence[Path]) -> Iterator[Summary | str]:
     """Runs, or why they cannot be read, in the order of their folders; of many, several processes read a part each."""
-    return side_by_side(_summary, folders, len(folders) // RUNS_OF_A_PROCESS, _RUNS_AT_ONCE)
+    return parallel_map(_summary, folders, len(folders) // RUNS_OF_A_PROCESS, _RUNS_AT_ONCE)
 
 
 def _summary(folder: Path) -> Summary | str:

@@ -33,7 +33,7 @@ def same_but_protocol_and_seed(spec: RunSpec) -> str:
 
 
 @dataclass(frozen=True)
-class Everywhere:
+class TransferRow:
     """One configuration on the transfers.
 
     Attributes:
@@ -77,13 +77,13 @@ class Everywhere:
         return np.array([[run.source if of_source else run.miou for run in row] for row in cells])
 
 
-def everywhere(runs: Iterable[Summary]) -> list[Everywhere]:
+def transfer_rows(runs: Iterable[Summary]) -> list[TransferRow]:
     """Put the runs on transfers together by what is adapted and how, in the order of its digest."""
     found: dict[str, dict[str, dict[int, Summary]]] = defaultdict(lambda: defaultdict(dict))
     for run in runs:
         if run.spec.protocol in TRANSFERS:
             found[same_but_protocol_and_seed(run.spec)][run.spec.protocol][run.spec.seed] = run
-    return [Everywhere(identity, runs) for identity, runs in sorted(found.items())]
+    return [TransferRow(identity, runs) for identity, runs in sorted(found.items())]
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def difference(first: Sequence[Group], second: Sequence[Group]) -> Difference:
     return Difference(mean, places_interval(values), places_p_value(values), len(seeds), agreeing, values.shape[1])
 
 
-def _against(row: Everywhere, candidates: Sequence[Everywhere]) -> Difference:
+def _against(row: TransferRow, candidates: Sequence[TransferRow]) -> Difference:
     others = []
     for group in row.groups:
         rivals = [c.groups[TRANSFERS.index(group.spec.protocol)] for c in candidates]
@@ -148,7 +148,7 @@ def over_transfers(runs: Iterable[Summary], against: Iterable[str] = ()) -> tupl
         per transfer, and the differences to each comparator, seeds and transfers both taken as drawn at random. All in
         percent. And a row for each that ran on some of them: what it lacks.
     """
-    found = everywhere(runs)
+    found = transfer_rows(runs)
     specs = [row.spec for row in found]
     names = labels(specs)
     shown = titles(specs, names)
@@ -180,7 +180,7 @@ def over_transfers(runs: Iterable[Summary], against: Iterable[str] = ()) -> tupl
     return frame, lacking
 
 
-def _row(row: Everywhere, name: str) -> dict[str, Any]:
+def _row(row: TransferRow, name: str) -> dict[str, Any]:
     target = row.figures()
     by_seed = target.mean(axis=1).tolist()
     means, interval = spread(by_seed), seeds_interval(by_seed)

@@ -12,7 +12,7 @@ from spectral_tl_bench.records.run_yaml import CONFIG
 from spectral_tl_bench.records.stage1 import STAGE1
 from spectral_tl_bench.report.tables import TABLES
 from spectral_tl_bench.runs.adapter import ADAPTER
-from spectral_tl_bench.runs.score_journal import SCORES
+from spectral_tl_bench.runs.score_journal import JOURNAL
 from spectral_tl_bench.training.reconstruction_report import RECONSTRUCTION
 from spectral_tl_bench.utils.errors import RecordError
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from spectral_tl_bench.methods import Method
     from spectral_tl_bench.utils.runtime import RuntimeOptions
 
-_OURS = (RECORD, CONFIG, CONFUSION, HISTORY, ADAPTER, SCORES, STAGE1, RECONSTRUCTION, *TABLES)
+_OURS = (RECORD, CONFIG, CONFUSION, HISTORY, ADAPTER, JOURNAL, STAGE1, RECONSTRUCTION, *TABLES)
 
 
 def write_diagnostics(

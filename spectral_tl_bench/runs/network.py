@@ -24,7 +24,7 @@ from spectral_tl_bench.runs.method_checks import FrozenWeights, require_head, re
 from spectral_tl_bench.runs.parameter_counts import parameter_counts, segmenter_names
 from spectral_tl_bench.runs.plan import Plan
 from spectral_tl_bench.runs.progress_file import ProgressFile, StageProgressFile
-from spectral_tl_bench.runs.score_journal import SCORES
+from spectral_tl_bench.runs.score_journal import JOURNAL
 from spectral_tl_bench.runs.scoring import Scoring
 from spectral_tl_bench.sensors.plotting import png
 from spectral_tl_bench.training.base import AdaptationTask
@@ -105,7 +105,7 @@ class NetworkRun:
                 self.reconstruct() if stage == "reconstruction" else self.segment()
         if distributed.is_rank_zero():
             self.checkpoints.remove()
-            (self.folder / SCORES).unlink(missing_ok=True)
+            (self.folder / JOURNAL).unlink(missing_ok=True)
 
     def _begin(self, stage: StageName) -> str:
         # Every stage starts from the seed, so that a resumed run draws what an uninterrupted one would.
@@ -236,7 +236,7 @@ class NetworkRun:
         if distributed.is_rank_zero():
             self._save(selected, best.step if by_score else task.steps)
         watch = Stopwatch()
-        scoring = Scoring(self.plan, self.data, self.folder / SCORES, self.pretrained, self.progress, self.options)
+        scoring = Scoring(self.plan, self.data, self.folder / JOURNAL, self.pretrained, self.progress, self.options)
         table = scoring.run(trainer, task, last, best)
         self.stages["scoring"] = records.StageRecord(steps=0, seconds=watch.seconds)
         if not distributed.is_rank_zero():

@@ -14,7 +14,7 @@ from spectral_tl_bench.records.metrics import Matrix
 from spectral_tl_bench.utils.errors import RecordError
 from spectral_tl_bench.utils.validation import parse_json
 
-SCORES = "scores.jsonl"
+JOURNAL = "scores.jsonl"
 
 
 class ScoreJournal:

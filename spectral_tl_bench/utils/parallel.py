@@ -1,4 +1,4 @@
-"""Work that several processes share where there is enough of it for their start to pay."""
+"""A map over several processes, for work that outweighs their start."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _MOST_PROCESSES = 4
 """Each takes a quarter of a GB."""
 
 
-def side_by_side(function: Callable[[T], R], items: Sequence[T], most: int, at_once: int = 1) -> Iterator[R]:
+def parallel_map(function: Callable[[T], R], items: Sequence[T], most: int, batch_size: int = 1) -> Iterator[R]:
     """Apply a function to items.
 
     Args:
-        function: Of a module, so that another process can have it.
-        items: What it is applied to.
-        most: Processes that are worth their start; with fewer than two this one does it all, when asked for a result.
-            Otherwise others begin now, while this one may do something else.
-        at_once: Items that a process takes at a time.
+        function: A function of a module, which other processes can import.
+        items: The items.
+        most: Most processes. Below two, this process does all of it, item by item as results are taken; otherwise the
+            others start now, and this process may do something else.
+        batch_size: Items that a process takes at a time.
 
     Returns:
         The results in the order of the items.
@@ -29,5 +29,5 @@ def side_by_side(function: Callable[[T], R], items: Sequence[T], most: int, at_o
         return map(function, items)
     from joblib import Parallel, cpu_count, delayed
 
-    parallel = Parallel(n_jobs=min(cpu_count(), _MOST_PROCESSES, most), batch_size=at_once, return_as="generator")
+    parallel = Parallel(n_jobs=min(cpu_count(), _MOST_PROCESSES, most), batch_size=batch_size, return_as="generator")
     return iter(parallel(delayed(function)(item) for item in items))

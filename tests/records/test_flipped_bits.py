@@ -9,7 +9,7 @@ from run_records import counts, spec, write
 from spectral_tl_bench.records import damaged_files, find_runs, read_run
 from spectral_tl_bench.records.packing import pack_runs
 from spectral_tl_bench.report.leaderboard import build
-from spectral_tl_bench.report.run_collection import Standings
+from spectral_tl_bench.report.run_collection import RunCollection
 from spectral_tl_bench.report.site import build_site
 from spectral_tl_bench.report.summary import collect
 from spectral_tl_bench.utils.errors import RecordError
@@ -83,7 +83,7 @@ def test_a_flipped_bit_ends_no_command_and_its_run_is_named_in_one_line(runs, tm
         # In the part that holds names and counts.
         damaged[len(damaged) // 3] ^= 1 << int(rng.integers(8))
         path.write_bytes(damaged)
-    collection = Standings.below(runs)
+    collection = RunCollection.below(runs)
     assert [run.spec.method_name for run in collection.runs] == ["frozen"]
     assert [str(spec(seed=number).folder) in line for number, line in enumerate(sorted(collection.skipped))]
     assert len(collection.skipped) == 2
@@ -110,6 +110,6 @@ def page(runs, site):
 def test_boards_are_made_of_what_is_sound(runs, tmp_path):
     path = runs / spec().folder / "run.json"
     path.write_bytes(path.read_bytes().replace(b"water", b"wader"))
-    built = build(Standings.below(runs), tmp_path / "boards")
+    built = build(RunCollection.below(runs), tmp_path / "boards")
     assert built.runs == 1
     assert "its checksum does not fit" in built.skipped[0]

@@ -14,7 +14,7 @@ from spectral_tl_bench.cli.main import main
 from spectral_tl_bench.records import find_runs, has_record, read_run
 from spectral_tl_bench.records.packing import pack_runs
 from spectral_tl_bench.report.leaderboard import build, check
-from spectral_tl_bench.report.run_collection import Standings
+from spectral_tl_bench.report.run_collection import RunCollection
 from spectral_tl_bench.report.site import build_site
 from spectral_tl_bench.utils.errors import RecordError
 
@@ -82,8 +82,8 @@ def test_new_runs_join_those_of_a_pack_and_a_folder_stands_before_a_packed_run(p
 
 def test_boards_and_pages_of_packed_runs_are_those_of_folders(packed, tmp_path):
     runs, pack = packed
-    build(Standings.below(runs), tmp_path / "boards")
-    assert check(Standings.below(pack), tmp_path / "boards")[1] == ()
+    build(RunCollection.below(runs), tmp_path / "boards")
+    assert check(RunCollection.below(pack), tmp_path / "boards")[1] == ()
     for place, name in ((runs, "a"), (pack, "b")):
         build_site(tmp_path / name, place)
     for page in (tmp_path / "b").glob("board-*.html"):
@@ -103,7 +103,7 @@ def test_a_damaged_pack_is_named_once_and_the_others_are_read(packed, suffix, da
         os.mkfifo(path)
     elif damage != "gone":
         path.write_bytes({"cut short": content[:-9], "empty": b"", "text": b"text"}[damage])
-    runs = Standings.below(pack)
+    runs = RunCollection.below(pack)
     assert len(runs.runs) == 2
     if damage in ("gone", "a folder") and suffix != ".parquet":
         assert runs.skipped == ()
@@ -134,7 +134,7 @@ def test_a_packed_record_that_was_changed_is_left_out_alone(packed, change, mess
     change(content[0])
     text = "".join(json.dumps(line) + "\n" for line in content)
     (pack / "whu_region.runs.jsonl.gz").write_bytes(gzip.compress(text.encode()))
-    runs = Standings.below(pack)
+    runs = RunCollection.below(pack)
     assert (len(runs.runs), len(runs.skipped)) == (5, 1)
     assert message in runs.skipped[0]
 
@@ -145,7 +145,7 @@ def test_a_pack_that_names_folders_elsewhere_is_refused(packed, folder):
     content = [{**line, "folder": folder} for line in lines(pack)[:1]]
     text = "".join(json.dumps(line) + "\n" for line in content)
     (pack / "whu_region.runs.jsonl.gz").write_bytes(gzip.compress(text.encode()))
-    (skipped,) = Standings.below(pack).skipped
+    (skipped,) = RunCollection.below(pack).skipped
     assert "whu_region" in skipped
 
 
@@ -153,7 +153,7 @@ def test_a_pack_that_unpacks_without_end_is_refused(packed, monkeypatch):
     _, pack = packed
     monkeypatch.setattr("spectral_tl_bench.records.pack._MOST_BYTES", 2**20)
     (pack / "whu_region.runs.jsonl.gz").write_bytes(gzip.compress(bytes(2**21)))
-    (skipped,) = Standings.below(pack).skipped
+    (skipped,) = RunCollection.below(pack).skipped
     assert "too large" in skipped
 
 
@@ -163,7 +163,7 @@ def test_a_run_whose_counts_a_pack_lost_is_left_out_alone(packed, tmp_path):
     shutil.rmtree(runs / spec(seed=1).folder)
     pack_runs(runs, tmp_path / "fewer")
     shutil.copy(tmp_path / "fewer" / "whu_region.parquet", pack)
-    collection = Standings.below(pack)
+    collection = RunCollection.below(pack)
     assert (len(collection.runs), len(collection.skipped)) == (5, 1)
     assert spec(seed=1).folder.name in collection.skipped[0]
 

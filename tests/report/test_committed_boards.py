@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from spectral_tl_bench.report.leaderboard import check
-from spectral_tl_bench.report.run_collection import Standings
+from spectral_tl_bench.report.run_collection import RunCollection
 
 LEADERBOARDS = Path(__file__).parents[2] / "leaderboards"
 
 
 def test_committed_boards_are_those_of_the_committed_records():
-    built, wrong = check(Standings.below(LEADERBOARDS / "records"), LEADERBOARDS)
+    built, wrong = check(RunCollection.below(LEADERBOARDS / "records"), LEADERBOARDS)
     assert wrong == ()
     assert built.skipped == ()
     assert built.boards

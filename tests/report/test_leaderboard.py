@@ -16,7 +16,7 @@ from spectral_tl_bench.report.leaderboard import build, check
 from spectral_tl_bench.report.names import labels
 from spectral_tl_bench.report.pages import INDEX_HEADING
 from spectral_tl_bench.report.published import PUBLISHED_MARK, PUBLISHED_NOTE, published, published_rows
-from spectral_tl_bench.report.run_collection import Standings
+from spectral_tl_bench.report.run_collection import RunCollection
 from spectral_tl_bench.report.summary import Summary, collect
 from spectral_tl_bench.report.tables import protocol_table
 from spectral_tl_bench.utils.errors import RecordError
@@ -38,7 +38,7 @@ def read(path):
 
 
 def test_seeds_are_averaged_into_one_row(runs, tmp_path):
-    build(Standings.below(runs), tmp_path / "out")
+    build(RunCollection.below(runs), tmp_path / "out")
     frame = read(tmp_path / "out" / "whu_region.csv")
     assert list(frame["method"]) == ["lora", "frozen", "lora"]
     assert list(frame["seeds"]) == [3, 3, 1]
@@ -67,10 +67,10 @@ def test_several_processes_read_runs_as_one_does(runs, tmp_path, monkeypatch):
 
 
 def test_pictures_that_other_processes_draw_are_the_same(runs, tmp_path, monkeypatch):
-    standings = Standings.below(runs)
-    build(standings, tmp_path / "alone")
+    collection = RunCollection.below(runs)
+    build(collection, tmp_path / "alone")
     monkeypatch.setattr(leaderboard, "RUNS_OF_A_PROCESS", 1)
-    build(standings, tmp_path / "together")
+    build(collection, tmp_path / "together")
     names = [path.relative_to(tmp_path / "alone") for path in sorted((tmp_path / "alone").rglob("*.png"))]
     assert Path("whu_region.png") in names
     for name in names:
@@ -86,7 +86,7 @@ def test_the_worst_subdomain_is_named(tmp_path):
 
 
 def test_simulated_runs_never_enter_a_real_board(runs, tmp_path):
-    built = build(Standings.below(runs), tmp_path / "out")
+    built = build(RunCollection.below(runs), tmp_path / "out")
     assert built.runs == 8
     assert [p.relative_to(tmp_path / "out").as_posix() for p in built.boards] == [
         "whu_region.csv",
@@ -104,9 +104,9 @@ def test_simulated_runs_never_enter_a_real_board(runs, tmp_path):
 def test_the_same_records_give_the_same_bytes(runs, tmp_path):
     moved = tmp_path / "elsewhere"
     shutil.copytree(runs, moved)
-    build(Standings.below(runs), tmp_path / "one")
-    build(Standings.below(moved), tmp_path / "two")
-    build(Standings.below(moved), tmp_path / "two")
+    build(RunCollection.below(runs), tmp_path / "one")
+    build(RunCollection.below(moved), tmp_path / "two")
+    build(RunCollection.below(moved), tmp_path / "two")
     contents = [
         {p.relative_to(tmp_path / name): p.read_bytes() for p in sorted((tmp_path / name).rglob("*")) if p.is_file()}
         for name in ("one", "two")
@@ -123,7 +123,7 @@ def test_damaged_runs_are_skipped_and_named_and_copies_count_once(runs, tmp_path
     unfinished = runs / spec(seed=2).folder
     (unfinished / "run.json").unlink()
     shutil.copytree(runs / spec().folder, runs / "zz-copy")
-    built = build(Standings.below(runs), tmp_path / "out")
+    built = build(RunCollection.below(runs), tmp_path / "out")
     assert built.runs == 6
     assert len(built.skipped) == 3
     for folder in (damaged, unfinished, runs / "zz-copy"):
@@ -136,9 +136,9 @@ def test_no_complete_run_is_an_error_that_says_why(runs, tmp_path):
     for path in runs.rglob("run.json"):
         path.unlink()
     with pytest.raises(RecordError, match="no complete run"):
-        build(Standings.below(runs), tmp_path / "out")
+        build(RunCollection.below(runs), tmp_path / "out")
     with pytest.raises(RecordError, match="there is no folder of runs"):
-        build(Standings.below(tmp_path / "nowhere"), tmp_path / "out")
+        build(RunCollection.below(tmp_path / "nowhere"), tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_reference_scored_rows_stand_in_a_table_of_their_own(tmp_path):
     reference = override(PRESETS["quick"], {"resolution": "resize", "scoring": "reference"})
     write(tmp_path / "runs", spec())
     write(tmp_path / "runs", spec(training=reference))
-    build(Standings.below(tmp_path / "runs"), tmp_path / "out")
+    build(RunCollection.below(tmp_path / "runs"), tmp_path / "out")
     page = (tmp_path / "out" / "whu_region.md").read_text()
     assert "## whu_region/s2t\n" in page
     assert "## whu_region/s2t (reference scoring" in page
@@ -181,7 +181,7 @@ def test_the_page_names_options_only_where_rows_of_a_method_differ(tmp_path):
     write(tmp_path / "runs", spec())
     write(tmp_path / "runs", spec(method_options={"alpha": 16.0, "rank": 4}))
     write(tmp_path / "runs", spec(method="frozen", method_options={"depth": 1}))
-    build(Standings.below(tmp_path / "runs"), tmp_path / "out")
+    build(RunCollection.below(tmp_path / "runs"), tmp_path / "out")
     page = (tmp_path / "out" / "whu_region.md").read_text()
     assert "| lora (rank=4) |" in page
     assert "| lora (rank=8) |" in page
@@ -197,7 +197,7 @@ def test_a_row_is_named_by_what_most_rows_of_its_method_do_not_have(tmp_path):
 
 def test_the_index_lists_every_board(runs, tmp_path):
     write(runs, spec(protocol="my_own"))
-    build(Standings.below(runs), tmp_path / "out")
+    build(RunCollection.below(runs), tmp_path / "out")
     index = (tmp_path / "out" / "README.md").read_text()
     for name, path in (
         ("my_own", "my_own.md"),
@@ -211,20 +211,20 @@ def test_the_index_lists_every_board(runs, tmp_path):
 def test_a_readme_that_is_not_ours_is_never_overwritten(runs, tmp_path):
     (tmp_path / "README.md").write_text("# My project\n")
     with pytest.raises(RecordError, match="stays as it is"):
-        build(Standings.below(runs), tmp_path)
+        build(RunCollection.below(runs), tmp_path)
     assert (tmp_path / "README.md").read_text() == "# My project\n"
     assert not (tmp_path / "whu_region.csv").exists()
 
 
 def test_a_protocol_called_published_does_not_replace_the_published_figures(tmp_path):
     write(tmp_path / "runs", spec(protocol="published"))
-    build(Standings.below(tmp_path / "runs"), tmp_path / "out")
+    build(RunCollection.below(tmp_path / "runs"), tmp_path / "out")
     assert not (tmp_path / "out" / "published.csv").exists()
     assert (tmp_path / "out" / "published_protocol.csv").exists()
 
 
 def test_published_figures_stand_beside_ours_marked_with_their_caveats_and_enter_nothing(runs, tmp_path):
-    build(Standings.below(runs), tmp_path / "out")
+    build(RunCollection.below(runs), tmp_path / "out")
     page = (tmp_path / "out" / "whu_region.md").read_text()
     (row,) = (line for line in page.split("## whu_region/t2s")[0].splitlines() if line.startswith("| HyperSIGMA"))
     assert row.startswith(f"| HyperSIGMA (full) {PUBLISHED_MARK} | ViT-L | - | - | - | 14.08 |")
@@ -250,7 +250,7 @@ def test_the_index_in_the_repository_carries_the_caveats_of_the_published_figure
 
 
 def test_the_page_shows_what_each_protocol_asks_and_scores_by_subdomain_and_class(runs, tmp_path):
-    build(Standings.below(runs), tmp_path / "out")
+    build(RunCollection.below(runs), tmp_path / "out")
     page = (tmp_path / "out" / "whu_region.md").read_text()
     assert "## whu_region/s2t\n\nSource to target.\n" in page
     assert "| method | autumn | spring |" in page
@@ -264,14 +264,14 @@ def test_the_page_shows_what_each_protocol_asks_and_scores_by_subdomain_and_clas
 
 def test_boards_that_agree_with_the_records_pass_and_others_are_named(runs, tmp_path):
     out = tmp_path / "out"
-    build(Standings.below(runs), out)
-    assert check(Standings.below(runs), out)[1] == ()
+    build(RunCollection.below(runs), out)
+    assert check(RunCollection.below(runs), out)[1] == ()
     page = out / "whu_region.csv"
     page.write_text(page.read_text().replace("lora", "mine"))
     (out / "whu_region.md").unlink()
     (out / "simulated" / "old.csv").write_text("a\n1\n")
     before = sorted(out.rglob("*"))
-    wrong = check(Standings.below(runs), out)[1]
+    wrong = check(RunCollection.below(runs), out)[1]
     assert len(wrong) == 3
     assert any("whu_region.csv differs" in line for line in wrong)
     assert any("whu_region.md is missing" in line for line in wrong)
@@ -280,28 +280,28 @@ def test_boards_that_agree_with_the_records_pass_and_others_are_named(runs, tmp_
 
 
 def test_a_new_run_makes_committed_boards_disagree(runs, tmp_path):
-    build(Standings.below(runs), tmp_path / "out")
+    build(RunCollection.below(runs), tmp_path / "out")
     write(runs, spec(seed=7), accuracy=0.2)
-    assert any("whu_region.csv differs" in line for line in check(Standings.below(runs), tmp_path / "out")[1])
+    assert any("whu_region.csv differs" in line for line in check(RunCollection.below(runs), tmp_path / "out")[1])
 
 
 def test_what_is_not_incomplete_any_more_is_no_longer_listed(tmp_path):
     runs, out = tmp_path / "runs", tmp_path / "out"
     write(runs, spec(protocol=TRANSFERS[0]))
-    build(Standings.below(runs), out)
+    build(RunCollection.below(runs), out)
     assert (out / "incomplete.csv").is_file()
     for protocol in TRANSFERS[1:]:
         write(runs, spec(protocol=protocol))
-    build(Standings.below(runs), out)
+    build(RunCollection.below(runs), out)
     assert not (out / "incomplete.csv").exists()
-    assert check(Standings.below(runs), out)[1] == ()
+    assert check(RunCollection.below(runs), out)[1] == ()
 
 
 def test_one_bad_record_never_costs_the_other_boards(runs, tmp_path):
     bad = write(runs, spec(protocol="dfc_season/winter"))
     counted = pd.read_parquet(bad / "confusion.parquet")
     pd.concat([counted, counted]).to_parquet(bad / "confusion.parquet")
-    built = build(Standings.below(runs), tmp_path / "out")
+    built = build(RunCollection.below(runs), tmp_path / "out")
     assert [path.stem for path in built.boards] == ["whu_region", "whu_region"]
     (line,) = built.skipped
     assert "rows are there twice" in line
@@ -313,7 +313,7 @@ NASTY = "=1+1|<b>[x](y)*\x1b[31m\n\u202e"
 def test_names_in_records_are_shown_and_never_carried_out(tmp_path):
     """Whoever makes a record chooses its names; a board is opened in a spreadsheet, a browser and a terminal."""
     write(tmp_path / "runs", spec(method=NASTY, method_options={"a": "=2"}), subdomains=(NASTY, "+plain", "@x"))
-    build(Standings.below(tmp_path / "runs"), tmp_path / "out")
+    build(RunCollection.below(tmp_path / "runs"), tmp_path / "out")
     for path in (tmp_path / "out").rglob("*.csv"):
         for row in pd.read_csv(path, dtype=str, keep_default_na=False).to_numpy():
             cells = [cell for cell in row if not cell.replace(".", "").lstrip("-").isdigit()]

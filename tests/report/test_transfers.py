@@ -5,7 +5,7 @@ from run_records import spec, write
 
 from spectral_tl_bench.config.protocols import TRANSFERS, shipped_protocols
 from spectral_tl_bench.report.leaderboard import build
-from spectral_tl_bench.report.run_collection import Standings
+from spectral_tl_bench.report.run_collection import RunCollection
 from spectral_tl_bench.report.summary import collect
 from spectral_tl_bench.report.transfers import over_transfers
 
@@ -46,7 +46,7 @@ def test_only_what_ran_everywhere_with_the_same_seeds_is_averaged_and_the_rest_i
     write_everywhere(root, seeds=(0,), accuracy=0.9, method="frozen", method_options={})
     write_everywhere(root, seeds=(1,), accuracy=0.9, protocols=TRANSFERS[:-1], method="frozen", method_options={})
     write_everywhere(root, seeds=(0,), accuracy=0.9, protocols=TRANSFERS[1:], method="norm", method_options={})
-    build(Standings.below(root), tmp_path / "out")
+    build(RunCollection.below(root), tmp_path / "out")
     frame = pd.read_csv(tmp_path / "out" / "transfers.csv")
     assert list(zip(frame["method"], frame["seeds"], strict=True)) == [("lora", 2)]
     lacking = pd.read_csv(tmp_path / "out" / "incomplete.csv").set_index("method")["missing"]
@@ -85,7 +85,7 @@ def test_the_index_ranks_methods_over_the_transfers_and_keeps_simulated_ones_apa
     write_everywhere(root, seeds=(0,), accuracy=0.6)
     write_everywhere(root, seeds=(0,), accuracy=0.9, method="frozen", method_options={})
     write_everywhere(root, seeds=(0,), accuracy=0.99, method="norm", method_options={}, simulated=True)
-    build(Standings.below(root), tmp_path / "out")
+    build(RunCollection.below(root), tmp_path / "out")
     frame = pd.read_csv(tmp_path / "out" / "transfers.csv")
     assert list(frame["method"]) == ["frozen", "lora"]
     assert list(pd.read_csv(tmp_path / "out" / "simulated" / "transfers.csv")["method"]) == ["norm"]
@@ -97,5 +97,5 @@ def test_the_index_ranks_methods_over_the_transfers_and_keeps_simulated_ones_apa
 
 def test_without_such_a_method_there_is_no_overview(tmp_path):
     write(tmp_path / "runs", spec())
-    build(Standings.below(tmp_path / "runs"), tmp_path / "out")
+    build(RunCollection.below(tmp_path / "runs"), tmp_path / "out")
     assert not (tmp_path / "out" / "transfers.csv").exists()

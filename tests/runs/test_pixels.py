@@ -8,7 +8,8 @@ from sklearn.ensemble import RandomForestClassifier
 
 from spectral_tl_bench import records
 from spectral_tl_bench.methods import PixelModel, all_method_names, build_any_method, build_method, method_class
-from spectral_tl_bench.records import read_run, read_run_yaml
+from spectral_tl_bench.records import read_run, read_run_yaml, write_run
+from spectral_tl_bench.records.packing import pack_runs
 from spectral_tl_bench.records.titles import heading
 from spectral_tl_bench.runs.pixels import draw_pixels, predict_tile
 from spectral_tl_bench.runs.planning import plan
@@ -16,7 +17,8 @@ from spectral_tl_bench.runs.requests import requests
 from spectral_tl_bench.runs.runner import execute
 from spectral_tl_bench.sensors.classes import IGNORE_INDEX
 from spectral_tl_bench.sweeps.suite import Suite
-from spectral_tl_bench.utils.errors import SpectralBenchError
+from spectral_tl_bench.sweeps.sweep import _is_done
+from spectral_tl_bench.utils.errors import RecordError, SpectralBenchError
 from spectral_tl_bench.utils.runtime import RuntimeOptions
 
 PIXEL_MODELS = [name for name in all_method_names() if issubclass(method_class(name), PixelModel)]
@@ -239,3 +241,43 @@ def test_its_record_says_which_code_started_it(run, monkeypatch):
     noting(RandomForestClassifier, "fit")
     run()
     assert order == ["provenance", "fit"]
+
+
+def test_a_packed_run_is_not_run_again_and_makes_no_folder(run, tmp_path):
+    done = run()
+    pack_runs(tmp_path / "runs", tmp_path / "packed")
+    again = run(out="packed")
+    assert again.record == done.record
+    assert again.folder == tmp_path / "packed" / done.record.spec.folder
+    assert sorted(path.name for path in (tmp_path / "packed").iterdir()) == [
+        "whu_region.parquet",
+        "whu_region.runs.jsonl.gz",
+    ]
+    assert _is_done(again.folder)
+    assert not _is_done(again.folder.with_name("another"))
+    path = tmp_path / "packed" / "whu_region.runs.jsonl.gz"
+    path.write_bytes(path.read_bytes()[:-9])
+    assert not _is_done(again.folder)
+    assert run(out="packed").record.counts == done.record.counts
+
+
+def test_a_damaged_run_is_run_again(run):
+    done = run()
+    path = done.folder / "run.json"
+    path.write_bytes(path.read_bytes().replace(b'"best_step": 0', b'"best_step": 2'))
+    with pytest.raises(RecordError, match="checksum"):
+        read_run(done.folder)
+    assert run().record.selected == done.record.selected
+    path = done.folder / "confusion.parquet"
+    sound = path.read_bytes()
+    path.write_bytes(sound.replace(b"PAR1", b"PAR2"))
+    run()
+    assert path.read_bytes() == sound
+    # A file that the record names and that is not as it was written.
+    history = done.folder / "history.csv"
+    history.write_text("step,loss\n1,2\n")
+    write_run(done.folder, done.record, done.confusion)
+    history.write_text("step,loss\n1,3\n")
+    before = (done.folder / "run.json").stat().st_mtime_ns
+    run()
+    assert (done.folder / "run.json").stat().st_mtime_ns > before

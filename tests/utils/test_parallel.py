@@ -12,7 +12,7 @@ import run_records
 
 from spectral_tl_bench.records import find_runs, read_run
 from spectral_tl_bench.report.leaderboard import build, check
-from spectral_tl_bench.report.run_collection import Standings
+from spectral_tl_bench.report.run_collection import RunCollection
 
 ROUNDS = int(os.environ.get("SPECTRAL_TL_BENCH_ROUNDS", "12"))
 METHODS = ("lora", "frozen")
@@ -22,7 +22,7 @@ def write_and_rank(root, method, confusion):
     """Write a record a round and regenerate the boards; ends with what went wrong as its status."""
     for number in range(ROUNDS):
         run_records.write(root / "runs", run_records.spec(method=method, seed=number), confusion)
-        built = build(Standings.below(root / "runs"), root / "boards")
+        built = build(RunCollection.below(root / "runs"), root / "boards")
         # A record of the other process may be on its way; one that is there can be read.
         if any("not complete" not in line for line in built.skipped):
             sys.exit(1)
@@ -42,6 +42,6 @@ def test_records_stay_readable_and_boards_whole(tmp_path):
     assert sorted(methods) == sorted([*METHODS] * ROUNDS)
     assert not [path for path in tmp_path.rglob(".*") if path.is_file()]
     # Each process saw what was there at the time; from here on nobody writes.
-    build(Standings.below(tmp_path / "runs"), tmp_path / "boards")
-    built, wrong = check(Standings.below(tmp_path / "runs"), tmp_path / "boards")
+    build(RunCollection.below(tmp_path / "runs"), tmp_path / "boards")
+    built, wrong = check(RunCollection.below(tmp_path / "runs"), tmp_path / "boards")
     assert (built.runs, wrong) == (2 * ROUNDS, ())

@@ -1,4 +1,4 @@
-"""Files beside the pages, named by the digest of what they hold, so that equal records give equal folders."""
+"""Files that pages use, named by their digest, so that equal records give equal folders."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from spectral_tl_bench.utils.errors import RecordError
+from spectral_tl_bench.utils.files import read_regular_file
 
 FOLDER = "assets"
 _DIGITS = 16
 _PNG = b"\x89PNG\r\n\x1a\n"
+_MOST_BYTES = 64 * 2**20
+"""Of a picture."""
 _PNG_HEADER = 24
 """Bytes up to and with width and height."""
 
@@ -74,7 +77,7 @@ class Assets:
     def picture(self, path: Path, name: str) -> Picture | None:
         """Keep a copy of a PNG file; None if it is none."""
         try:
-            data = path.read_bytes()
+            data = read_regular_file(path, _MOST_BYTES)
         except OSError:
             return None
         if not data.startswith(_PNG) or len(data) < _PNG_HEADER:

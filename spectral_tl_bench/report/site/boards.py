@@ -10,7 +10,7 @@ import pandas as pd
 
 from spectral_tl_bench.config.presets import WITHOUT_BACKBONE
 from spectral_tl_bench.report.board import Board
-from spectral_tl_bench.report.names import COMPARATOR, DIGITS_OF_WEIGHTS, YARDSTICK
+from spectral_tl_bench.report.names import COMPARATOR, DIGITS_OF_WEIGHTS, REFERENCE_BASELINE
 from spectral_tl_bench.report.published import published_rows
 from spectral_tl_bench.report.site.charts import Chart, scatter
 from spectral_tl_bench.report.site.table_cells import (
@@ -131,7 +131,7 @@ def _board_table(
     trainable = rows["trainable_m"].where(rows["backbone"] != WITHOUT_BACKBONE)
     columns = [
         *described(rows, links)[:1],
-        (Column("mIoU", f"all target tiles, mean over seeds; ▼ below {YARDSTICK}", numeric=True), scored),
+        (Column("mIoU", f"all target tiles, mean over seeds; ▼ below {REFERENCE_BASELINE}", numeric=True), scored),
         (Column("± sd", "sample standard deviation over seeds", numeric=True), numbers(rows["sd"])),
         (Column("seeds", "how many", numeric=True), numbers(rows["seeds"], 0)),
         (
@@ -206,7 +206,7 @@ def _class_table(identifier: str, rows: pd.DataFrame, details: pd.DataFrame) -> 
 
 def _charts(rows: pd.DataFrame, seconds: Sequence[float]) -> tuple[Chart, ...]:
     target, source, names = rows["miou"].tolist(), rows["source_miou"].tolist(), rows["row"].tolist()
-    fixed = [i for i, name in enumerate(names) if name in (COMPARATOR, YARDSTICK)]
+    fixed = [i for i, name in enumerate(names) if name in (COMPARATOR, REFERENCE_BASELINE)]
     line = source_to_target(source, target)
     fitted: list[tuple[float, float]] = []
     if line is not None:
@@ -223,7 +223,7 @@ def _charts(rows: pd.DataFrame, seconds: Sequence[float]) -> tuple[Chart, ...]:
             target,
             names,
             line=fitted,
-            note=f"Above the line: travels better than its source score explains ({explained}).",
+            note=f"Above the line: transfers better than its source score explains ({explained}).",
             first=fixed,
         ),
         scatter(
@@ -250,9 +250,9 @@ def _charts(rows: pd.DataFrame, seconds: Sequence[float]) -> tuple[Chart, ...]:
 
 
 def _confusions(identifier: str, rows: pd.DataFrame, groups: Mapping[str, Group]) -> tuple[Table, ...]:
-    """Of the best row, the comparator and the yardstick, counts of all seeds added up."""
+    """Of the best row, the comparator and the reference baseline; counts of all seeds added up."""
     names = rows["row"].tolist()
-    chosen = list(dict.fromkeys([names[0], *(n for n in (COMPARATOR, YARDSTICK) if n in names)]))
+    chosen = list(dict.fromkeys([names[0], *(n for n in (COMPARATOR, REFERENCE_BASELINE) if n in names)]))
     tables = []
     for place, name in enumerate(chosen):
         group = groups[rows["id"].iloc[names.index(name)]]

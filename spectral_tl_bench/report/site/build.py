@@ -14,7 +14,7 @@ from spectral_tl_bench.records import find_runs, prepare_folder, read_run, write
 from spectral_tl_bench.records.titles import SIMULATED, heading
 from spectral_tl_bench.report.board import Board, comparators
 from spectral_tl_bench.report.formatting import plain
-from spectral_tl_bench.report.run_collection import Standings
+from spectral_tl_bench.report.run_collection import RunCollection
 from spectral_tl_bench.report.site.assets import FOLDER, Assets, script, styles
 from spectral_tl_bench.report.site.boards import comparisons, described, sections
 from spectral_tl_bench.report.site.runs import run_page
@@ -74,14 +74,14 @@ def build_site(out: Path, runs_root: Path | None = None, chosen: Sequence[Path] 
     there = {folder.resolve() for folder in folders} if chosen else set()
     folders += [folder for folder in chosen if folder.resolve() not in there]
     where = "among the runs named" if runs_root is None else f"below {runs_root}"
-    return write_site(Standings.read(folders, where), out, chosen)
+    return write_site(RunCollection.read(folders, where), out, chosen)
 
 
-def write_site(standings: Standings, out: Path, chosen: Sequence[Path] = ()) -> Built:
+def write_site(collection: RunCollection, out: Path, chosen: Sequence[Path] = ()) -> Built:
     """Write the pages of boards and runs.
 
     Args:
-        standings: The runs that enter the boards.
+        collection: The runs that enter the boards.
         out: Folder of the page. What an earlier build left there and nothing needs any more goes.
         chosen: Folders of runs that get a page each. Without any, every run gets one unless there are more than 200.
 
@@ -90,16 +90,16 @@ def write_site(standings: Standings, out: Path, chosen: Sequence[Path] = ()) -> 
     """
     check_folder(out)
     digests = {read_run(folder).record.spec.digest for folder in chosen}
-    if not chosen and len(standings.runs) <= MOST_RUN_PAGES:
-        digests = {run.spec.digest for run in standings.runs}
-    with_page = [run for run in standings.runs if run.spec.digest in digests]
+    if not chosen and len(collection.runs) <= MOST_RUN_PAGES:
+        digests = {run.spec.digest for run in collection.runs}
+    with_page = [run for run in collection.runs if run.spec.digest in digests]
     assets = Assets()
     pages: dict[str, _Page] = {}
-    problems = list(standings.skipped)
-    homes = {kind: INDEX if kind == standings.kinds[0] else OTHER_INDEX for kind in standings.kinds}
-    for simulated in standings.kinds:
+    problems = list(collection.skipped)
+    homes = {kind: INDEX if kind == collection.kinds[0] else OTHER_INDEX for kind in collection.kinds}
+    for simulated in collection.kinds:
         own = [run for run in with_page if run.spec.simulated == simulated]
-        made = _boards(standings, own, simulated, homes[simulated])
+        made = _boards(collection, own, simulated, homes[simulated])
         pages |= {name: page for name, (page, _) in made.items()}
         for run in own:
             pages[_run_file(run)] = page = _run_page(run, assets, homes[simulated])
@@ -111,13 +111,13 @@ def write_site(standings: Standings, out: Path, chosen: Sequence[Path] = ()) -> 
             "boards": _board_list({name: (group, board) for name, (page, (group, board)) in made.items()}),
             "other": _other(simulated, homes),
             "runs": _run_list(own) if own else None,
-            "many": 0 if own else len(standings.of_kind(simulated)),
+            "many": 0 if own else len(collection.of_kind(simulated)),
             "skipped": [plain(line) for line in problems],
-            **_overviews(*standings.overviews[simulated], comparators(standings.against)),
+            **_overviews(*collection.overviews[simulated], comparators(collection.against)),
         }
         pages[homes[simulated]] = _Page("index.html", values, simulated)
     _write(out, pages, assets)
-    return Built(out / INDEX, len(standings.runs), len(standings.boards), len(with_page), tuple(problems))
+    return Built(out / INDEX, len(collection.runs), len(collection.boards), len(with_page), tuple(problems))
 
 
 def _file_name(text: str) -> str:
@@ -131,17 +131,17 @@ def _run_file(run: Summary) -> str:
 
 
 def _boards(
-    standings: Standings, with_page: Iterable[Summary], simulated: bool, home: str
+    collection: RunCollection, with_page: Iterable[Summary], simulated: bool, home: str
 ) -> dict[str, tuple[_Page, tuple[str, Board]]]:
     """Boards by the file of their page, one a protocol file."""
     links: dict[str, str] = {}
     for run in with_page:
         links.setdefault(run.identity, _run_file(run))
     made = {}
-    for (kind, group), board in standings.boards.items():
+    for (kind, group), board in collection.boards.items():
         if kind != simulated:
             continue
-        rows = {row.identity: row for row in grouped(standings.members[kind, group])}
+        rows = {row.identity: row for row in grouped(collection.members[kind, group])}
         shown = sections(board, rows, links)
         title = plain(f"{SIMULATED}: {group}" if simulated else group)
         values = {"title": title, "trail": [("overview", home)], "here": plain(group), "sections": shown}
@@ -245,7 +245,9 @@ def _write(out: Path, pages: dict[str, _Page], assets: Assets) -> None:
     for name, page in pages.items():
         shared = {"simulated": page.simulated, "styles": sheets, "script": code if page.sortable else None}
         text = environment.get_template(page.template).render(**page.values, **shared)
-        content[name] = text.encode()
+        # Whatever a name holds: nothing that moves a cursor or changes the direction of writing.
+        lines = (line if line.isprintable() else plain(line) for line in text.split("\n"))
+        content[name] = "\n".join(lines).encode()
     for folder in (out, out / FOLDER):
         prepare_folder(folder)
     # The index last: it is there only when all that it leads to is.

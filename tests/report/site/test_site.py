@@ -9,7 +9,7 @@ from run_records import counts, record, spec, write
 from spectral_tl_bench.records import ClassLegend, TileCounts, write_run
 from spectral_tl_bench.report.leaderboard import build
 from spectral_tl_bench.report.published import published_rows
-from spectral_tl_bench.report.run_collection import Standings
+from spectral_tl_bench.report.run_collection import RunCollection
 from spectral_tl_bench.report.site import build_site, write_site
 from spectral_tl_bench.report.site.build import MOST_RUN_PAGES
 from spectral_tl_bench.utils.errors import RecordError
@@ -67,10 +67,10 @@ def test_every_link_and_every_file_that_a_page_names_is_there(tmp_path):
 def test_the_page_of_standings_is_that_of_their_runs_and_shows_what_they_are_compared_with(tmp_path):
     runs = some_runs(tmp_path / "runs")
     build_site(tmp_path / "site", runs)
-    write_site(Standings.below(runs), tmp_path / "same")
+    write_site(RunCollection.below(runs), tmp_path / "same")
     for path in sorted((tmp_path / "site").rglob("*.*")):
         assert (tmp_path / "same" / path.relative_to(tmp_path / "site")).read_bytes() == path.read_bytes()
-    write_site(Standings.below(runs, ["lora"]), tmp_path / "compared")
+    write_site(RunCollection.below(runs, ["lora"]), tmp_path / "compared")
     name = "board-whu_region.html"
     assert "vs lora" not in page(tmp_path / "site", name)
     assert "vs lora" in page(tmp_path / "compared", name)
@@ -79,7 +79,7 @@ def test_the_page_of_standings_is_that_of_their_runs_and_shows_what_they_are_com
 def test_a_board_shows_what_the_leaderboard_says(tmp_path):
     runs = some_runs(tmp_path / "runs")
     build_site(tmp_path / "site", runs)
-    build(Standings.below(runs), tmp_path / "boards")
+    build(RunCollection.below(runs), tmp_path / "boards")
     board = pd.read_csv(tmp_path / "boards" / "whu_region.csv")
     text = page(tmp_path / "site", "board-whu_region.html")
     rows = cells(text, "p0-board")
