@@ -25,18 +25,21 @@ def simulate(
     folder: Path,
     console: Console,
     *,
-    seed: int,
     tile_size: int | None,
     real_size: bool,
     real_counts: bool,
+    world: dict[str, int],
+    shift: str,
 ) -> None:
-    """Write one simulated archive, or all of them."""
+    """Write one simulated archive, or all of them; ``world`` has the generation, the seed and the draw."""
     from rich.progress import Progress
 
     from spectral_tl_bench.simulation import ARCHIVES, DEFAULT_TILE_SIZE, simulate_archive
+    from spectral_tl_bench.simulation.world import parse_shift, reference_difference
 
     if real_size and tile_size is not None:
         raise SpectralBenchError("--tile-size and --real-size exclude one another")
+    factors = parse_shift(shift)
     names = list(ARCHIVES) if dataset == "all" else [dataset]
     for name in names:
         target = folder / name if dataset == "all" else folder
@@ -44,12 +47,15 @@ def simulate(
             simulate_archive(
                 name,
                 target,
-                seed=seed,
                 tile_size="real" if real_size else tile_size or DEFAULT_TILE_SIZE,
                 tiles="real" if real_counts else 1.0,
                 progress=partial(_advance, bar, bar.add_task(f"simulating {name}")),
+                **world,
+                shift=factors,
             )
         console.print(f"SIMULATED {name} archive written to {target}", highlight=False)
+        if difference := reference_difference(target):
+            console.print(difference, highlight=False, soft_wrap=True)
 
 
 def _advance(bar: Progress, task: TaskID, done: int, total: int) -> None:

@@ -27,12 +27,24 @@ def data_simulate(
     tile_size: Annotated[int | None, typer.Option(help="Side of a tile in pixels; default 64.", min=8)] = None,
     real_size: Annotated[bool, typer.Option("--real-size", help="Tiles as large as the archive's own.")] = False,
     real_counts: Annotated[bool, typer.Option("--real-counts", help="As many tiles as the archive has.")] = False,
+    generation: Annotated[int, typer.Option(help="1, or 2: the same on every processor, with a drawn shift.")] = 1,
+    draw: Annotated[int, typer.Option(help="Generation 2: number of the world.", min=0, max=LARGEST_SEED)] = 0,
+    shift: Annotated[
+        str, typer.Option(help="Generation 2: factors of parts of the shift, such as shares=0,phenology=2.")
+    ] = "",
 ) -> None:
     """Write a simulated archive in the real archive's layout."""
     from spectral_tl_bench.cli import archive_commands
 
     archive_commands.simulate(
-        dataset, folder, console(), seed=seed, tile_size=tile_size, real_size=real_size, real_counts=real_counts
+        dataset,
+        folder,
+        console(),
+        tile_size=tile_size,
+        real_size=real_size,
+        real_counts=real_counts,
+        world={"generation": generation, "seed": seed, "draw": draw},
+        shift=shift,
     )
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
@@ -25,11 +25,9 @@ from spectral_tl_bench.simulation.archives import (
     mixed_lists,
     tile_counts,
 )
-from spectral_tl_bench.simulation.domains import Region
-from spectral_tl_bench.simulation.fields import generator
-from spectral_tl_bench.simulation.landscape import Landscape
+from spectral_tl_bench.simulation.first_generation import FirstGeneration
 from spectral_tl_bench.simulation.marker import GENERATOR_VERSION, MARKER_NAME, read_marker
-from spectral_tl_bench.simulation.scene import View, calibrate, photograph, sensor_view
+from spectral_tl_bench.simulation.world import World
 from spectral_tl_bench.utils.cache import cache_dir
 from spectral_tl_bench.utils.errors import DataError
 
@@ -40,14 +38,6 @@ Progress = Callable[[int, int], None]
 """Called after each tile with the number written and the number in all."""
 
 
-@dataclass(frozen=True)
-class _Scene:
-    """A region ready to be cropped: its landscape, and how the sensor sees it."""
-
-    landscape: Landscape
-    view: View
-
-
 def simulate_archive(
     dataset: str,
     root: str | Path,
@@ -56,6 +46,9 @@ def simulate_archive(
     tile_size: int | Literal["real"] = DEFAULT_TILE_SIZE,
     tiles: Counts = 1.0,
     progress: Progress | None = None,
+    generation: int = GENERATOR_VERSION,
+    draw: int = 0,
+    shift: Mapping[str, float] | None = None,
 ) -> Path:
     """Write a simulated archive in the layout of the real one.
 
@@ -66,6 +59,9 @@ def simulate_archive(
         tile_size: Side of a tile in px, or "real" for the archive's own (512, 256, 500).
         tiles: Multiple of the default number of tiles (244, 184, 122), or "real" for the published numbers.
         progress: Called after each tile.
+        generation: 1, which takes a seed, or 2, which takes a draw and a shift.
+        draw: Another draw is another world: landscapes, and a shift from the same distribution.
+        shift: Factor of each part of the shift that is not 1: ``{"shares": 0, "phenology": 2}``.
 
     Returns:
         The folder.
@@ -80,8 +76,7 @@ def simulate_archive(
         raise DataError(f"tile size {size} is too small; simulated tiles have at least {_SMALLEST_TILE} px")
     if size > _LARGEST_TILE:
         raise DataError(f"tile size {size} is too large; simulated tiles have at most {_LARGEST_TILE} px")
-    if seed < 0:
-        raise DataError(f"seed {seed} is negative; choose 0 or more")
+    world = _world(archive, generation, seed, draw, shift)
     if tiles != "real" and not 0 < float(tiles) < 1000:
         raise DataError(f"{tiles} times the default number of tiles makes no archive; choose a factor such as 0.5 or 2")
     target = Path(root).expanduser().resolve()
@@ -90,7 +85,7 @@ def simulate_archive(
     partial = target.parent / f".{target.name}.{uuid4().hex}.partial"
     try:
         partial.mkdir(parents=True)
-        _write_tiles(archive, partial, seed, size, tiles, progress)
+        _write_tiles(world, partial, size, tiles, progress)
         partial.rename(target)
     except OSError as error:
         raise DataError(f"cannot write the simulated archive {target}: {error}; choose another folder") from error
@@ -99,7 +94,9 @@ def simulate_archive(
     return target
 
 
-def default_archive(dataset: str, *, progress: Progress | None = None) -> Path:
+def default_archive(
+    dataset: str, *, progress: Progress | None = None, generation: int = GENERATOR_VERSION, draw: int = 0
+) -> Path:
     """Return the simulated archive that serves where a user names no root; written on first use.
 
     Several processes may ask at once: each writes its own and the first that is complete stays.
@@ -107,15 +104,18 @@ def default_archive(dataset: str, *, progress: Progress | None = None) -> Path:
     Args:
         dataset: "whuohs", "dfc2020" or "mts12".
         progress: Called after each tile, on first use.
+        generation: Generation of the archives.
+        draw: Draw of generation 2.
 
     Returns:
-        A folder under the cache, named after the dataset and the generator's version.
+        A folder under the cache, named after the dataset, the generation and the draw.
     """
     find_archive(dataset)
-    root = cache_dir() / "simulated" / f"{dataset}-v{GENERATOR_VERSION}"
+    suffix = "" if generation == GENERATOR_VERSION else f"-d{draw}"
+    root = cache_dir() / "simulated" / f"{dataset}-v{generation}{suffix}"
     if read_marker(root) is None:
         try:
-            simulate_archive(dataset, root, progress=progress)
+            simulate_archive(dataset, root, progress=progress, generation=generation, draw=draw)
         except DataError:
             # Another process may have been first; anything else is a real failure.
             if read_marker(root) is None:
@@ -123,18 +123,46 @@ def default_archive(dataset: str, *, progress: Progress | None = None) -> Path:
     return root
 
 
-def _write_tiles(archive: Archive, root: Path, seed: int, size: int, tiles: Counts, progress: Progress | None) -> None:
-    regions = archive.regions(seed)
+def _world(
+    archive: Archive, generation: int, seed: int, draw: int, shift: Mapping[str, float] | None
+) -> FirstGeneration | World:
+    for name, number in (("seed", seed), ("draw", draw)):
+        if number < 0:
+            raise DataError(f"{name} {number} is negative; choose 0 or more")
+    if generation == GENERATOR_VERSION:
+        if draw or shift:
+            raise DataError("generation 1 has a seed, and neither draws nor a shift of parts; choose generation 2")
+        return FirstGeneration(archive, seed)
+    if generation != World.generation:
+        raise DataError(f"there is no generation {generation} of simulated archives; choose 1 or 2")
+    if seed:
+        raise DataError("generation 2 has draws instead of a seed; choose a draw")
+    return World(archive, draw=draw, shift=shift)
+
+
+def _write_tiles(
+    world: FirstGeneration | World, root: Path, size: int, tiles: Counts, progress: Progress | None
+) -> None:
+    archive, regions = world.archive, world.regions
     counts = tile_counts(regions, tiles)
     plan = list(archive.tiles(regions, counts))
     grids = _grids(plan)
     for folder in {(root / path).parent for tile in plan for path in (tile.image, tile.label)}:
         folder.mkdir(parents=True, exist_ok=True)
-    current, scene = "", None
+    record = world.record()
+    origin = f"seed {record['seed']}" if "seed" in record else f"draw {record['draw']}"
+    tag = f"simulated by spectral_tl_bench, generator {record['generator_version']}, {origin}"
+    digest = hashlib.sha256()
+    current = None
     for done, tile in enumerate(plan, start=1):
-        if scene is None or tile.region.name != current:
-            current, scene = tile.region.name, _scene(archive, tile.region, seed, size, grids[tile.region.name])
-        _write_tile(archive, scene, tile, root, seed, size)
+        if tile.region is not current:
+            current = tile.region
+            scene = world.scene(current, size, grids[current.name])
+        image, codes, survey = scene.tile(tile)
+        if archive.unlabelled:
+            codes[survey > ndtri(1 - archive.unlabelled)] = 0
+        _write_tile(archive, tile, root, image, codes, tag)
+        digest.update(tile.image.as_posix().encode() + image.astype("<u2").tobytes() + codes.tobytes())
         if progress is not None:
             progress(done, len(plan))
     if tiles == "real" and archive.lists is not None:
@@ -144,12 +172,13 @@ def _write_tiles(archive: Archive, root: Path, seed: int, size: int, tiles: Coun
             path.write_text("\n".join(members) + "\n", encoding="utf-8")
     marker: dict[str, Any] = {
         "dataset": archive.name,
-        "generator_version": GENERATOR_VERSION,
-        "seed": seed,
+        **record,
         "tile_size": size,
         "tiles": len(plan),
         "tiles_by_region": {region.name: count for region, count in zip(regions, counts, strict=True)},
     }
+    if record["generator_version"] == World.generation:
+        marker |= {"factor": tiles, "digest": digest.hexdigest()}
     (root / MARKER_NAME).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
 
 
@@ -166,39 +195,15 @@ def _grids(plan: list[Tile]) -> dict[str, np.ndarray]:
     return grids
 
 
-def _scene(archive: Archive, region: Region, seed: int, size: int, grid: np.ndarray) -> _Scene:
-    landscape = Landscape(
-        archive.covers,
-        region.shares,
-        seed=seed,
-        name=f"{archive.name} {region.name}",
-        texture_scale=region.conditions[0].texture_scale,
-        inclusions=archive.inclusions,
-    )
-    calibrate(landscape, size, grid)
-    bands = archive.sensor.bands
-    dates = list(dict.fromkeys(band.date for band in bands))
-    wavelengths = [[band.wavelength for band in bands if band.date == date] for date in dates]
-    view = sensor_view(list(zip(wavelengths, region.conditions, strict=True)), top=archive.top_of_atmosphere)
-    return _Scene(landscape, view)
-
-
-def _write_tile(archive: Archive, scene: _Scene, tile: Tile, root: Path, seed: int, size: int) -> None:
+def _write_tile(archive: Archive, tile: Tile, root: Path, image: np.ndarray, codes: np.ndarray, tag: str) -> None:
+    size = codes.shape[0]
     top, left = tile.row * size, tile.column * size
-    noise = generator(seed, archive.name, tile.image.name, "noise")
-    codes, seen, survey = photograph(scene.landscape, scene.view, top, left, size, noise)
-    # Real products are stored as multiples of 1/10000 but resolve fewer levels; 0 would read as no data.
-    stored = np.clip(np.rint(seen * (archive.sensor.scale / archive.step)) * archive.step, archive.step, 20_000)
-    image = stored.astype(np.uint16).transpose(2, 0, 1)
-    if archive.unlabelled:
-        codes[survey > ndtri(1 - archive.unlabelled)] = 0
     profile: dict[str, Any] = {"width": size, "height": size}
     if tile.region.epsg is not None:
         pixel = archive.sensor.ground_sampling_distance
         east, north = tile.region.origin
         profile["crs"] = f"EPSG:{tile.region.epsg}"
         profile["transform"] = rasterio.Affine(pixel, 0.0, east + left * pixel, 0.0, -pixel, north - top * pixel)
-    tag = f"simulated by spectral_tl_bench, generator {GENERATOR_VERSION}, seed {seed}"
     _write_raster(root / tile.image, image, profile, tag)
     if tile.label.suffix == ".mat":
         savemat(root / tile.label, {"label": codes}, do_compression=True)

@@ -23,6 +23,7 @@ from spectral_tl_bench.simulation.landscape import Landscape
 from spectral_tl_bench.testing import check_dataset
 from spectral_tl_bench.utils.errors import DataError, UnknownNameError
 
+GENERATIONS = 1, 2
 LABELLED_EVERYWHERE = {"dfc2020", "ohs_sentinel2"}
 
 
@@ -37,10 +38,10 @@ def pixels(root):
     return found
 
 
-@pytest.fixture(scope="module")
-def archives(tmp_path_factory):
-    root = tmp_path_factory.mktemp("simulated")
-    return {name: simulate_archive(name, root / name, tiles=0.25, tile_size=32) for name in ARCHIVES}
+@pytest.fixture(scope="module", params=GENERATIONS)
+def archives(request, tmp_path_factory):
+    root, options = tmp_path_factory.mktemp("simulated"), {"tiles": 0.25, "tile_size": 32}
+    return {name: simulate_archive(name, root / name, generation=request.param, **options) for name in ARCHIVES}
 
 
 @pytest.mark.parametrize("name", ARCHIVES)
@@ -136,14 +137,18 @@ def test_real_counts_are_the_published_ones(name):
         assert Counter(t.image.parts[1] for t in tiles) == expected["split"]
 
 
-def test_real_counts_bring_the_in_domain_lists(tmp_path):
-    index = dataset_class("mts12")(simulate_archive("mts12", tmp_path / "m", tiles="real", tile_size=8)).index
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_real_counts_bring_the_in_domain_lists(tmp_path, generation):
+    root = simulate_archive("mts12", tmp_path / "m", tiles="real", tile_size=8, generation=generation)
+    index = dataset_class("mts12")(root).index
     assert set(index["indomain_source"]) == {"authors"}
     assert Counter(index["indomain"]) == {"train": 655, "test": 281}
 
 
-def test_real_tile_size(tmp_path):
-    index = dataset_class("dfc2020")(simulate_archive("dfc2020", tmp_path / "d", tiles=0.01, tile_size="real")).index
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_real_tile_size(tmp_path, generation):
+    root = simulate_archive("dfc2020", tmp_path / "d", tiles=0.01, tile_size="real", generation=generation)
+    index = dataset_class("dfc2020")(root).index
     assert set(index["height"]) == set(index["width"]) == {256}
 
 
@@ -182,6 +187,14 @@ def test_unknown_archive_is_named_with_the_known_ones(tmp_path):
         ({"tiles": 0}, "factor"),
         ({"tiles": float("nan")}, "factor"),
         ({"seed": -1}, "negative"),
+        ({"draw": -1, "generation": 2}, "negative"),
+        ({"draw": 1}, "choose generation 2"),
+        ({"shift": {"noise": 0}}, "choose generation 2"),
+        ({"seed": 1, "generation": 2}, "choose a draw"),
+        ({"generation": 3}, "choose 1 or 2"),
+        ({"shift": {"season": 0}, "generation": 2}, "its parts are shares"),
+        ({"shift": {"noise": -1}, "generation": 2}, "from 0 to 10"),
+        ({"shift": {"noise": float("nan")}, "generation": 2}, "from 0 to 10"),
     ],
 )
 def test_arguments_out_of_range_are_refused(tmp_path, options, message):
