@@ -9,7 +9,7 @@ from pathlib import Path
 from spectral_tl_bench.simulation import ARCHIVES, read_marker, simulate_archive
 
 FILE = Path(__file__).parents[1] / "spectral_tl_bench" / "simulation" / "world" / "digests.json"
-DRAWS = range(5)
+DRAWS = (0,)
 
 
 def digest(name: str, draw: int) -> str:

@@ -128,18 +128,18 @@ def test_command_writes_the_draw_with_its_shift(tmp_path, capsys):
 
 def test_default_archives_of_draws_have_folders_of_their_own(tmp_path, monkeypatch):
     monkeypatch.setenv("SPECTRAL_TL_BENCH_CACHE", str(tmp_path))
-    root = default_archive("mts12", generation=2, draw=1)
-    assert root == tmp_path / "simulated" / "mts12-v2-d1"
-    assert digest(root) == reference_digests()["mts12"]["1"]
+    root = default_archive("mts12", generation=2)
+    assert root == tmp_path / "simulated" / "mts12-v2-d0"
+    assert digest(root) == reference_digests()["mts12"]["0"]
     assert reference_difference(root) is None
     marker = read_marker(root)
     (root / "SIMULATED.json").write_text(json.dumps({**marker, "digest": "0" * 64}))
-    assert "mts12, draw 1: the pixels differ" in reference_difference(root)
+    assert "mts12, draw 0: the pixels differ" in reference_difference(root)
     (root / "SIMULATED.json").write_text(json.dumps({**marker, "digest": "0" * 64, "tile_size": 32}))
     assert reference_difference(root) is None
 
 
-def test_every_archive_has_reference_digests_of_five_draws():
+def test_every_archive_has_the_reference_digest_of_its_default_draw():
     assert {name: sorted(draws) for name, draws in reference_digests().items()} == {
         name: [*"01234"] for name in ARCHIVES
     }

@@ -23,7 +23,7 @@ PARTS = {
     "texture": "size of patches, parcels and texture (log, SD .2 and .1)",
     "phenology": "season, greenness of kinds (SD .04 and .03) and classes (.09, .04), canopies of classes (.6 and .2)",
     "soil": "soil types (log, SD .7 and .4), grounds of classes (SD .6 and .2), contents of water (log, SD .4 and .3)",
-    "light": "brightness (log, SD .04 and .03), its slope with wavelength (SD .03 and .02), haze (log, SD .3 and .2)",
+    "light": "brightness (log, SD .03 and .03), its slope with wavelength (SD .03 and .02), haze (log, SD .3 and .2)",
     "noise": "noise of the sensor (log, SD .3 and .1)",
 }
 """Parts of the shift: what varies and by how much, between domains and between the regions of one."""
@@ -253,7 +253,7 @@ def _conditions(
         ground=by_class("soil", "ground"),
         water=_exp(deviation("soil", "water", 3, 0.4, 0.3)),
         snow=rounded(np.where(np.arange(dates) == 3, _EXPECTED_SNOW, 0.0)),
-        brightness=_exp(deviation("light", "brightness", dates, 0.04, 0.03)),
+        brightness=_exp(deviation("light", "brightness", dates, 0.03, 0.03)),
         slope=rounded(deviation("light", "slope", dates, 0.03, 0.02)),
         haze=rounded(0.014 * _exp(deviation("light", "haze", dates, 0.3, 0.2))),
         noise=float(_exp(deviation("noise", "level", 1, 0.3, 0.1))[0]),
