@@ -116,12 +116,18 @@ def test_a_wrong_shift_is_refused(text):
         parse_shift(text)
 
 
+def status(*arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(["data", "simulate", *map(str, arguments)])
+    return ended.value.code
+
+
 def test_command_writes_the_draw_with_its_shift(tmp_path, capsys):
     options = ["--generation", "2", "--draw", "7", "--shift", "shares=0,noise=2", "--tile-size", "8"]
-    assert main(["data", "simulate", "mts12", str(tmp_path / "m"), *options]) == 0
+    assert status("mts12", tmp_path / "m", *options) == 0
     marker = read_marker(tmp_path / "m")
     assert (marker["draw"], marker["shift"]["shares"], marker["shift"]["noise"]) == (7, 0.0, 2.0)
-    assert main(["data", "simulate", "mts12", str(tmp_path / "x"), "--generation", "2", "--shift", "sun=1"]) == 2
+    assert status("mts12", tmp_path / "x", "--generation", 2, "--shift", "sun=1") == 2
     assert "its parts are shares" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
 
