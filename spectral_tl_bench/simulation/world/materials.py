@@ -59,7 +59,7 @@ def water_spectrum(sediment: float, chlorophyll: float, organic: float) -> np.nd
     """
     absorption = np.exp(np.interp(GRID, _WATER_AT, np.log(_WATER_ABSORBS)))
     absorption = absorption + organic * np.exp(-0.015 * (GRID - 440.0))
-    absorption = absorption + 0.04 * chlorophyll**0.65 * (_bell(440, 40) + 0.5 * _bell(675, 14))
+    absorption = absorption + 0.05 * chlorophyll**0.8 * (_bell(440, 40) + 0.5 * _bell(675, 14))
     scattering = 0.0022 * (GRID / 450.0) ** -4.3 + 0.012 * sediment * (GRID / 555.0) ** -0.6
     scattering = scattering + 0.0015 * chlorophyll
     return np.asarray(0.004 + 0.18 * np.pi * scattering / (absorption + scattering))
