@@ -91,3 +91,13 @@ def every_method(train, tmp_path_factory):
     """
     out = tmp_path_factory.mktemp("every_method") / "runs"
     return {name: train(out, method=name) for name in method_names()}
+
+
+@pytest.fixture
+def fidelity():
+    """Check a largest relative difference between what a published name computes here and its reference."""
+
+    def check(name: str, compared: str, difference: float, bound: float) -> None:
+        assert difference <= bound, f"{name}, {compared}: {difference:.1e} is more than {bound:.0e}"
+
+    return check

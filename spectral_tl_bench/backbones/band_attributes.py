@@ -1,11 +1,11 @@
-"""What SpecAware knows of a band before it looks at an image: wavelength, width, and who measured it how."""
+"""SpecAware's meta-attributes: each band's code from wavelength, width, and the names of sensor and level."""
 
 from __future__ import annotations
 
-import math
 import zlib
 
 import torch
+from timm.layers.weight_init import trunc_normal_
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
@@ -23,8 +23,16 @@ SENTENCE = 384
 DROPOUT = 0.1
 
 
+def init_as_published(module: nn.Module) -> None:
+    """Draw the weights of linear layers from a truncated normal of deviation 0.02; biases are 0."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            trunc_normal_(layer.weight, std=0.02)
+            nn.init.zeros_(layer.bias)
+
+
 class CrossModalFusion(nn.Module):
-    """One code seen in the light of another: a + a' + Dropout(GELU(LN(W [a', b']))), a' and b' being projections."""
+    """Fuse one code with another: a' + Dropout(GELU(LN(W [a', b']))), a' and b' being linear projections of them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,9 +41,9 @@ class CrossModalFusion(nn.Module):
         self.joint = nn.Sequential(nn.Linear(2 * CODE, CODE), nn.LayerNorm(CODE), nn.GELU(), nn.Dropout(DROPOUT))
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """Fuse ... x 128 codes ``a`` with ``b``, which may be broadcast."""
+        """Fuse ... x 128 codes ``a`` and ``b``, which are broadcast."""
         first, second = torch.broadcast_tensors(self.first(a), self.second(b))
-        out: Tensor = a + first + self.joint(torch.cat([first, second], dim=-1))
+        out: Tensor = first + self.joint(torch.cat([first, second], dim=-1))
         return out
 
 
@@ -55,10 +63,9 @@ class ResidualMLP(nn.Module):
 class BandAttributes(nn.Module):
     """E_meta of SpecAware (arXiv 2510.27219): the attributes of every band in 128 numbers.
 
-    Declared differences from the paper. Names of sensors and levels go through a learned table instead of a frozen
-    sentence encoder: a name's row follows from its CRC-32, and rows start at 0, so that one that no pretraining has
-    seen says nothing. Widths are scaled by their logarithm, from 0 at 5 nm to 1 at 15 nm: those of multispectral bands
-    would otherwise drown everything else.
+    Declared difference from the released code: names of sensors and levels are read from a table instead of a frozen
+    sentence encoder. A name's row follows from its CRC-32. Rows start at 0 and are learned in pretraining; a released
+    file fills them with sentence vectors (:func:`~spectral_tl_bench.backbones.specaware.convert`).
     """
 
     def __init__(self) -> None:
@@ -70,7 +77,9 @@ class BandAttributes(nn.Module):
         nn.init.zeros_(self.names.weight)
         self.name_projection = nn.Linear(SENTENCE, CODE // 2)
         self.fuse = CrossModalFusion()
-        self.across_bands = Block(CODE, num_heads=4, mlp_ratio=1, qkv_bias=True)
+        # torch's LayerNorm: its epsilon of 1e-5 is that of the released layer.
+        self.across_bands = Block(CODE, num_heads=4, mlp_ratio=1, qkv_bias=True, norm_layer=nn.LayerNorm)
+        init_as_published(self)
 
     def forward(self, wavelengths: Tensor, widths: Tensor, names: Tensor) -> Tensor:
         """Code the bands.
@@ -87,8 +96,8 @@ class BandAttributes(nn.Module):
         bands = self.refine(shares[0] * wavelengths + shares[1] * self.band_width(widths))
         known = (names >= 0).unsqueeze(-1)
         sentences = self.names(names.clamp_min(0)) * known
-        fused = self.fuse(bands, self.name_projection(sentences).flatten())
-        out: Tensor = self.across_bands(fused.unsqueeze(0)).squeeze(0)
+        fused = self.fuse(bands, self.name_projection(sentences).flatten()) + bands
+        out: Tensor = self.across_bands(fused.unsqueeze(0)).squeeze(0) + fused
         return out
 
 
@@ -98,14 +107,17 @@ def wavelength_code(sensor: Sensor) -> Tensor:
 
 
 def width_code(sensor: Sensor) -> Tensor:
-    """Logarithm of each band's width, 0 at 5 nm and 1 at 15 nm; C x 1."""
-    widths = (band.bandwidth or DEFAULT_BANDWIDTH for band in sensor.bands)
-    scaled = [math.log(width / NARROW) / math.log(WIDE / NARROW) for width in widths]
-    return torch.tensor(scaled, device="cpu").unsqueeze(1)
+    """Each band's width, scaled linearly from 0 at 5 nm to 1 at 15 nm; C x 1."""
+    widths = [band.bandwidth or DEFAULT_BANDWIDTH for band in sensor.bands]
+    return ((torch.tensor(widths, device="cpu") - NARROW) / (WIDE - NARROW)).unsqueeze(1)
+
+
+def name_row(name: str) -> int:
+    """Row of a name in the table of names."""
+    return zlib.crc32(name.strip().lower().encode()) % NAMES
 
 
 def name_rows(sensor: Sensor) -> Tensor:
-    """Rows in the table of names of the sensor and of its level; -1 where it says none."""
-    words = (sensor.name, sensor.level)
-    rows = [-1 if word is None else zlib.crc32(word.strip().lower().encode()) % NAMES for word in words]
+    """Rows in the table of names of the sensor and of its level; -1 where it has none."""
+    rows = [-1 if name is None else name_row(name) for name in (sensor.name, sensor.level)]
     return torch.tensor(rows, device="cpu")

@@ -277,8 +277,12 @@ class Backbone(nn.Module):
     def encode(self, tokens: Tokens) -> list[Tensor]:
         """Run the blocks and return the patch tokens after each tap, B x T x D each.
 
-        Where a patch has a token for each band, that is their mean, and what is behind the tap refines it.
+        Where a patch has a token for each band, that is their mean, and the module after the tap refines it.
         """
+        return self.run_blocks(tokens)[1]
+
+    def run_blocks(self, tokens: Tokens) -> tuple[Tensor, list[Tensor]]:
+        """Run the blocks and return the prefix tokens after the last, B x P x D, and what :meth:`encode` returns."""
         prefix, several = tokens.prefix.shape[1], tokens.tokens_a_patch
         self.layout.prefix, self.layout.grid, self.layout.positions = prefix, tokens.grid, tokens.positions
         self.layout.tokens_a_patch = several
@@ -298,7 +302,7 @@ class Backbone(nn.Module):
                     patches = patches + update.flatten(1, 2)
                 x = torch.cat([x[:, :prefix], refined if several == 1 else patches], dim=1)
                 features.append(refined)
-        return features
+        return x[:, :prefix], features
 
     def pool(self, patches: Tensor, tokens_a_patch: int, index: int) -> Tensor:
         """Turn the B x (T * G) x D patch tokens after block ``index`` into B x T x D features, their mean over G."""

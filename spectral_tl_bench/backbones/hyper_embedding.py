@@ -1,4 +1,4 @@
-"""Patch embeddings of low rank that a small network makes for every band of every image (SpecAware)."""
+"""Low-rank patch embeddings that a hypernetwork generates for every band of every image (SpecAware)."""
 
 from __future__ import annotations
 
@@ -20,36 +20,40 @@ from spectral_tl_bench.sensors import Sensor
 
 RANK = 64
 """The paper's, for a ViT-B: a twelfth of its width."""
-GLANCE = 28
-"""Side in pixels to which a band is pooled before it is looked at."""
+POOLED = 28
+"""Side in pixels to which a band is pooled before the content MLPs."""
 INITIAL_SCALE = 0.02
 """The paper's s at the start, for kernels of rank 64 and images of hundreds of bands."""
 
 
 class BandContent(nn.Module):
-    """What a band of an image looks like: average- and max-pooled to 28 x 28, through an MLP each, joined."""
+    """Content of each band of an image: average- and max-pooled to 28 x 28, an MLP each, then a joint MLP."""
 
     def __init__(self) -> None:
         super().__init__()
 
-        def glance() -> nn.Sequential:
-            return nn.Sequential(nn.Linear(GLANCE**2, 196), nn.GELU(), nn.Linear(196, CODE))
+        def pooled_mlp() -> nn.Sequential:
+            return nn.Sequential(nn.Linear(POOLED**2, 196), nn.GELU(), nn.Linear(196, CODE))
 
-        self.average, self.maximum = glance(), glance()
+        self.average, self.maximum = pooled_mlp(), pooled_mlp()
         self.joint = nn.Sequential(
-            nn.Linear(2 * CODE, 2 * CODE), nn.GELU(), nn.Linear(2 * CODE, CODE), nn.LayerNorm(CODE)
+            nn.Linear(2 * CODE, 2 * CODE),
+            nn.GELU(),
+            nn.Dropout(DROPOUT),
+            nn.Linear(2 * CODE, CODE),
+            nn.LayerNorm(CODE),
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Look at B x C x H x W images; B x C x 128."""
-        average = self.average(F.adaptive_avg_pool2d(images, GLANCE).flatten(2))
-        maximum = self.maximum(F.adaptive_max_pool2d(images, GLANCE).flatten(2))
+        """Code the content of B x C x H x W images; B x C x 128."""
+        average = self.average(F.adaptive_avg_pool2d(images, POOLED).flatten(2))
+        maximum = self.maximum(F.adaptive_max_pool2d(images, POOLED).flatten(2))
         out: Tensor = self.joint(torch.cat([average, maximum], dim=-1))
         return out
 
 
 def generator(out: int) -> nn.Sequential:
-    """From a band's code to the numbers of a matrix: LN-128-128-GELU-dropout-64-GELU-out."""
+    """The network from a band's code to the entries of a matrix: LN-128-128-GELU-dropout-64-GELU-out."""
     return nn.Sequential(
         nn.LayerNorm(CODE),
         nn.Linear(CODE, CODE),
@@ -62,10 +66,13 @@ def generator(out: int) -> nn.Sequential:
 
 
 class HyperEmbedding(nn.Module):
-    """A patch embedding of low rank r for every band of every image, made from the band's attributes and content.
+    """A patch embedding of low rank r for every band of every image, generated from the band's attributes and content.
 
-    Token n is s (sum over bands c of U_c V_c x_nc, plus a bias), U_c being D x r and V_c r x k^2. Both come from the
-    fused code of the band, each by a network of its own; the bias from the mean of the bands' codes, 0 at the start.
+    Token n is s (sum over bands c of U_c V_c x_nc, plus a bias), U_c being D x r and V_c r x k^2. Each is generated
+    from the fused code of the band, the bias from the mean of the bands' codes; it is 0 at the start.
+
+    Declared difference from the released code: linear layers other than those of the attributes start at torch's
+    default, not at a deviation of 0.02, with which tokens would start near 0.
     """
 
     def __init__(self, width: int, patch_size: int, rank: int = RANK, scale: float = INITIAL_SCALE) -> None:
@@ -80,7 +87,7 @@ class HyperEmbedding(nn.Module):
         last = nn.Linear(64, width)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
-        self.bias = nn.Sequential(nn.Linear(CODE, 64), nn.GELU(), last)
+        self.bias = nn.Sequential(nn.LayerNorm(CODE), nn.Linear(CODE, 64), nn.GELU(), last)
         self.scale = nn.Parameter(torch.tensor(scale))
 
     def generate(self, images: Tensor, attributes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -93,7 +100,7 @@ class HyperEmbedding(nn.Module):
         Returns:
             U, B x C x D x r; V, B x C x r x k x k; and the bias, B x D.
         """
-        codes = self.fuse(self.content(images), attributes) + attributes
+        codes = self.fuse(attributes, self.content(images)) + attributes
         left = self.left(codes).unflatten(-1, (self.width, self.rank))
         right = self.right(codes).unflatten(-1, (self.rank, self.patch_size, self.patch_size))
         return left, right, self.bias(codes.mean(dim=1))

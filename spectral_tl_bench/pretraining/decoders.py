@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
+from timm.layers.norm import LayerNorm
 from torch import Tensor, nn
 
 from spectral_tl_bench.backbones.band_attributes import CODE, CrossModalFusion
 from spectral_tl_bench.backbones.hyper_embedding import RANK, generator
+from spectral_tl_bench.backbones.positions import ground_code
 from spectral_tl_bench.training.decoders.reconstruction import MaskedDecoder
+
+ATTENTION_WIDTH = 64
+"""Width of query and key in SpecAware's head."""
 
 
 class SensorHeads(MaskedDecoder):
@@ -62,43 +66,71 @@ class BandDecoder(MaskedDecoder):
 class HyperLinear(nn.Module):
     """SpecAware's head: for every band of every image a matrix of rank 64 from tokens to the pixels of a patch.
 
-    The image's content is read from its tokens by one query; fused with the band's attributes, it makes U_c, k^2 x 64,
-    V_c, 64 x width, and a number b_c. A patch is U_c V_c x + b_c.
+    The image's content is read from its tokens by attention whose query is their mean. Fused with the attributes of
+    band c it generates U_c, k^2 x 64, V_c, 64 x width, and b_c, k^2, which is 0 at the start. A patch is U_c V_c x plus
+    b_c.
     """
 
     def __init__(self, width: int, patch_size: int) -> None:
         """Make the head for tokens of ``width`` and patches of ``patch_size`` k."""
         super().__init__()
-        self.query = nn.Parameter(torch.zeros(width))
-        nn.init.normal_(self.query, std=0.02)
-        self.content = nn.Linear(width, CODE)
+        self.query = nn.Linear(width, ATTENTION_WIDTH, bias=False)
+        self.key = nn.Linear(width, ATTENTION_WIDTH, bias=False)
+        self.value = nn.Linear(width, width, bias=False)
+        self.content = nn.Sequential(nn.Linear(width, CODE), nn.GELU(), nn.Linear(CODE, CODE))
         self.fuse = CrossModalFusion()
         self.left = generator(patch_size**2 * RANK)
         self.right = generator(RANK * width)
-        self.bias = nn.Linear(CODE, 1)
+        last = nn.Linear(64, patch_size**2)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.bias = nn.Sequential(nn.LayerNorm(CODE), nn.Linear(CODE, 64), nn.GELU(), last)
 
     def forward(self, tokens: Tensor, attributes: Tensor) -> Tensor:
-        """Turn B x T x width tokens and C x 128 attributes of bands into B x T x C x (k * k) pixels."""
-        attention = (tokens @ self.query / tokens.shape[-1] ** 0.5).softmax(dim=1)
-        content = self.content((attention.unsqueeze(-1) * tokens).sum(dim=1))
-        codes = self.fuse(content.unsqueeze(1), attributes)
+        """Turn B x N x width tokens and C x 128 attributes of bands into B x N x C x (k * k) pixels."""
+        query = self.query(tokens.mean(dim=1, keepdim=True))
+        attention = (query @ self.key(tokens).transpose(1, 2) / ATTENTION_WIDTH**0.5).softmax(dim=-1)
+        content = self.content(attention @ self.value(tokens))
+        codes = self.fuse(attributes, content) + content
         left = self.left(codes).unflatten(-1, (-1, RANK))
         right = self.right(codes).unflatten(-1, (RANK, -1))
         inside = tokens.unsqueeze(1) @ right.transpose(2, 3)
-        pixels = inside @ left.transpose(2, 3) + self.bias(codes).unsqueeze(-1)
+        pixels = inside @ left.transpose(2, 3) + self.bias(codes).unsqueeze(2)
         return pixels.transpose(1, 2)
 
 
 class HyperDecoder(MaskedDecoder):
-    """SpecAware's decoder: a small ViT with a :class:`HyperLinear` head."""
+    """SpecAware's decoder: a small ViT with a :class:`HyperLinear` head; positions are counted on the ground."""
 
     def __init__(self, encoder_width: int, patch_size: int, *, width: int, depth: int, num_heads: int) -> None:
         """Build the decoder."""
         super().__init__(encoder_width, width=width, depth=depth, num_heads=num_heads)
+        self.norm = LayerNorm(width)
         self.pixels = HyperLinear(width, patch_size)
 
-    def forward(self, encoded: Tensor, visible: Tensor, grid: tuple[int, int], attributes: Tensor) -> Tensor:
-        """Restore patches from B x K x D tokens of ``visible`` ones; B x T x (C * patch * patch)."""
-        filled = self.fill(encoded, visible, self.positions(grid, encoded))
-        pixels: Tensor = self.pixels(filled, attributes)
+    def forward(
+        self,
+        encoded: Tensor,
+        prefix: Tensor,
+        visible: Tensor,
+        grid: tuple[int, int],
+        attributes: Tensor,
+        metres_a_pixel: float,
+    ) -> Tensor:
+        """Restore patches.
+
+        Args:
+            encoded: B x K x D tokens of the visible patches.
+            prefix: B x P x D class token.
+            visible: B x K places of the visible patches.
+            grid: Rows and columns of patches.
+            attributes: Of all C bands, C x 128.
+            metres_a_pixel: What positions are multiplied by.
+
+        Returns:
+            B x T x (C * patch * patch).
+        """
+        code = ground_code(*grid, self.width, metres_a_pixel, encoded.device, self.mask_token.dtype)
+        filled = self.fill(encoded, visible, code, prefix)
+        pixels: Tensor = self.pixels(filled, attributes)[:, prefix.shape[1] :]
         return pixels.flatten(2)

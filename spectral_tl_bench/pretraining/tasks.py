@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spectral_tl_bench.backbones.hyper_embedding import HyperEmbeddingTokenizer
+from spectral_tl_bench.backbones.specaware import SpecAwareBackbone
 from spectral_tl_bench.backbones.spectral_mae import BandTokenizer
 from spectral_tl_bench.methods import build_method
 from spectral_tl_bench.pretraining.decoders import BandDecoder, HyperDecoder, SensorHeads
@@ -29,8 +30,10 @@ if TYPE_CHECKING:
     from spectral_tl_bench.backbones import Backbone
     from spectral_tl_bench.config.spec import TrainingSpec
 
-CHARBONNIER = 1e-3
-"""Where the Charbonnier error turns from a square into an absolute value, in units of the normalised image."""
+
+def charbonnier(difference: Tensor) -> Tensor:
+    """Charbonnier error as kornia computes it and SpecAware uses it: sqrt(d^2 + 1) - 1, quadratic for small d."""
+    return (difference.square() + 1).sqrt() - 1
 
 
 class Pretraining(ReconstructionTask):
@@ -194,8 +197,10 @@ class BandPretraining(Pretraining):
 class SpecAwarePretraining(Pretraining):
     """SpecAware: (1 - cosine of spectra) + 2 x Charbonnier on hidden pixels, and a generated head.
 
-    With ``band_dropping``, which the paper does not have, the encoder is given a part of the bands, another for each
-    batch, and all that it has not seen is restored and counts: the dropped bands of visible patches too.
+    Declared differences from the released code: hidden patches are blanked, so that the content of bands is that of the
+    visible patches alone, and ``band_dropping``, which the paper does not have: the encoder is given a part of the
+    bands, another for each batch, and all that it has not seen is restored and counts, the dropped bands of visible
+    patches too.
     """
 
     drops_bands = True
@@ -213,14 +218,17 @@ class SpecAwarePretraining(Pretraining):
         """Restore all bands of the sensor that is being seen from those that are not ``dropped``, C."""
         tokenizer, sensor = self.backbone.tokenizer, self.backbone.sensor
         assert isinstance(tokenizer, HyperEmbeddingTokenizer)
+        assert isinstance(self.backbone, SpecAwareBackbone)
         attributes = tokenizer.attributes()
         kept = (~dropped).nonzero().flatten().tolist()
         seen = blank(images, hidden, self.backbone.patch_size)[:, kept]
         with self.backbone.seeing(sensor.subset(kept) if dropped.any() else None):
             tokens = self.backbone.embed(seen)
         visible = self._visible(hidden)
-        encoded = self.backbone.encode(tokens.keep(visible))[-1]
-        restored: Tensor = self.decoder(encoded, visible, tokens.grid, attributes)
+        prefix, features = self.backbone.run_blocks(tokens.keep(visible))
+        restored: Tensor = self.decoder(
+            features[-1], prefix, visible, tokens.grid, attributes, self.backbone.metres_now
+        )
         return restored
 
     def drop(self) -> Tensor:
@@ -239,7 +247,7 @@ class SpecAwarePretraining(Pretraining):
             unseen.append((restored[~hidden][:, dropped], targets[~hidden][:, dropped]))
         angles = torch.cat([1 - F.cosine_similarity(ours, theirs, dim=1).flatten() for ours, theirs in unseen])
         differences = torch.cat([(ours - theirs).flatten() for ours, theirs in unseen])
-        return angles.mean() + 2 * (differences.square() + CHARBONNIER**2).sqrt().mean()
+        return angles.mean() + 2 * charbonnier(differences).mean()
 
 
 def pretraining_kind(backbone: Backbone) -> type[Pretraining]:

@@ -34,22 +34,26 @@ class MaskedDecoder(nn.Module):
         self.blocks = nn.Sequential(*(Block(width, num_heads, qkv_bias=True) for _ in range(depth)))
         self.norm = nn.LayerNorm(width)
 
-    def fill(self, encoded: Tensor, visible: Tensor, code: Tensor) -> Tensor:
+    def fill(self, encoded: Tensor, visible: Tensor, code: Tensor, prefix: Tensor | None = None) -> Tensor:
         """Fill in hidden tokens.
 
         Args:
             encoded: B x K x D tokens that are visible.
             visible: B x K places of these tokens among all T.
-            code: What tells the places apart, T x width.
+            code: Position code of all places, T x width.
+            prefix: B x P x D class and register tokens that the decoder sees too; they have no position.
 
         Returns:
-            B x T x width, normed.
+            B x (P + T) x width, normed.
         """
         tokens = self.mask_token.expand(len(encoded), len(code), -1)
         # Under mixed precision the layer's output is coarser than the parameter.
         embedded = self.embed(encoded).to(tokens.dtype)
         tokens = tokens.scatter(1, visible.unsqueeze(-1).expand(-1, -1, self.width), embedded)
-        filled: Tensor = self.norm(self.blocks(tokens + code))
+        tokens = tokens + code
+        if prefix is not None:
+            tokens = torch.cat([self.embed(prefix).to(tokens.dtype), tokens], dim=1)
+        filled: Tensor = self.norm(self.blocks(tokens))
         return filled
 
     def positions(self, grid: tuple[int, int], like: Tensor) -> Tensor:
