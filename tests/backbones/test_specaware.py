@@ -59,7 +59,8 @@ def test_parameters_are_those_counted_by_hand(backbone):
     )
     content = 2 * (linear(784, 196) + linear(196, 128)) + linear(256, 256) + linear(256, 128) + norm
     trunk = norm + linear(128, 128) + linear(128, 64)
-    generated = 2 * trunk + linear(64, width * rank) + linear(64, rank * 64) + linear(128, 64) + linear(64, width) + 1
+    bias = norm + linear(128, 64) + linear(64, width)
+    generated = 2 * trunk + linear(64, width * rank) + linear(64, rank * 64) + bias + 1
     expected = 6 * block + attributes + content + fusion + generated + width + 2 * width
     assert sum(p.numel() for p in backbone.parameters()) == expected
 
@@ -74,7 +75,7 @@ def test_it_starts_as_the_paper_says():
     torch.testing.assert_close(embedding.attributes.mixture.data, torch.tensor([0.8, 0.2]))
     _, _, bias = backbone.tokenizer.factors(torch.randn(1, 3, 16, 16))
     assert not bias.any()
-    # A name that no pretraining has seen says nothing.
+    # A name that no pretraining has seen is a vector of zeros.
     assert not embedding.attributes.names.weight.any()
 
 
@@ -131,8 +132,8 @@ def test_every_attribute_of_a_sensor_counts(model, images, change):
         assert not torch.allclose(one.tokenizer(images)[0], other.tokenizer(images)[0], atol=1e-4)
 
 
-def test_widths_are_0_at_5_nm_and_1_at_15_and_names_forget_their_case():
-    torch.testing.assert_close(width_code(SENSOR)[:2].flatten(), torch.tensor([0.0, 1.0]))
+def test_widths_are_scaled_from_5_to_15_nm_and_names_ignore_case():
+    torch.testing.assert_close(width_code(SENSOR).flatten(), torch.tensor([0.0, 1.0, 17.5]))
     assert wavelength_code(SENSOR).shape == (3, 128)
     # A whole period at the longest one.
     longest = wavelength_code(Sensor(name="one", bands=(Band(name="a", wavelength=2550),), rgb=("a",) * 3))
