@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 import spectral_tl_bench
 from spectral_tl_bench.utils.validation import Value
@@ -51,6 +51,13 @@ class Provenance(Value):
     strategy: str = "auto"
     date: str
     resumed_from: tuple[dict[str, str], ...] = ()
+
+    @field_validator("devices", "num_nodes", "strategy", mode="before")
+    @classmethod
+    def _unset_is_the_default(cls, value: object, info: ValidationInfo) -> object:
+        """Embedded weights of one process have null there."""
+        assert info.field_name is not None
+        return cls.model_fields[info.field_name].default if value is None else value
 
     @property
     def software(self) -> dict[str, str]:

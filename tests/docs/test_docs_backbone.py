@@ -73,7 +73,7 @@ def test_an_example_loads_an_rgb_checkpoint_for_any_sensor(my_package, tmp_path,
 
 def test_the_specaware_of_other_patches_is_a_backbone(tmp_path):
     page = (PAGE.parent / "backbones.md").read_text()
-    (block,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    (block,) = re.findall(r"```python\n(# my_specaware.*?)```", page, flags=re.DOTALL)
     (tmp_path / "my_specaware.py").write_text(block)
     with torch.device("meta"):
         backbone = build_backbone(f"{tmp_path}/my_specaware.py:SPECAWARE16", OHS)
