@@ -24,7 +24,7 @@ from spectral_tl_bench.datasets.io.raster import Window, label_table, map_labels
 from spectral_tl_bench.sensors import Sensor
 from spectral_tl_bench.sensors.classes import IGNORE_INDEX, LandClass
 from spectral_tl_bench.simulation.marker import read_marker
-from spectral_tl_bench.splits.neighbors import Places, by_footprint
+from spectral_tl_bench.splits.neighbors import TileLayout, by_footprint
 from spectral_tl_bench.utils.errors import DataError
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ class TileDataset(NonGeoDataset):
         """
         return index, []
 
-    def numbered_places(self) -> Places | None:
+    def numbered_places(self) -> TileLayout | None:
         """Return where the tiles of ``index`` lie as far as their names tell, None where they tell nothing."""
         return None
 
@@ -238,7 +238,7 @@ class TileDataset(NonGeoDataset):
                 raise DataError(self.unknown[attribute])
 
     @cached_property
-    def places(self) -> Places | None:
+    def places(self) -> TileLayout | None:
         """Where the tiles lie: by their footprints, else by their names; None where neither tells."""
         places = by_footprint(self.index.geometry) or self.numbered_places()
         if places is None or not self.own_blocks:

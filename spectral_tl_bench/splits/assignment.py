@@ -10,7 +10,7 @@ import numpy as np
 
 from spectral_tl_bench.config.domains import attribute_column
 from spectral_tl_bench.splits.blocks import draw
-from spectral_tl_bench.splits.buffered_holdout import set_enough_apart
+from spectral_tl_bench.splits.buffered_holdout import buffered_holdout_if_possible
 from spectral_tl_bench.utils.errors import ProtocolError
 from spectral_tl_bench.utils.hashing import text_digest
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from spectral_tl_bench.config.protocols import Protocol
-    from spectral_tl_bench.splits.neighbors import Places
+    from spectral_tl_bench.splits.neighbors import TileLayout
 
 HeldOutRule = Literal["cells", "blocks"]
 """How source tiles are held out: cells with a margin around them, or whole blocks without one."""
@@ -64,7 +64,7 @@ class Split:
 
 
 def split_tiles(
-    protocol: Protocol, index: pd.DataFrame, held_out_fraction: float, places: Places | None = None
+    protocol: Protocol, index: pd.DataFrame, held_out_fraction: float, places: TileLayout | None = None
 ) -> Split:
     """Apply a protocol to an index.
 
@@ -104,12 +104,12 @@ def split_tiles(
     rows = np.flatnonzero(source)
     rule: HeldOutRule = "cells"
     groups = index[by].iloc[rows].astype(str).tolist()
-    sides = set_enough_apart(groups, None if places is None else places.take(rows), held_out_fraction)
+    sides = buffered_holdout_if_possible(groups, None if places is None else places.take(rows), held_out_fraction)
     if sides is None:
         rule, held = "blocks", held_out_tiles(index.iloc[rows], by, held_out_fraction)
         margin = np.zeros(len(rows), dtype=bool)
     else:
-        held, margin = sides == "apart", sides == "margin"
+        held, margin = sides == "held_out", sides == "margin"
     if not held.any():
         if len(rows) > 1 and len(set(groups)) == len(rows):
             raise ProtocolError(

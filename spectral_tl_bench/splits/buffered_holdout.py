@@ -1,4 +1,4 @@
-"""Holding tiles out so that none of them lies beside one that stays: cells of neighbours with a margin around them."""
+"""Spatial hold-out with a buffer between training and held-out tiles: cells of neighbours with a margin around them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from spectral_tl_bench.splits.neighbors import Places
+from spectral_tl_bench.splits.neighbors import TileLayout
 
 MOST_CELLS = 4
 """Cells that a stretch of land gives at most: more would cost more margin than they tell."""
@@ -18,50 +18,50 @@ _LEAST_STAYING = 0.5
 """A stretch that would keep less gives nothing."""
 
 
-def set_apart(groups: Sequence[str], places: Places, share: float) -> np.ndarray:
-    """Set a share of the tiles apart, in cells, and name the margin of tiles within reach of them.
+def buffered_holdout(groups: Sequence[str], places: TileLayout, share: float) -> np.ndarray:
+    """Hold out a share of the tiles, in cells, with a margin of the tiles within reach of them.
 
     Each sub-domain gives its share of every stretch of land that it has. A stretch is cut into an even grid of cells;
-    taken are up to four cells, apart from one another, those that cost the fewest tiles of margin for each tile they
+    taken are up to four separate cells, those that cost the fewest tiles of margin for each tile they
     hold: where a stretch is a rectangle, its corners. Fewer and larger cells serve where the margin would take more
     than a tenth of the stretch. The choice depends on the places alone; a digest settles what is alike.
 
     Args:
         groups: Sub-domain of each tile.
         places: Where each tile lies.
-        share: Share of the tiles to set apart.
+        share: Share of the tiles to hold out.
 
     Returns:
-        For each tile "stays", "apart" or "margin". No tile that stays is a neighbour of one set apart. None is set
-        apart of a stretch that would keep less than half of its tiles.
+        For each tile "training", "held_out" or "margin". No training tile is a neighbour of a held-out one. A stretch
+        that would keep less than half of its tiles holds none out.
     """
     neighbours = [set(near.tolist()) for near in places.neighbours()]
-    apart: set[int] = set()
+    held_out: set[int] = set()
     for members, cells in _stretches(np.array(groups), places, share):
-        apart |= _choose(members, cells, share, neighbours)
-    sides = np.full(len(groups), "stays", dtype=object)
-    sides[sorted(_around(apart, neighbours))] = "margin"
-    sides[sorted(apart)] = "apart"
+        held_out |= _choose(members, cells, share, neighbours)
+    sides = np.full(len(groups), "training", dtype=object)
+    sides[sorted(_around(held_out, neighbours))] = "margin"
+    sides[sorted(held_out)] = "held_out"
     return sides
 
 
-def set_enough_apart(groups: Sequence[str], places: Places | None, share: float) -> np.ndarray | None:
-    """Set a share of the tiles apart as :func:`set_apart` does, or say that whole blocks have to serve.
+def buffered_holdout_if_possible(groups: Sequence[str], places: TileLayout | None, share: float) -> np.ndarray | None:
+    """Hold out tiles as :func:`buffered_holdout` does, where that is possible.
 
     Returns:
-        As of :func:`set_apart`; None where places are unknown or give less than half of the share.
+        As of :func:`buffered_holdout`; None where places are unknown or give less than half of the share.
     """
     if places is None:
         return None
-    sides = set_apart(groups, places, share)
-    return sides if (sides == "apart").sum() >= share / 2 * len(sides) else None
+    sides = buffered_holdout(groups, places, share)
+    return sides if (sides == "held_out").sum() >= share / 2 * len(sides) else None
 
 
 _Cells = Mapping[int, Mapping[str, set[int]]]
 """By how many cells are wanted: the tiles of each cell."""
 
 
-def _stretches(groups: np.ndarray, places: Places, share: float) -> Iterator[tuple[set[int], _Cells]]:
+def _stretches(groups: np.ndarray, places: TileLayout, share: float) -> Iterator[tuple[set[int], _Cells]]:
     """The tiles that give a share together, and the ways to cut them into cells."""
     blocks = places.blocks
     for group in sorted(set(groups.tolist())):
@@ -107,7 +107,7 @@ def _around(tiles: set[int], neighbours: Sequence[set[int]]) -> set[int]:
 
 
 def _choose(members: set[int], ways: _Cells, share: float, neighbours: Sequence[set[int]]) -> set[int]:
-    """The tiles of a stretch that are set apart."""
+    """The tiles of a stretch that are held out."""
     chosen: set[int] = set()
     for number, cells in ways.items():
         chosen = _take(cells, share * len(members), number, neighbours)

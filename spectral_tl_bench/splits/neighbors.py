@@ -23,14 +23,14 @@ _SAME_SHEET = 10.0
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where each of N tiles lies.
+class TileLayout:
+    """Positions of N tiles relative to one another.
 
     Attributes:
-        sheets: Name of the plane in which a tile's place counts; tiles of two sheets are no neighbours.
+        sheets: Name of the plane of each tile; tiles of two planes are no neighbours.
         boxes: N x 4, left, lower, right and upper bound in the sheet's own unit.
         reach: Gap, in sides of a tile, below which two tiles are neighbours: one a tile.
-        blocks: What belongs together, where whoever made the tiles has said so: one name a tile.
+        blocks: Block of each tile, where the tiles' author gave one.
     """
 
     sheets: np.ndarray
@@ -38,10 +38,10 @@ class Places:
     reach: np.ndarray
     blocks: np.ndarray | None = None
 
-    def take(self, rows: np.ndarray) -> Places:
-        """The places of some of the tiles."""
+    def take(self, rows: np.ndarray) -> TileLayout:
+        """Return the positions of some of the tiles."""
         blocks = None if self.blocks is None else self.blocks[rows]
-        return Places(self.sheets[rows], self.boxes[rows], self.reach[rows], blocks)
+        return TileLayout(self.sheets[rows], self.boxes[rows], self.reach[rows], blocks)
 
     def neighbours(self) -> list[np.ndarray]:
         """Which tiles lie within reach of each: their numbers, a tile's own left out."""
@@ -83,8 +83,8 @@ def _joined_longitudes(boxes: np.ndarray) -> np.ndarray:
     return joined
 
 
-def by_footprint(geometry: gpd.GeoSeries) -> Places | None:
-    """Places of georeferenced tiles; None where a footprint is missing.
+def by_footprint(geometry: gpd.GeoSeries) -> TileLayout | None:
+    """Positions of georeferenced tiles; None where a footprint is missing.
 
     A sheet is a stretch of land: footprints with less than ten tiles between them.
 
@@ -97,11 +97,11 @@ def by_footprint(geometry: gpd.GeoSeries) -> Places | None:
     first, second = _within(boxes, _SAME_SHEET)
     joined = coo_matrix((np.ones(len(first), dtype=bool), (first, second)), shape=(len(boxes), len(boxes)))
     _, stretches = connected_components(joined, directed=False)
-    return Places(stretches.astype(str), boxes, np.full(len(boxes), ONE_TILE))
+    return TileLayout(stretches.astype(str), boxes, np.full(len(boxes), ONE_TILE))
 
 
-def by_grid(sheets: Sequence[str], columns: Sequence[int], rows: Sequence[int], margin: int = 1) -> Places:
-    """Places of tiles whose column and row in a grid are known.
+def by_grid(sheets: Sequence[str], columns: Sequence[int], rows: Sequence[int], margin: int = 1) -> TileLayout:
+    """Positions of tiles whose column and row in a grid are known.
 
     Args:
         sheets: Grid of each tile.
@@ -110,11 +110,11 @@ def by_grid(sheets: Sequence[str], columns: Sequence[int], rows: Sequence[int], 
         margin: How many columns and rows away a tile still is a neighbour; more than one where tiles may overlap.
     """
     corners = np.stack([columns, rows], axis=1).astype(float)
-    return Places(np.array(sheets), np.hstack([corners, corners + 1]), np.full(len(corners), margin - 0.25))
+    return TileLayout(np.array(sheets), np.hstack([corners, corners + 1]), np.full(len(corners), margin - 0.25))
 
 
-def by_number(sheets: Sequence[str], numbers: Sequence[int]) -> Places:
-    """Places of tiles that are numbered through a grid of unknown width.
+def by_number(sheets: Sequence[str], numbers: Sequence[int]) -> TileLayout:
+    """Positions of tiles that are numbered through a grid of unknown width.
 
     A neighbour's number differs by no more than a row's length, or two where every other row runs back. A row is taken
     to be no longer than twice the side of a square of as many tiles.
@@ -128,5 +128,5 @@ def by_number(sheets: Sequence[str], numbers: Sequence[int]) -> Places:
     for sheet in set(sheets):
         members = names == sheet
         reach[members] = math.ceil(2 * math.sqrt(np.ptp(left[members]) + 1)) - 0.25
-    nothing = np.zeros(len(left))
-    return Places(names, np.stack([left, nothing, left + 1, nothing + 1], axis=1), reach)
+    zeros = np.zeros(len(left))
+    return TileLayout(names, np.stack([left, zeros, left + 1, zeros + 1], axis=1), reach)

@@ -12,7 +12,7 @@ from spectral_tl_bench.datasets.io.listing import TIFF, FoundFile, Listing, Role
 from spectral_tl_bench.sensors import SENTINEL2
 from spectral_tl_bench.sensors.classes import LandClass
 from spectral_tl_bench.splits import blocks
-from spectral_tl_bench.splits.neighbors import Places, by_grid
+from spectral_tl_bench.splits.neighbors import TileLayout, by_grid
 from spectral_tl_bench.utils.registry import DATASETS
 
 REGIONS = {
@@ -157,7 +157,7 @@ class DFC2020(TileDataset):
             row["split"] = row["indomain"]
         return Listing(rows, [], pairs.unpaired, notes, unknown)
 
-    def numbered_places(self) -> Places | None:
+    def numbered_places(self) -> TileLayout | None:
         """Return the tiles' places in the grid of their region."""
         return _places(self.index.to_dict("records"))
 
@@ -166,7 +166,7 @@ class DFC2020(TileDataset):
         return self.contest_counts if self.unknown else self.expected_counts
 
 
-def _places(rows: Sequence[Mapping[Any, Any]]) -> Places | None:
+def _places(rows: Sequence[Mapping[Any, Any]]) -> TileLayout | None:
     regions = [str(row["region"]) for row in rows]
     if not regions or not GRID_WIDTHS.keys() >= set(regions):
         return None

@@ -9,8 +9,8 @@ from typing import Any
 
 from spectral_tl_bench.datasets.io.listing import walk
 from spectral_tl_bench.splits.blocks import draw
-from spectral_tl_bench.splits.buffered_holdout import set_enough_apart
-from spectral_tl_bench.splits.neighbors import Places
+from spectral_tl_bench.splits.buffered_holdout import buffered_holdout_if_possible
+from spectral_tl_bench.splits.neighbors import TileLayout
 from spectral_tl_bench.utils.errors import DataError
 
 TEST_SHARE = 0.3
@@ -23,7 +23,7 @@ def assign(
     archive: str,
     key_of_stem: Callable[[str], Hashable | None],
     group: str,
-    places: Places | None = None,
+    places: TileLayout | None = None,
 ) -> None:
     """Add the columns ``indomain`` (train or test) and ``indomain_source`` (authors or blocked) to tiles.
 
@@ -47,11 +47,11 @@ def assign(
     listed = _author_lists(root, archive, key_of_stem)
     if listed.keys().isdisjoint(keys):
         groups = [row[group] for row in rows]
-        apart = set_enough_apart(groups, places, TEST_SHARE)
-        if apart is None:
+        held_out = buffered_holdout_if_possible(groups, places, TEST_SHARE)
+        if held_out is None:
             sides = blocked_split(groups, [row["block"] for row in rows])
         else:
-            sides = [{"stays": "train", "apart": "test"}.get(side, side) for side in apart]
+            sides = [{"training": "train", "held_out": "test"}.get(side, side) for side in held_out]
         source = "blocked"
     else:
         sides = [listed.get(key, "unlisted") for key in keys]

@@ -27,7 +27,7 @@ from spectral_tl_bench.datasets.io.raster import Window, whole_numbers
 from spectral_tl_bench.sensors import MTS12_BANDS, MTS12_DATES, mts12_sensor
 from spectral_tl_bench.sensors.classes import LandClass
 from spectral_tl_bench.splits import blocks
-from spectral_tl_bench.splits.neighbors import Places, by_grid
+from spectral_tl_bench.splits.neighbors import TileLayout, by_grid
 from spectral_tl_bench.utils.errors import DataError
 from spectral_tl_bench.utils.registry import DATASETS
 
@@ -156,7 +156,7 @@ class MTS12(TileDataset):
         indomain.assign(rows, keys, self.root, "mts", _key, group="half", places=places)
         return Listing(rows, problems, pairs.unpaired, about_copies(pairs.copies, self.root))
 
-    def numbered_places(self) -> Places | None:
+    def numbered_places(self) -> TileLayout | None:
         """Return the tiles' places in the grid of Slovenia."""
         return _places(self.index["col"].tolist(), self.index["row"].tolist())
 
@@ -200,7 +200,7 @@ class MTS12(TileDataset):
         return whole_numbers(_crop(codes, window, axis=0), path)
 
 
-def _places(columns: Sequence[int], rows: Sequence[int]) -> Places | None:
+def _places(columns: Sequence[int], rows: Sequence[int]) -> TileLayout | None:
     return by_grid(["Slovenia"] * len(columns), columns, rows) if len(columns) else None
 
 

@@ -10,7 +10,7 @@ from spectral_tl_bench.datasets.base import TileDataset
 from spectral_tl_bench.datasets.io.listing import TIFF, FoundFile, Listing, Role, find_pairs, role_by_folder
 from spectral_tl_bench.sensors import OHS_SENTINEL2
 from spectral_tl_bench.splits import blocks
-from spectral_tl_bench.splits.neighbors import Places
+from spectral_tl_bench.splits.neighbors import TileLayout
 from spectral_tl_bench.utils.registry import DATASETS
 
 _NAME = re.compile(r"p(\d+)_(\d+)", re.IGNORECASE)
@@ -60,7 +60,7 @@ class OHSSentinel2(TileDataset):
             )
         return Listing(rows, [], pairs.unpaired)
 
-    def numbered_places(self) -> Places | None:
+    def numbered_places(self) -> TileLayout | None:
         """Return the tiles' places in the grid of their place."""
         return simulated_places(self.root, self.index["place"].tolist(), self.index["number"].tolist())
 

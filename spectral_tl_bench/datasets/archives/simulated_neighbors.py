@@ -7,11 +7,11 @@ from pathlib import Path
 
 from spectral_tl_bench.simulation.archives import grid_columns, place_in_grid
 from spectral_tl_bench.simulation.marker import read_marker
-from spectral_tl_bench.splits.neighbors import Places, by_grid
+from spectral_tl_bench.splits.neighbors import TileLayout, by_grid
 
 
-def simulated_places(root: Path, regions: Sequence[str], numbers: Sequence[int]) -> Places | None:
-    """Places of simulated tiles.
+def simulated_places(root: Path, regions: Sequence[str], numbers: Sequence[int]) -> TileLayout | None:
+    """Positions of simulated tiles.
 
     Args:
         root: Folder of the archive.

@@ -24,7 +24,7 @@ from spectral_tl_bench.datasets.io.listing import (
 from spectral_tl_bench.sensors import OHS
 from spectral_tl_bench.sensors.classes import LandClass
 from spectral_tl_bench.splits import blocks
-from spectral_tl_bench.splits.neighbors import Places, by_number
+from spectral_tl_bench.splits.neighbors import TileLayout, by_number
 from spectral_tl_bench.utils.registry import DATASETS
 
 SOURCE_CITIES = ("Changchun", "Wuxi", "Guangzhou", "Xining", "Hetian", "Anyi", "Changde", "Tianjin")
@@ -167,7 +167,7 @@ class WHUOHS(TileDataset):
             tiles["side"] = tiles["side"].where((tiles["side"] == "O") | np.array(transferred), "")
         return tiles, list(_notes(names, splits, releases, list(alike.values())))
 
-    def numbered_places(self) -> Places | None:
+    def numbered_places(self) -> TileLayout | None:
         """Return the tiles' places in their city: they are numbered through a grid of unknown width."""
         cities = [f"{_letter(tile)}{pair}" for tile, pair in zip(self.index["tile"], self.index["pair"], strict=True)]
         numbers = self.index["number"].tolist()
