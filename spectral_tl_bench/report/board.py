@@ -158,6 +158,12 @@ def _section(group: Group) -> tuple[str, str]:
     return group.spec.protocol, group.spec.training.scoring
 
 
+def _title(group: Group) -> str:
+    """A protocol's title, with the version of its file where that is not the first."""
+    title, version = group.runs[0].record.title, group.spec.protocol_version
+    return title if version == 1 else f"{title} (version {version})"
+
+
 def comparators(against: Iterable[str]) -> tuple[str, ...]:
     """The fixed comparator, then those that a user names, each once."""
     return tuple(dict.fromkeys([COMPARATOR, *against]))
@@ -193,7 +199,7 @@ def make_board(runs: Iterable[Summary], against: Iterable[str] = ()) -> Board:
     return Board(
         rows=frame.reset_index(drop=True),
         details=details.drop(columns="place").reset_index(drop=True),
-        titles={group.spec.protocol: group.runs[0].record.title for group in groups},
+        titles={group.spec.protocol: _title(group) for group in groups},
         against=chosen,
     )
 

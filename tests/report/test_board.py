@@ -193,3 +193,8 @@ def test_every_score_is_a_column(board):
 
 def test_seeds_are_listed(board):
     assert board(({}, 0.7, (0, 3))).rows.loc[0, "seed_list"] == "0 3"
+
+
+def test_the_title_names_the_version_of_a_protocol_from_the_second_on(board):
+    assert board(({"protocol_version": 2}, 0.7, (0,))).titles == {"whu_region/s2t": "Source to target (version 2)"}
+    assert board(({"protocol": "whu_region/t2s"}, 0.7, (0,))).titles["whu_region/t2s"] == "Source to target"
