@@ -29,7 +29,6 @@ SMALL = {
     r"runs/\S*RUN\b": "{whuohs}",
     r"runs/dfc_season/winter/\S+-[0-9a-f]{10}": "{dfc2020}",
     r"\bRUN\b": "{digest}",
-    r"\bscene\.tif\b": "{scene}",
 }
 PIXEL_MODELS = ("pixel_forest", "SpectralMLP")
 

@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+import rasterio
 from archives import random_image, random_label, utm, write_tif
 from campaign import write_campaign
 from documented import PAGES, ROOT, blocks, commands, fresh_process, small
@@ -84,8 +85,10 @@ def test_every_block_of_a_page_runs(page, folder):
     if page.name == "your-tiles.md":
         write_campaign(folder)
     whuohs, dfc2020 = finished(folder, "whu_region/s2t"), finished(folder, "dfc_season/winter")
-    scene = next((folder / "data" / ("dfc2020" if page.name == "predict.md" else "whuohs")).rglob("image/**/*.tif"))
-    names = {"whuohs": whuohs, "dfc2020": dfc2020, "digest": whuohs.name.rpartition("-")[2], "scene": scene}
+    tile = next((folder / "data" / ("dfc2020" if page.name == "predict.md" else "whuohs")).rglob("image/**/*.tif"))
+    with rasterio.open(tile) as file:
+        write_tif(folder / "scene.tif", file.read(), **utm())
+    names = {"whuohs": whuohs, "dfc2020": dfc2020, "digest": whuohs.name.rpartition("-")[2]}
     script = []
     for block in blocks(page):
         if block.not_run:
