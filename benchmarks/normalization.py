@@ -1,6 +1,6 @@
 """What standardizing the bands does to a pixel forest on simulated archives: raw, by tile and by domain.
 
-python benchmarks/normalization.py [--draws 0 1 2 3 4] [--folder ARCHIVES]
+python -m spectral_tl_bench.benchmarks.normalization [--draws 0 1 2 3 4] [--folder ARCHIVES]
 
 On real tiles standardization harms such a forest. Where it helps, the shift is one of radiometry alone.
 """
@@ -15,11 +15,12 @@ import numpy as np
 import pandas as pd
 from sklearn.ensemble import RandomForestClassifier
 
-from spectral_tl_bench.benchmarks.realism import GROUPS, drawn
 from spectral_tl_bench.config.protocols import Protocol, load_protocols
 from spectral_tl_bench.datasets import open_dataset
 from spectral_tl_bench.datasets.base import TileDataset
 from spectral_tl_bench.sensors.classes import IGNORE_INDEX
+
+from .realism import GROUPS, drawn
 
 PIXELS = 8000
 SCALINGS = ("raw", "tile", "domain")

@@ -1,6 +1,6 @@
 """The realism of simulated archives: the card of every transfer and draw beside that of real tiles.
 
-python benchmarks/realism.py [--draws 0 1 2 3 4] [--folder ARCHIVES]
+python -m spectral_tl_bench.benchmarks.realism [--draws 0 1 2 3 4] [--folder ARCHIVES]
 
 The first generation is drawn with --generation 1 and seeds in place of draws.
 """
@@ -37,7 +37,10 @@ def drawn(name: str, folder: Path, draw: int, generation: int = 2) -> Path:
     """Folder of an archive's draw, written if it is not there."""
     root = folder / f"{name}-v{generation}-d{draw}"
     if not root.is_dir():
-        simulate_archive(name, root, generation=generation, **{"draw" if generation > 1 else "seed": draw})
+        if generation == 1:
+            simulate_archive(name, root, seed=draw)
+        else:
+            simulate_archive(name, root, generation=generation, draw=draw)
     return root
 
 
@@ -71,7 +74,7 @@ def main() -> None:
     print(table.round(3).to_string())  # noqa: T201
     print(summary.round(3).to_string())  # noqa: T201
     for row, column in zip(*np.nonzero(outside.to_numpy()), strict=True):
-        print(f"outside: {table.index[row]} {table.columns[column]} {table.iat[row, column]:.3f}")  # noqa: T201
+        print("outside:", table.index[row], table.columns[column], f"{table.iat[row, column]:.3f}")  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -164,7 +164,7 @@ class GeoTiff:
         with contextlib.suppress(RasterioError), rasterio.open(path) as source:
             for top in range(0, source.height, TILE):
                 window = rasterio.windows.Window(0, top, source.width, min(TILE, source.height - top))
-                checksum = zlib.crc32(np.ascontiguousarray(source.read(1, window=window)), checksum)
+                checksum = zlib.crc32(source.read(1, window=window).tobytes(), checksum)
         if checksum != self._checksum:
             raise RecordError(f"cannot write {self.path}: {_INCOMPLETE}")
 
@@ -179,7 +179,7 @@ class GeoTiff:
             self._waiting = [block[whole:]]
             window = rasterio.windows.Window(0, self._written, block.shape[1], whole)
             self._file.write(block[:whole], 1, window=window)
-            self._checksum = zlib.crc32(np.ascontiguousarray(block[:whole]), self._checksum)
+            self._checksum = zlib.crc32(block[:whole].tobytes(), self._checksum)
             self._written += whole
 
 
