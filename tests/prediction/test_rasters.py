@@ -5,6 +5,7 @@ import resource
 
 import numpy as np
 import pytest
+from rasterio.transform import from_origin
 
 from spectral_tl_bench.prediction.rasters import GeoTiff, Place
 from spectral_tl_bench.utils.errors import RecordError
@@ -22,7 +23,9 @@ def full_disk(size):
 
 
 def write(path):
-    with GeoTiff(path, Place(300, 300), np.uint8, 255, tags={}) as file:
+    with GeoTiff(
+        path, Place(300, 300, "EPSG:32650", from_origin(500_000, 4_000_000, 10, 10)), np.uint8, 255, tags={}
+    ) as file:
         file.write(np.random.default_rng(0).integers(0, 9, (300, 300)))
 
 
