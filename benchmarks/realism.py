@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from spectral_tl_bench.config.protocols import load_protocols
@@ -73,8 +72,7 @@ def main() -> None:
     summary["outside"] = outside.sum()
     print(table.round(3).to_string())  # noqa: T201
     print(summary.round(3).to_string())  # noqa: T201
-    for row, column in zip(*np.nonzero(outside.to_numpy()), strict=True):
-        print("outside:", table.index[row], table.columns[column], f"{table.iat[row, column]:.3f}")  # noqa: T201
+    print("outside:", table.where(outside).stack().dropna().round(3).to_string(), sep="\n")  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -242,12 +242,15 @@ def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:
     return kept + arguments[end:], len(kept) < end
 
 
-def _require_values(arguments: list[str]) -> None:
-    """Refuse empty values: an empty path would be the current folder, as an unset variable of a script makes it."""
-    for number, argument in enumerate(arguments):
-        if argument == "" or (argument.startswith("--") and argument.endswith("=") and argument.count("=") == 1):
-            before = argument.rstrip("=") or (arguments[number - 1] if number else "the command")
-            raise SpectralBenchError(f"{before} has an empty value; give it one, or leave it out")
+_FOLDERS = ("--out", "--root", "--runs", "--pack")
+
+
+def _require_folders(arguments: list[str]) -> None:
+    """Refuse empty names of folders: they would mean the current folder, as where a script's variable is not set."""
+    for number, option in enumerate(arguments):
+        name, equals, value = option.partition("=")
+        if name in _FOLDERS and not value and (equals or arguments[number + 1 : number + 2] == [""]):
+            raise SpectralBenchError(f"{name} has an empty value; give it one, or leave it out")
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -270,7 +273,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             if not debug:
                 # What libraries tell those who call them is not for the person at the terminal. Filters set stand.
                 warnings.simplefilter("ignore", append=True)
-            _require_values(given)
+            _require_folders(given)
             # Until a run listens itself, and writes a checkpoint first.
             with ending_on_sigterm():
                 status = command_line().main(given, prog_name="spectral-bench", standalone_mode=False)

@@ -176,6 +176,8 @@ def _require_file(path: Path) -> None:
         raise DataError(
             f"{path}: a scene is read from a file; write this part of it as GeoTIFF: gdal_translate {text!r} scene.tif"
         )
+    if path.is_dir():
+        raise DataError(f"{path} is not a raster but a folder; name one of its files")
     raise DataError(f"there is no scene {path}")
 
 

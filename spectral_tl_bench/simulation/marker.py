@@ -49,16 +49,16 @@ def read_marker(root: str | Path) -> dict[str, Any] | None:
 
 
 def _places(root: Path) -> Iterator[Path]:
-    """Folders that may hold the marker, the likeliest first."""
-    yield from _with_parents(root.resolve())
+    """Folders that may hold the marker, the likeliest first; a link to itself is no error here."""
+    yield from _with_parents(Path(os.path.realpath(root)))
     for name, folders, files in os.walk(root, followlinks=True):
         folder = Path(name)
         yield folder
         if folder.is_symlink():
-            yield from _with_parents(folder.resolve())
+            yield from _with_parents(Path(os.path.realpath(folder)))
         linked = next((file for file in files if os.path.islink(os.path.join(name, file))), None)
         if linked is not None:
-            yield from _with_parents((folder / linked).resolve().parent)
+            yield from _with_parents(Path(os.path.realpath(folder / linked)).parent)
         too_deep = len(folder.relative_to(root).parts) >= _BELOW
         folders[:] = [] if too_deep else sorted(f for f in folders if not f.startswith("."))
 

@@ -264,7 +264,7 @@ def test_index_writes_geoparquet(spectral_bench, own_tiles, tmp_path):
     root, protocol = own_tiles
     assert spectral_bench("data", "index", protocol, root, "--out", "index.parquet")[0] == 0
     assert len(gpd.read_parquet(tmp_path / "index.parquet")) == 24
-    assert list(root.rglob("contents-tiles-*.parquet"))
+    assert list(root.rglob("files-tiles-*.parquet"))
 
 
 @pytest.mark.parametrize(

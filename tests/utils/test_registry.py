@@ -109,6 +109,9 @@ def test_everything_of_a_stranger_runs_by_path(folder, monkeypatch, capsys):
     edited.write_text(edited.read_text().replace("** 2", "** 3"))
     with pytest.raises(SystemExit, match="2"):
         main(["run", "--config", str(run / "run.yaml"), "--out", "again"])
+    assert "focal.py, Python code that you have not run in this form before" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["run", "--config", str(run / "run.yaml"), "--out", "again", "--trust-code"])
     assert "files that the run names differ" in capsys.readouterr().err
     main_exits_well(*command, "--out", "again")
     (again,) = find_runs(folder / "again")

@@ -146,7 +146,7 @@ def _empty_bands(
             has_data = np.broadcast_to(mask, pixels.shape) if has_data is None else has_data & mask
         if has_data is None:
             return ()
-        filled = list(has_data.any(axis=(1, 2)))
+        filled = np.atleast_1d(has_data.any(axis=(1, 2)))
         empty = [position for position, any_data in zip(empty, filled, strict=True) if not any_data]
     return tuple(empty)
 

@@ -111,7 +111,7 @@ def band_responses(bands: Sequence[Band]) -> np.ndarray:
     """
     rows = []
     for band in bands:
-        width = band.bandwidth or _SENTINEL2_WIDTHS.get(round(band.wavelength), _NARROW)
+        width: float = band.bandwidth or _SENTINEL2_WIDTHS.get(round(band.wavelength), 0)
         response = _bell(band.wavelength, max(width, _NARROW) / 2.355)
         rows.append(response / response.sum())
     return np.stack(rows)
