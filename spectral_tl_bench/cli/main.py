@@ -242,14 +242,14 @@ def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:
     return kept + arguments[end:], len(kept) < end
 
 
-_FOLDERS = ("--out", "--root", "--runs", "--pack")
+_PATHS = ("--out", "--root", "--runs", "--pack", "--weights", "--stage1", "--init", "--config")
 
 
-def _require_folders(arguments: list[str]) -> None:
-    """Refuse empty names of folders: they would mean the current folder, as where a script's variable is not set."""
+def _require_paths(arguments: list[str]) -> None:
+    """Refuse empty paths, as of a variable that a script did not set: they would mean the current folder."""
     for number, option in enumerate(arguments):
         name, equals, value = option.partition("=")
-        if name in _FOLDERS and not value and (equals or arguments[number + 1 : number + 2] == [""]):
+        if name in _PATHS and not value and (equals or arguments[number + 1 : number + 2] == [""]):
             raise SpectralBenchError(f"{name} has an empty value; give it one, or leave it out")
 
 
@@ -273,7 +273,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             if not debug:
                 # What libraries tell those who call them is not for the person at the terminal. Filters set stand.
                 warnings.simplefilter("ignore", append=True)
-            _require_folders(given)
+            _require_paths(given)
             # Until a run listens itself, and writes a checkpoint first.
             with ending_on_sigterm():
                 status = command_line().main(given, prog_name="spectral-bench", standalone_mode=False)
