@@ -6,7 +6,7 @@ OUT ?= runs
 STAMP := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.installed-test
 
-.PHONY: demo test quick long coverage lint docs clean
+.PHONY: demo test quick long documented coverage lint docs clean
 
 demo: $(STAMP)
 	$(BIN)/spectral-bench run --method spectralx --protocol whu_region --out $(OUT)
@@ -15,10 +15,13 @@ test: $(TEST_STAMP)
 	$(BIN)/pytest -n 2 --dist loadgroup
 
 quick: $(TEST_STAMP)
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not slow and not long"
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not slow and not long and not documented"
 
 long: $(TEST_STAMP)
 	$(BIN)/pytest -n 2 --dist loadgroup -m long
+
+documented: $(TEST_STAMP)
+	$(BIN)/pytest -n 2 --dist loadgroup -m documented
 
 coverage: $(TEST_STAMP)
 	$(BIN)/pytest -n 2 --dist loadgroup --cov --cov-report=term --cov-report=xml

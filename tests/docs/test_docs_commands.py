@@ -77,7 +77,7 @@ def test_only_blocks_that_need_more_than_a_small_machine_are_not_run():
     assert all(len(block.not_run.split()) > 2 for block in NOT_RUN)
 
 
-@pytest.mark.long
+@pytest.mark.documented
 @pytest.mark.parametrize("page", RUN_PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_block_of_a_page_runs(page, folder):
     if page.name == "protocols.md":
