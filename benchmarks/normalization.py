@@ -7,7 +7,6 @@ On real tiles standardization harms such a forest. Where it helps, the shift is 
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from pathlib import Path
 
@@ -15,12 +14,11 @@ import numpy as np
 import pandas as pd
 from sklearn.ensemble import RandomForestClassifier
 
-from spectral_tl_bench.config.protocols import Protocol, load_protocols
-from spectral_tl_bench.datasets import open_dataset
+from spectral_tl_bench.config.protocols import Protocol
 from spectral_tl_bench.datasets.base import TileDataset
 from spectral_tl_bench.sensors.classes import IGNORE_INDEX
 
-from .realism import GROUPS, drawn
+from .realism import arguments, transfers
 
 PIXELS = 8000
 SCALINGS = ("raw", "tile", "domain")
@@ -69,20 +67,12 @@ def measure(dataset: TileDataset, protocol: Protocol) -> dict[str, float]:
 
 def main() -> None:
     """Print a row for each transfer and draw, and the means."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--draws", type=int, nargs="+", default=range(5))
-    parser.add_argument("--generation", type=int, default=2)
-    parser.add_argument("--folder", type=Path, help="where the archives are kept; a temporary folder by default")
-    chosen = parser.parse_args()
+    chosen = arguments(__doc__)
     rows = {}
     with tempfile.TemporaryDirectory() as temporary:
-        for draw in chosen.draws:
-            for group in GROUPS:
-                file = load_protocols(group)[0].file
-                folder = drawn(file.dataset, chosen.folder or Path(temporary), draw, chosen.generation)
-                dataset = open_dataset(file, folder)
-                for protocol in load_protocols(group):
-                    rows[f"{draw} {protocol.name}"] = measure(dataset, protocol)
+        folder = chosen.folder or Path(temporary)
+        for draw, protocol, dataset in transfers(folder, chosen.draws, chosen.generation):
+            rows[f"{draw} {protocol.name}"] = measure(dataset, protocol)
     table = pd.DataFrame.from_dict(rows, orient="index")
     table.loc["mean"] = table.mean()
     print(table.round(1).to_string())  # noqa: T201

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from spectral_tl_bench.config.protocols import load_protocols
+from spectral_tl_bench.config.protocols import Protocol, load_protocols
 from spectral_tl_bench.datasets import open_dataset
+from spectral_tl_bench.datasets.base import TileDataset
 from spectral_tl_bench.datasets.realism import REFERENCE, measure_realism
 from spectral_tl_bench.simulation import simulate_archive
 
@@ -43,26 +44,36 @@ def drawn(name: str, folder: Path, draw: int, generation: int = 2) -> Path:
     return root
 
 
-def cards(folder: Path, draws: Sequence[int], generation: int = 2) -> Iterator[pd.DataFrame]:
-    """Yield the source and the target of each transfer and draw, two rows a transfer."""
+def transfers(folder: Path, draws: Sequence[int], generation: int = 2) -> Iterator[tuple[int, Protocol, TileDataset]]:
+    """Yield each draw and transfer with its archive, which is written if it is not there."""
     for draw in draws:
         for group in GROUPS:
             protocols = load_protocols(group)
             file = protocols[0].file
             dataset = open_dataset(file, drawn(file.dataset, folder, draw, generation))
             for protocol in protocols:
-                table = measure_realism(dataset, protocol).table
-                pair = table.iloc[[0, -1]]
-                yield pair.set_axis([f"{draw} {protocol.name} {side}" for side in ("source", "target")])
+                yield draw, protocol, dataset
+
+
+def arguments(description: str | None) -> argparse.Namespace:
+    """Read the options that scripts about draws share."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--draws", type=int, nargs="+", default=range(5))
+    parser.add_argument("--generation", type=int, default=2)
+    parser.add_argument("--folder", type=Path, help="where the archives are kept; a temporary folder by default")
+    return parser.parse_args()
+
+
+def cards(folder: Path, draws: Sequence[int], generation: int = 2) -> Iterator[pd.DataFrame]:
+    """Yield the source and the target of each transfer and draw, two rows a transfer."""
+    for draw, protocol, dataset in transfers(folder, draws, generation):
+        pair = measure_realism(dataset, protocol).table.iloc[[0, -1]]
+        yield pair.set_axis([f"{draw} {protocol.name} {side}" for side in ("source", "target")])
 
 
 def main() -> None:
     """Print the table, its range by statistic, and what lies outside of the range of real tiles."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--draws", type=int, nargs="+", default=range(5))
-    parser.add_argument("--generation", type=int, default=2)
-    parser.add_argument("--folder", type=Path, help="where the archives are kept; a temporary folder by default")
-    chosen = parser.parse_args()
+    chosen = arguments(__doc__)
     with tempfile.TemporaryDirectory() as temporary:
         table = pd.concat(cards(chosen.folder or Path(temporary), chosen.draws, chosen.generation))
     ranges = allowed()
