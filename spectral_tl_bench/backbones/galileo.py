@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from timm.layers.patch_embed import resample_patch_embed
 from timm.models.vision_transformer import Block
@@ -17,6 +15,8 @@ from spectral_tl_bench.backbones.sentinel2_groups import (
     GROUPS,
     BandGroup,
     band_groups,
+    initialize_linear_layers,
+    month_table,
     nearest_band,
     unread_bands,
     vegetation_index,
@@ -64,15 +64,8 @@ class Galileo(nn.Module):
         )
         self.s_t_channel_embed = nn.Parameter(torch.zeros(len(CHANNEL_GROUPS), width // 4))
         self.register_buffer("pos_embed", line_code(torch.arange(MOST_DATES), width // 4))
-        angles = 2 * math.pi * torch.arange(12) / 12
-        table = torch.cat(
-            [angles.sin()[:, None].expand(-1, width // 8), angles.cos()[:, None].expand(-1, width // 8)], 1
-        )
-        self.register_buffer("month_embed", table.contiguous())
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+        self.register_buffer("month_embed", month_table(width // 4))
+        initialize_linear_layers(self)
 
 
 def _read(name: str, bands: tuple[str, ...]) -> tuple[str, ...]:

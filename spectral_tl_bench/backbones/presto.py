@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
@@ -11,7 +9,15 @@ from torch import Tensor, nn
 from spectral_tl_bench.backbones.base import BANDS, Backbone, Tokenizer, Tokens
 from spectral_tl_bench.backbones.entry import BackboneEntry
 from spectral_tl_bench.backbones.loading import url_weights
-from spectral_tl_bench.backbones.sentinel2_groups import GROUPS, BandGroup, band_groups, unread_bands, vegetation_index
+from spectral_tl_bench.backbones.sentinel2_groups import (
+    GROUPS,
+    BandGroup,
+    band_groups,
+    initialize_linear_layers,
+    month_table,
+    unread_bands,
+    vegetation_index,
+)
 from spectral_tl_bench.sensors import Sensor
 
 WIDTH, DEPTH, HEADS = 128, 2, 8
@@ -40,15 +46,8 @@ class Presto(nn.Module):
         self.latlon_embed = nn.Linear(3, width)
         self.channel_embed = nn.Embedding(len(CHANNEL_GROUPS), width // 4)
         self.register_buffer("pos_embed", date_code(width // 2))
-        angles = 2 * math.pi * torch.arange(12) / 12
-        table = torch.cat(
-            [angles.sin()[:, None].expand(-1, width // 8), angles.cos()[:, None].expand(-1, width // 8)], 1
-        )
-        self.register_buffer("month_embed", table.contiguous())
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+        self.register_buffer("month_embed", month_table(width // 4))
+        initialize_linear_layers(self)
 
 
 def date_code(width: int) -> Tensor:

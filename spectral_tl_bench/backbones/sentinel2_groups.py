@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import calendar
 import dataclasses
+import math
 import re
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from spectral_tl_bench.sensors import Sensor
 from spectral_tl_bench.utils.errors import SpectralBenchError
@@ -53,6 +54,21 @@ class BandGroup:
     name: str
     positions: tuple[int, ...]
     date: int
+
+
+def month_table(width: int) -> Tensor:
+    """Codes of the twelve months, 12 x ``width``: the sine of the month's angle, then its cosine, each repeated."""
+    angles = 2 * math.pi * torch.arange(12) / 12
+    halves = [angles.sin()[:, None].expand(-1, width // 2), angles.cos()[:, None].expand(-1, width // 2)]
+    return torch.cat(halves, 1).contiguous()
+
+
+def initialize_linear_layers(model: nn.Module) -> None:
+    """Draw Xavier-uniform weights and zero biases for the linear layers, as both models do."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            nn.init.zeros_(module.bias)
 
 
 def nearest_band(wavelength: float) -> str | None:
