@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import geopandas as gpd
 import pandas as pd
 
+from spectral_tl_bench.datasets.file_facts import Archive as ArchiveOfFiles
 from spectral_tl_bench.datasets.file_facts import FileFacts
 from spectral_tl_bench.datasets.io.headers import Header
-from spectral_tl_bench.datasets.io.listing import Listing, Problem, Role, Stored
+from spectral_tl_bench.datasets.io.listing import Listing, Problem
 from spectral_tl_bench.sensors import Sensor
 
 FACTS = ("height", "width", "bands", "dtype", "label_height", "label_width", "geometry")
 """Columns of the index that come from the files' headers."""
 
 
-class Archive(Protocol):
-    """What a survey asks of an archive; every :class:`~spectral_tl_bench.datasets.base.TileDataset` is one."""
-
-    @property
-    def name(self) -> str:
-        """Name of the archive."""
-
-    @property
-    def root(self) -> Path:
-        """Folder of the archive."""
+class Archive(ArchiveOfFiles, Protocol):
+    """What a survey needs of an archive; every :class:`~spectral_tl_bench.datasets.base.TileDataset` is one."""
 
     @property
     def stored(self) -> Sensor:
@@ -48,9 +40,6 @@ class Archive(Protocol):
 
     def settle(self, index: pd.DataFrame, contents: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
         """Decide what only the pixels tell: which of the tiles listed are one and the same."""
-
-    def stored_at(self, row: Mapping[Any, Any], role: Role) -> Stored:
-        """Say which files hold an image or a label map."""
 
 
 @dataclass(frozen=True)

@@ -87,9 +87,9 @@ def remove_temporary_files(folder: Path, name: str | None = None) -> None:
         folder: The folder; no other process may be writing into it, or to the file ``name``.
         name: Delete those of one file alone.
     """
+    pattern = _TEMPORARY if name is None else re.compile(rf"\.{re.escape(name)}-[0-9a-f]{{32}}(\.\w+)*")
     for path in folder.iterdir():
-        ours = name is None or re.fullmatch(rf"\.{re.escape(name)}-[0-9a-f]{{32}}(\.\w+)*", path.name)
-        if ours and (name is not None or _TEMPORARY.fullmatch(path.name)) and path.is_file():
+        if pattern.fullmatch(path.name) and path.is_file():
             path.unlink(missing_ok=True)
 
 
