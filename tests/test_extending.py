@@ -9,10 +9,8 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-import numpy as np
 import pytest
-import rasterio
-import strangers
+import third_party
 
 import spectral_tl_bench
 from spectral_tl_bench.cli.listings import settings_markdown
@@ -41,7 +39,7 @@ def worst(confusion):
 
 WORST = Score("worst_class", "worst class", worst)
 """
-PROTOCOL = strangers.PROTOCOL.replace("harbours.py:Harbours", "new_dataset")
+PROTOCOL = third_party.PROTOCOL.replace("harbours.py:Harbours", "new_dataset")
 SUITE = """
 title: everything new
 methods: [new_method]
@@ -77,14 +75,14 @@ def in_page(text):
     return text.replace(settings_markdown(), "SETTINGS")
 
 
-METHOD = registered(strangers.METHOD, "new_method", "@dataclass\nclass BiasTuning", "METHODS")
-DATASET = registered(strangers.DATASET, "new_dataset", "class Harbours", "DATASETS")
-DECODER = registered(strangers.DECODER, "new_decoder", "class LastMap", "DECODERS")
-LOSS = registered(strangers.LOSS, "new_loss", "def focal", "LOSSES")
-SAMPLER = registered(strangers.SAMPLER, "new_sampler", "def first_domain", "SAMPLERS")
+METHOD = registered(third_party.METHOD, "new_method", "@dataclass\nclass BiasTuning", "METHODS")
+DATASET = registered(third_party.DATASET, "new_dataset", "class Harbours", "DATASETS")
+DECODER = registered(third_party.DECODER, "new_decoder", "class LastMap", "DECODERS")
+LOSS = registered(third_party.LOSS, "new_loss", "def focal", "LOSSES")
+SAMPLER = registered(third_party.SAMPLER, "new_sampler", "def first_domain", "SAMPLERS")
 WRITTEN = {
     "method": {"baselines/new_method.py": METHOD},
-    "backbone": {"backbones/new_backbone.py": strangers.BACKBONE.replace('"tiny"', '"new_backbone"')},
+    "backbone": {"backbones/new_backbone.py": third_party.BACKBONE.replace('"tiny"', '"new_backbone"')},
     "protocol": {"benchmarks/new_protocol.yaml": PROTOCOL},
     "suite": {"benchmarks/suites/new_suite.yaml": SUITE},
     "dataset": {"datasets/archives/new_dataset.py": DATASET},
@@ -160,17 +158,7 @@ def copy(tmp_path_factory):
             path = package / name
             assert path.exists() == callable(text), f"{name} is new or is not"
             path.write_text(text(path.read_text()) if callable(text) else text)
-    tiles = folder / "tiles"
-    tiles.mkdir()
-    generator = np.random.default_rng(0)
-    for harbour in ("rotterdam", "genoa"):
-        for number in range(6):
-            labels = generator.integers(1, 3, (32, 32), dtype=np.uint8)
-            image = (labels[None].astype(int) * 1000 + generator.integers(0, 500, (4, 32, 32))).astype(np.uint16)
-            for path, array in ((f"{harbour}_{number}.tif", image), (f"{harbour}_{number}_label.tif", labels[None])):
-                profile = {"driver": "GTiff", "height": 32, "width": 32, "count": len(array), "dtype": array.dtype}
-                with rasterio.open(tiles / path, "w", **profile) as file:
-                    file.write(array)
+    third_party.write_tiles(folder / "tiles")
     return folder
 
 

@@ -1,4 +1,7 @@
-"""What a stranger writes, each in one file of its own outside the package."""
+"""What a third party writes, each in one file of its own outside the package."""
+
+import numpy as np
+import rasterio
 
 METHOD = '''
 from dataclasses import dataclass
@@ -116,3 +119,17 @@ source: {harbour: rotterdam}
 target: {harbour: genoa}
 by: harbour
 """
+
+
+def write_tiles(tiles):
+    """Write the tiles that ``DATASET`` reads: six of each of two harbours, images with labels."""
+    tiles.mkdir()
+    generator = np.random.default_rng(0)
+    for harbour in ("rotterdam", "genoa"):
+        for number in range(6):
+            labels = generator.integers(1, 3, (32, 32), dtype=np.uint8)
+            image = (labels[None].astype(int) * 1000 + generator.integers(0, 500, (4, 32, 32))).astype(np.uint16)
+            for path, array in ((f"{harbour}_{number}.tif", image), (f"{harbour}_{number}_label.tif", labels[None])):
+                profile = {"driver": "GTiff", "height": 32, "width": 32, "count": len(array), "dtype": array.dtype}
+                with rasterio.open(tiles / path, "w", **profile) as file:
+                    file.write(array)

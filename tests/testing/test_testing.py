@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-import strangers
+import third_party
 import torch
 from small_models import small_entry
 from torch import nn
@@ -30,7 +30,7 @@ def _modules_are_forgotten(tmp_path):
 
 
 def test_a_method_of_ten_lines_passes(tmp_path):
-    text = strangers.METHOD.replace("Only biases train.", "Only the biases of the backbone train, nothing else.")
+    text = third_party.METHOD.replace("Only biases train.", "Only the biases of the backbone train, nothing else.")
     check_method(load_file(file_of(tmp_path, "bias.py", text), "BiasTuning", "method"))
 
 
@@ -194,7 +194,7 @@ def test_a_classifier_that_ignores_its_seed_is_named():
 
 
 def test_a_backbone_of_a_file_passes(tmp_path):
-    check_backbone(load_file(file_of(tmp_path, "tiny.py", strangers.BACKBONE), "TINY", "backbone"))
+    check_backbone(load_file(file_of(tmp_path, "tiny.py", third_party.BACKBONE), "TINY", "backbone"))
 
 
 class Blind(nn.Module):

@@ -4,10 +4,8 @@ import dataclasses
 import subprocess
 import sys
 
-import numpy as np
 import pytest
-import rasterio
-import strangers
+import third_party
 
 from spectral_tl_bench.cli.main import main
 from spectral_tl_bench.datasets import dataset_class
@@ -27,13 +25,13 @@ from spectral_tl_bench.utils.registry import (
 )
 
 FILES = {
-    "bias.py": strangers.METHOD,
-    "tiny.py": strangers.BACKBONE,
-    "last_map.py": strangers.DECODER,
-    "focal.py": strangers.LOSS,
-    "first.py": strangers.SAMPLER,
-    "harbours.py": strangers.DATASET,
-    "harbours.yaml": strangers.PROTOCOL,
+    "bias.py": third_party.METHOD,
+    "tiny.py": third_party.BACKBONE,
+    "last_map.py": third_party.DECODER,
+    "focal.py": third_party.LOSS,
+    "first.py": third_party.SAMPLER,
+    "harbours.py": third_party.DATASET,
+    "harbours.yaml": third_party.PROTOCOL,
 }
 NAMES = {
     METHODS: "bias:BiasTuning",
@@ -50,17 +48,7 @@ def folder(tmp_path):
     """A stranger's folder with a file for each thing, and tiles."""
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
-    tiles = tmp_path / "tiles"
-    tiles.mkdir()
-    generator = np.random.default_rng(0)
-    for harbour in ("rotterdam", "genoa"):
-        for number in range(6):
-            labels = generator.integers(1, 3, (32, 32), dtype=np.uint8)
-            image = (labels[None].astype(int) * 1000 + generator.integers(0, 500, (4, 32, 32))).astype(np.uint16)
-            for path, array in ((f"{harbour}_{number}.tif", image), (f"{harbour}_{number}_label.tif", labels[None])):
-                profile = {"driver": "GTiff", "height": 32, "width": 32, "count": len(array), "dtype": array.dtype}
-                with rasterio.open(tiles / path, "w", **profile) as file:
-                    file.write(array)
+    third_party.write_tiles(tmp_path / "tiles")
     return tmp_path
 
 
@@ -121,14 +109,14 @@ def test_everything_of_a_stranger_runs_by_path(folder, monkeypatch, capsys):
 def test_everything_of_a_stranger_runs_by_entry_point(install, monkeypatch):
     folder = install({registry.group: {f"their_{registry.kind}": value} for registry, value in NAMES.items()})
     monkeypatch.chdir(folder)
-    (folder / "harbours.yaml").write_text(strangers.PROTOCOL.replace("harbours.py:Harbours", "their_dataset"))
+    (folder / "harbours.yaml").write_text(third_party.PROTOCOL.replace("harbours.py:Harbours", "their_dataset"))
     command = ["run", "--method", "their_method", "--backbone", "their_backbone", "--weights", "none"]
     command += ["--protocol", "harbours.yaml", "--root", "tiles", "--preset", "quick", "--out", "out"]
     for setting in ("decoder=their_decoder", "loss=their_loss", "sampler=their_sampler", "image_size=32"):
         command += ["--train", setting]
     command += ["--train", "segmentation_steps=3", "--train", "validations=1"]
     # The entry of a name must carry it, as docs/add-a-backbone.md says.
-    (folder / "tiny.py").write_text(strangers.BACKBONE.replace('"tiny"', '"their_backbone"'))
+    (folder / "tiny.py").write_text(third_party.BACKBONE.replace('"tiny"', '"their_backbone"'))
     main_exits_well(*command)
     (run,) = find_runs(folder / "out")
     assert read_run(run).record.spec.sources == {}
