@@ -65,7 +65,7 @@ USUAL: dict[str, Any] = {
 }
 """What pretraining changes of a preset: nothing in the model was trained before."""
 BAND_DROPPING = 0.5
-"""Share of bands that the spectral masked autoencoder drops of what is left, where nobody says."""
+"""Share of bands that the spectral masked autoencoder drops of what is left, unless stated."""
 
 
 @dataclass(frozen=True)

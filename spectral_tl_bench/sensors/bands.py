@@ -52,7 +52,7 @@ class UnreadSensor(Value):
             table that has it for each tile.
         ground_sampling_distance: Pixel size in metres.
         nodata: Stored value of pixels without data; None where the files say it themselves, or there is none.
-        level: How far the values were processed, in the producer's words ("L1", "L2"); None where nobody says.
+        level: How far the values were processed, in the producer's words ("L1", "L2"); None where unknown.
     """
 
     name: str
@@ -85,7 +85,7 @@ class Sensor(Value):
             table that has it for each tile.
         ground_sampling_distance: Pixel size in metres.
         nodata: Stored value of pixels without data; None where the files say it themselves, or there is none.
-        level: How far the values were processed, in the producer's words ("L1", "L2"); None where nobody says.
+        level: How far the values were processed, in the producer's words ("L1", "L2"); None where unknown.
     """
 
     name: str

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 
 def path_inside(folder: Path, name: str) -> Path | None:
-    """Join a folder and a path that a stranger wrote; None where the path is absolute or climbs out of the folder.
+    """Join a folder and an untrusted path; None where the path is absolute or climbs out of the folder.
 
     Links are not looked at; see :func:`leads_out`.
     """

@@ -1,4 +1,4 @@
-"""What a stranger adds: each thing in one file outside the package, by path and by entry point."""
+"""What a third party adds: each thing in one file outside the package, by path and by entry point."""
 
 import dataclasses
 import subprocess
@@ -45,7 +45,7 @@ NAMES = {
 
 @pytest.fixture
 def folder(tmp_path):
-    """A stranger's folder with a file for each thing, and tiles."""
+    """A third party's folder with a file for each thing, and tiles."""
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
     third_party.write_tiles(tmp_path / "tiles")
@@ -54,7 +54,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def install(folder, monkeypatch):
-    """Install a package with entry points, ``{group: {name: value}}``, beside the stranger's files."""
+    """Install a package with entry points, ``{group: {name: value}}``, beside the third party's files."""
 
     def install(points):
         info = folder / "theirs-1.0.dist-info"
@@ -77,7 +77,7 @@ def is_below(folder, module):
     return (getattr(module, "__file__", None) or "").startswith(str(folder))
 
 
-def test_everything_of_a_stranger_runs_by_path(folder, monkeypatch, capsys):
+def test_everything_of_a_third_party_runs_by_path(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     command = (
         *("run", "--method", "bias.py:BiasTuning", "--backbone", "tiny.py:TINY", "--weights", "none"),
@@ -106,7 +106,7 @@ def test_everything_of_a_stranger_runs_by_path(folder, monkeypatch, capsys):
     assert read_run(again).record.spec.digest != first
 
 
-def test_everything_of_a_stranger_runs_by_entry_point(install, monkeypatch):
+def test_everything_of_a_third_party_runs_by_entry_point(install, monkeypatch):
     folder = install({registry.group: {f"their_{registry.kind}": value} for registry, value in NAMES.items()})
     monkeypatch.chdir(folder)
     (folder / "harbours.yaml").write_text(third_party.PROTOCOL.replace("harbours.py:Harbours", "their_dataset"))

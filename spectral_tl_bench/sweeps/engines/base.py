@@ -17,7 +17,7 @@ from spectral_tl_bench.utils.errors import InterruptedRunError, RunInUseError, o
 from spectral_tl_bench.utils.interruption import Interruption
 
 RETRIES = 3
-"""How often a job is started again whose worker was lost, where nobody says otherwise."""
+"""How often a job is started again whose worker was lost, unless stated."""
 
 BEAT = 0.5
 """Seconds in which an engine notices that it shall end."""
